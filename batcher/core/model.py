@@ -1,0 +1,138 @@
+"""The words of the manifest as frozen values: what every stage is handed, and none of them changes.
+
+In: nothing. Out: `Manifest`, `Flow`, `Input`, `Limits`, `Place`, `Problem`. Called by everyone.
+A `Flow` is one remote job after expansion; it can list its inputs as often as asked (a rebuild lists them again),
+so that a manifest of a million rows is never held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+
+TAG: Final = "batcher"  # the member of `additional` that is ours
+
+DEFAULT_ENDPOINT: Final = "https://flows.generio.ai"
+SANDBOX: Final = "sandbox"  # the endpoint's name for the embedded service, whatever its port
+
+
+class Absent(Enum):
+    """`additional` was not given: unlike null, which is a value that is sent as it is."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in a text file. `line` and `column` start at 1; 0 means the file as a whole."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+ProblemKind: TypeAlias = Literal[
+    "manifest",  # the manifest, its tables or its patterns are wrong (exit code 2)
+    "source",  # a source file is missing, unreadable, or changed while it was read (4)
+    "refused",  # the service refused an input, a flow or a start (3)
+    "unavailable",  # the service could not be reached, or not be brought to do it, within the retries (5)
+    "fatal",  # the key was refused, or the credit is exhausted (7)
+    "unsettled",  # an outcome cannot be settled, or the service shows what the journal does not say (12)
+    "changed",  # changed after the flow was started (no failure; 0)
+    "waiting",  # left alone this time, as `min_age` asks (no failure; 0)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that stands between a flow and its start: what is wrong, where, and what to do next.
+
+    `flow` and `input` are names as the manifest spells them; `status` is the HTTP status where there was one.
+    """
+
+    kind: ProblemKind
+    message: str
+    hint: str = ""
+    place: Place | None = None
+    flow: str | None = None
+    input: str | None = None
+    status: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        return f"{where}{self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of a run; units in the names. None is "no bound". Defaults as in the contract."""
+
+    concurrency: int = 16
+    rate_per_s: float | None = None
+    bandwidth_bytes_per_s: float | None = None
+    memory_bytes: int = 64 << 20
+    timeout_s: float = 60.0
+    retries: int = 8
+    settle_s: float = 15.0
+    min_age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One asset of a flow, as meant: a file or a text, and what is attached to it.
+
+    `label` is what people know it by: the path as the manifest spells it (relative to the manifest's folder, POSIX
+    slashes), or for a text its first 60 characters. `path` is where the file can be opened (None for a text).
+    `mime` is the type the manifest demands (None: detect it). `additional` is any JSON value, or ABSENT.
+    """
+
+    label: str
+    path: str | None
+    text: str | None
+    mime: str | None
+    additional: JSON | Absent
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One remote job, expanded: `inputs()` lists what it takes, lazily, the same each time; a Problem stands where an
+    input could not be told (a pattern that matches nothing, an unknown column).
+
+    Either `template` or `flow_id` is set. `additional` is the flow's own object (None: none).
+    """
+
+    name: str
+    template: str | None
+    flow_id: str | None
+    parameters: Mapping[str, JSON]
+    additional: Mapping[str, JSON] | None
+    place: Place
+    inputs: Callable[[], Iterator[Input | Problem]] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that has been read and is right as a text; its patterns and tables are expanded by `flows()`.
+
+    `flows()` lists the flows lazily, the same each time, with a Problem where one could not be told (a repeated name,
+    an unknown column). `path` and `folder` are absolute; `name` is the manifest as the user spelled it, for messages.
+    """
+
+    name: str
+    path: str
+    folder: str
+    batch: str
+    endpoint: str
+    limits: Limits
+    flows: Callable[[], Iterator[Flow | Problem]] = field(repr=False, compare=False)
