@@ -1,0 +1,121 @@
+"""What the journal knows, as frozen values, and the records that change it.
+
+In: nothing. Out: `FlowFacts` and `InputFacts` (the rows), and the `Record`s that stages hand to the journal.
+A record replaces a row as a whole; which row may follow which is `lifecycle`'s affair, and settled before it is handed on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """A file's outside, by which unchanged content is recognised without reading: bytes, nanoseconds, inode number.
+
+    A text has its length in bytes and zeros."""
+
+    size: int
+    mtime_ns: int = 0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """One flow as journaled. Times are wall-clock seconds since 1970, so that they outlive a process.
+
+    `build` counts the creates that were ever announced. `until` is when an unknown create or start counts as not done;
+    `not_before` holds a start back until an answered, unseen upload can no longer arrive. `quick` sums up the sources'
+    outsides, `content` their insides, as of the start. `given`: it came as `flow_id` and is never deleted by us.
+    `problem` is the last one, as JSON text for `status`.
+    """
+
+    name: str
+    state: FlowState = FlowState.PLANNED
+    flow_id: str | None = None
+    build: int = 0
+    given: bool = False
+    meaning: bytes = b""
+    quick: bytes = b""
+    content: bytes = b""
+    until: float | None = None
+    not_before: float | None = None
+    inputs: int = 0
+    size_bytes: int = 0
+    started_at: float | None = None
+    problem: str | None = None
+
+    def on(self, event: FlowEvent, **changes: object) -> FlowFacts:
+        """The row after the event. Raises IllegalTransition."""
+        return replace(self, state=flow_next(self.state, event), **changes)  # type: ignore[arg-type]  # named fields
+
+
+@dataclass(frozen=True, slots=True)
+class InputFacts:
+    """One input as journaled. `sha256` is None while it is not known what was sent (a stream that was cut).
+
+    `until` is when an unknown upload counts as lost for good; `answered` tells that the service had answered it.
+    """
+
+    key: bytes
+    state: InputState = InputState.PENDING
+    sha256: bytes | None = None
+    meaning: bytes = b""
+    print: Print = Print(0)
+    tagged: bool = True
+    until: float | None = None
+    answered: bool = False
+
+    def on(self, event: InputEvent, **changes: object) -> InputFacts:
+        """The row after the event. Raises IllegalTransition."""
+        return replace(self, state=input_next(self.state, event), **changes)  # type: ignore[arg-type]  # named fields
+
+
+@dataclass(frozen=True, slots=True)
+class PutFlow:
+    """The flow's row is now this."""
+
+    facts: FlowFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PutInput:
+    """The row of an input of the flow with this name is now this."""
+
+    flow: str
+    facts: InputFacts
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetInputs:
+    """All rows of inputs of the flow are gone: it is built anew."""
+
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddLitter:
+    """A flow on the service that is to be deleted; `flow` is the name it had."""
+
+    flow_id: str
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClearLitter:
+    """It is gone from the service."""
+
+    flow_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Until then each run looks for twins: a create was lost, and may have been done, or may be done late."""
+
+    until: float
+
+
+Record: TypeAlias = PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch

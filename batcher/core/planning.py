@@ -1,0 +1,136 @@
+"""What remains to be done, decided from what the manifest means and what the journal knows. No I/O.
+
+In: facts of a flow and of its inputs, prints and digests of the sources. Out: a `Standing` per input, an `Action` per flow.
+Called by the planner, once per input and once per flow, in `plan` and `run` alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from .facts import FlowFacts, InputFacts, Print
+from .lifecycle import FlowState, InputState
+from .model import Flow, Input, Problem
+
+
+class Standing(Enum):
+    """How one meant input stands to what the journal knows of it."""
+
+    NEW = "new"  # nothing of it is on the service: to be sent
+    SAME = "same"  # what was sent, or may have been, is what is meant
+    DIFFERS = "differs"  # something else was sent under its key
+    HASH = "hash"  # cannot be told without reading the source
+
+
+def standing(facts: InputFacts | None, meaning: bytes, outside: Print, sha256: bytes | None, *, trust: bool) -> Standing:
+    """Compare one input. `sha256` is None before the source has been read; `trust`: an unchanged print will do."""
+    if facts is None or facts.state in (InputState.PENDING, InputState.REFUSED):
+        return Standing.NEW
+    if facts.meaning != meaning:
+        return Standing.DIFFERS
+    if facts.sha256 is None:  # a stream was cut: what was sent came from a source with this print, or is not ours to guess
+        if facts.print != outside:
+            return Standing.DIFFERS
+        return Standing.HASH if sha256 is None else Standing.SAME
+    if sha256 is None:
+        return Standing.SAME if trust and facts.print == outside else Standing.HASH
+    return Standing.SAME if facts.sha256 == sha256 else Standing.DIFFERS
+
+
+class Action(Enum):
+    """What a run does with one flow."""
+
+    NEW = "new"
+    RESUME = "resume"
+    REBUILD = "rebuild"  # changed before it was started: given up, deleted, built anew
+    REDO = "redo"  # paid for again, as asked
+    DONE = "done"
+    CHANGED = "changed"  # changed after it was started: reported
+    WAITING = "waiting"  # a source is too young, as `min_age` asks
+    BLOCKED = "blocked"  # something must be put right first
+
+    @property
+    def works(self) -> bool:
+        """Whether a run has something to do for it."""
+        return self in (Action.NEW, Action.RESUME, Action.REBUILD, Action.REDO)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over the inputs of one flow, filled while they are walked."""
+
+    total: int = 0
+    total_bytes: int = 0
+    new: int = 0
+    new_bytes: int = 0
+    same: int = 0
+    differs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the flags ask for: see the contract, Commands."""
+
+    resubmit_changed: bool = False
+    redo: Callable[[str], bool] = lambda name: False
+    only: Callable[[str], bool] = lambda name: True
+    checksum: bool = False
+    keep_going: bool = False
+    start: bool = True
+    adopt: bool = False
+
+
+def decide(
+    facts: FlowFacts | None, meaning: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, wishes: Wishes
+) -> Action:
+    """The action for one flow whose inputs have been walked.
+
+    `on_service` counts the journal's rows of inputs that may be on the service; where it exceeds the walked ones
+    (`same` and `differs`), an input was taken out of the manifest.
+    """
+    state = facts.state if facts is not None else FlowState.PLANNED
+    differs = tally.differs > 0 or (facts is not None and facts.meaning != meaning)
+    if facts is not None and state is FlowState.STARTED:
+        if wishes.redo(facts.name):
+            return Action.BLOCKED if problems else Action.REDO
+        if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
+            return Action.CHANGED if problems or not wishes.resubmit_changed else Action.REDO
+        return Action.DONE
+    if problems:
+        return Action.BLOCKED
+    if waiting:
+        return Action.WAITING
+    if state is FlowState.PLANNED:
+        return Action.NEW
+    taken_out = on_service > tally.same + tally.differs
+    return Action.REBUILD if differs or taken_out else Action.RESUME
+
+
+@dataclass(frozen=True, slots=True)
+class InputPlan:
+    """One input with all that is known before it is read. `mime` is the type as it is sent."""
+
+    input: Input
+    key: bytes
+    print: Print
+    mime: str
+    meaning: bytes
+    standing: Standing
+    facts: InputFacts | None
+    sha256: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPlan:
+    """One flow with what is to be done; `inputs()` walks its inputs, again if need be."""
+
+    flow: Flow
+    action: Action
+    facts: FlowFacts | None
+    meaning: bytes
+    quick: bytes
+    tally: Tally
+    problems: tuple[Problem, ...]
+    inputs: Callable[[], Iterator[InputPlan | Problem]]

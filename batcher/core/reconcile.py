@@ -1,0 +1,175 @@
+"""What the service lists, held against what was meant: may the flow be started, and if not, what first?
+
+In: the journal's rows of one flow (`InputFacts`), the listing (`Listed`), the time. Out: one `Decision`.
+Called by the finalizer before every start. The start is the commit point, so a doubt here never ends in a start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from .facts import InputFacts
+from .lifecycle import InputState
+from .tags import Multiset
+
+READY_STATUSES: Final = frozenset({"available", "ready", "processed", "completed", "done", ""})
+ERROR_STATUSES: Final = frozenset({"error", "failed", "rejected", "invalid"})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One asset as the service lists it. `ident` is the tag's key, or for one without a tag what its data and
+    `additional` come to (`tags.untagged_ident`); `sha256` is the tag's, or of the data. Status "" where none is shown."""
+
+    ident: bytes
+    sha256: bytes
+    status: str
+    tagged: bool = True
+
+    @property
+    def ready(self) -> bool:
+        return self.status in READY_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The list is exactly what was meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Look again then (wall-clock seconds; None: soon, for inputs are still being processed)."""
+
+    until: float | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendAgain:
+    """These were answered, are not there, and may be sent again; the start waits until then."""
+
+    keys: tuple[bytes, ...]
+    not_before: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The service accepted these and then found fault with them."""
+
+    keys: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """Beyond repair, and free to give up, since nothing was started."""
+
+    why: str
+
+
+Decision: TypeAlias = Start | Wait | SendAgain | Refused | Rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """The decision, and what is now known of single inputs: seen (unknown ones that are accepted after all) and
+    missing (accepted ones that the list does not show)."""
+
+    decision: Decision
+    seen: tuple[bytes, ...] = ()
+    missing: tuple[bytes, ...] = ()
+
+
+def ident(facts: InputFacts, untagged: Mapping[bytes, bytes]) -> bytes:
+    """What the input is listed under: its key, or its entry in `untagged` (key → untagged_ident)."""
+    return facts.key if facts.tagged else untagged[facts.key]
+
+
+def expected_sum(rows: Iterable[InputFacts], untagged: Mapping[bytes, bytes]) -> Multiset | None:
+    """The sum that a right list comes to, in constant memory; None where a row is not plainly accepted."""
+    total = Multiset()
+    for facts in rows:
+        if facts.state is not InputState.ACCEPTED or facts.sha256 is None:
+            return None
+        total.add(ident(facts, untagged), facts.sha256)
+    return total
+
+
+def listed_sum(listed: Iterable[Listed], total: Multiset) -> bool:
+    """Add a listing, or a part of one, to `total`; False where an asset is not ready."""
+    ready = True
+    for asset in listed:
+        total.add(asset.ident, asset.sha256)
+        ready = ready and asset.ready
+    return ready
+
+
+def reconcile(
+    expected: Sequence[InputFacts],
+    untagged: Mapping[bytes, bytes],
+    listed: Sequence[Listed],
+    *,
+    now: float,
+    not_before: float | None,
+) -> Reconciled:
+    """Hold the listing against the rows. Every row must carry the digest of what is meant."""
+    by_ident: dict[bytes, list[InputFacts]] = {}
+    for facts in expected:
+        by_ident.setdefault(ident(facts, untagged), []).append(facts)
+    shown = Counter(asset.ident for asset in listed)
+    for asset in listed:
+        owners = by_ident.get(asset.ident)
+        if owners is None:
+            return Reconciled(Rebuild("the service lists an input that is not ours"))
+        if owners[0].sha256 != asset.sha256:
+            return Reconciled(Rebuild("the service lists other content for an input"))
+        if shown[asset.ident] > len(owners):
+            return Reconciled(Rebuild("the service lists an input twice"))
+
+    seen: list[bytes] = []
+    missing: list[InputFacts] = []
+    for name, owners in by_ident.items():
+        # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown.
+        owners.sort(key=lambda facts: facts.state is not InputState.ACCEPTED)
+        seen += [f.key for f in owners[: shown[name]] if f.state is InputState.UNKNOWN]
+        missing += owners[shown[name] :]
+    return _judge(seen, missing, listed, by_ident, now=now, not_before=not_before)
+
+
+def _judge(
+    seen: list[bytes],
+    missing: list[InputFacts],
+    listed: Sequence[Listed],
+    by_ident: Mapping[bytes, list[InputFacts]],
+    *,
+    now: float,
+    not_before: float | None,
+) -> Reconciled:
+    vanished = tuple(facts.key for facts in missing if facts.state is InputState.ACCEPTED)
+    silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
+    answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
+    untils = [facts.until or 0.0 for facts in silent]
+
+    def result(decision: Decision) -> Reconciled:
+        return Reconciled(decision, tuple(seen), vanished)
+
+    if untils and min(untils) <= now:
+        # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
+        return result(Rebuild("an input that was sent without an answer is not listed, and may yet arrive"))
+    errors = tuple(by_ident[a.ident][0].key for a in listed if a.status in ERROR_STATUSES)
+    if errors:
+        return result(Refused(errors))
+    if answered:
+        until = max([facts.until or 0.0 for facts in answered] + [not_before or 0.0])
+        return result(SendAgain(tuple(facts.key for facts in answered), until))
+    if vanished:
+        return result(Wait(None, "an accepted input is not listed yet"))
+    if untils:
+        return result(Wait(min(untils), "an input was sent without an answer"))
+    if any(not asset.ready for asset in listed):
+        return result(Wait(None, "inputs are being processed"))
+    if not_before is not None and now < not_before:
+        return result(Wait(not_before, "an earlier request may yet be done"))
+    return result(Start())

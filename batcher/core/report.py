@@ -1,0 +1,138 @@
+"""What a run comes to: counts, problems, and the exit code that follows from them.
+
+In: what the stages add while they work. Out: `Report`, its JSON document, its exit code (contract, Exit codes).
+Called by the pipeline (adds), the command line and the Python API (reads).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Final
+
+from .errors import Reason, Stop
+from .model import JSON, Problem, ProblemKind
+
+PROBLEMS_KEPT: Final = 1000  # the rest is counted: a report stays small, however much goes wrong
+
+OF_PROBLEM: Final[dict[ProblemKind, int]] = {
+    "manifest": 2,
+    "source": 4,
+    "refused": 3,
+    "unavailable": 5,
+    "fatal": 7,
+    "unsettled": 12,
+}
+OF_REASON: Final[dict[Reason, int]] = {
+    Reason.FATAL: 7,
+    Reason.UNAVAILABLE: 5,
+    Reason.UNSETTLED: 12,
+    Reason.DEADLINE: 10,
+    Reason.SIGINT: 130,
+    Reason.SIGTERM: 143,
+}
+# Where several apply. 2 stands first of the problems: nothing was written then, and nothing else can have happened.
+PRECEDENCE: Final = (130, 143, 1, 2, 12, 7, 13, 4, 3, 5, 10)
+
+
+@dataclass(slots=True)
+class FlowCounts:
+    """Flows of the manifest. `pending`: neither started nor failed yet, those that wait for `min_age` among them."""
+
+    total: int = 0
+    started: int = 0
+    started_now: int = 0
+    pending: int = 0
+    failed: int = 0
+    changed: int = 0
+
+
+@dataclass(slots=True)
+class InputCounts:
+    """Inputs of the manifest. `bytes` are those of the sources (not encoded) that are uploaded; `_now`: by this run."""
+
+    total: int = 0
+    uploaded: int = 0
+    uploaded_now: int = 0
+    pending: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_now: int = 0
+
+
+@dataclass(slots=True)
+class RequestCounts:
+    """Requests of this run: all that left, those of them that were a second or later attempt, and replies that asked
+    to slow down."""
+
+    sent: int = 0
+    retried: int = 0
+    throttled: int = 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run, or a look at the journal, comes to."""
+
+    manifest: str
+    endpoint: str
+    flows: FlowCounts = field(default_factory=FlowCounts)
+    inputs: InputCounts = field(default_factory=InputCounts)
+    requests: RequestCounts = field(default_factory=RequestCounts)
+    elapsed_s: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+    problems_total: int = 0
+    kinds: set[ProblemKind] = field(default_factory=set)
+    stop: Stop | None = None
+    no_start: bool = False
+
+    def add(self, problem: Problem) -> None:
+        """Note a problem; beyond the first thousand they are counted."""
+        self.problems_total += 1
+        self.kinds.add(problem.kind)
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(problem)
+
+    @property
+    def exit_code(self) -> int:
+        """The contract's exit code for this report."""
+        codes = {OF_PROBLEM[kind] for kind in self.kinds if kind in OF_PROBLEM}
+        if self.stop is not None:
+            codes.add(OF_REASON[self.stop.reason])
+            if self.stop.reason is Reason.UNAVAILABLE:
+                codes.discard(12)  # a service that cannot be reached is 5, even with outcomes still open
+        return next((code for code in PRECEDENCE if code in codes), 0)
+
+    def json(self) -> dict[str, JSON]:
+        """The document that `--json` prints."""
+        problems: list[JSON] = [problem_json(problem) for problem in self.problems]
+        if self.stop is not None:
+            problems.append(
+                {"flow": None, "input": None, "kind": self.stop.reason.value, "status": self.stop.status,
+                 "message": self.stop.message, "hint": self.stop.hint}
+            )  # fmt: skip
+        return {
+            "manifest": self.manifest,
+            "endpoint": self.endpoint,
+            "exit_code": self.exit_code,
+            "flows": asdict(self.flows),
+            "inputs": asdict(self.inputs),
+            "requests": asdict(self.requests),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "problems": problems,
+            "problems_total": self.problems_total + (self.stop is not None),
+        }
+
+
+def problem_json(problem: Problem) -> dict[str, JSON]:
+    """One problem as it stands in the JSON documents and in the journal."""
+    document: dict[str, JSON] = {
+        "flow": problem.flow,
+        "input": problem.input,
+        "kind": problem.kind,
+        "status": problem.status,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
+    if problem.place is not None:
+        document["place"] = str(problem.place)
+    return document

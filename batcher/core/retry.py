@@ -1,0 +1,163 @@
+"""What a reply, or its absence, means: one table, read before any retry is thought of.
+
+In: a call and what came of it (a `Reply` or a `Fault`). Out: a `Verdict`, and how long to wait before the next attempt.
+Called by the pipeline after each request. A parent class of exceptions is too coarse for this: the edge says what it
+saw (`FaultKind`), and the table says what follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from .model import JSON
+
+BACKOFF_BASE_S: Final = 0.5  # 0.5, 1, 2, 4 … 30; full jitter as in botocore
+BACKOFF_CAP_S: Final = 30.0
+PAUSE_CAP_S: Final = 900.0  # a longer pause than this is an outage: the run ends, and cron comes again
+
+
+class Call(Enum):
+    """One kind of request. The three writes are not idempotent; a delete may be sent again, for ids are never reused."""
+
+    TEMPLATES = "templates"
+    FLOWS = "flows"
+    FLOW = "flow"
+    INPUTS = "inputs"
+    INPUT = "input"
+    CREATE = "create"
+    UPLOAD = "upload"
+    START = "start"
+    DELETE = "delete"
+
+    @property
+    def writes(self) -> bool:
+        """Whether sending it twice could do it twice."""
+        return self in (Call.CREATE, Call.UPLOAD, Call.START)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that was read to its end. `body` is the JSON value; `readable` is False where it was none.
+
+    `detail` is the service's own word, shortened and harmless to print. `retry_after_s` is in seconds from now.
+    """
+
+    status: int
+    body: JSON = None
+    readable: bool = True
+    detail: str = ""
+    retry_after_s: float | None = None
+
+
+class FaultKind(Enum):
+    NOT_CONNECTED = "not connected"  # nothing was sent
+    NOT_SENT = "not sent"  # the body did not leave completely
+    NO_ANSWER = "no answer"  # it left; nothing came back
+    CUT_OFF = "cut off"  # an answer began and could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """No usable answer. `message` is for people; `status` is there where a status line had come."""
+
+    kind: FaultKind
+    message: str
+    status: int | None = None
+
+
+class Kind(Enum):
+    DONE = "done"
+    REFUSED = "refused"  # permanent, for this request
+    CONFLICT = "conflict"  # the flow's state does not allow it: look at the state
+    GONE = "gone"  # the service does not know the flow
+    FATAL = "fatal"  # permanent, for every request: the key, the credit
+    KEY = "key"  # 401: the key is read again once, then fatal
+    THROTTLED = "throttled"  # not done; everybody waits
+    UNAVAILABLE = "unavailable"  # not done; may be sent again after a while
+    UNKNOWN = "unknown"  # a write that may have been done: ask
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`pause_s` is the wait that the service asked of everybody; `answered` tells the two unknowns apart: a service that
+    has answered will not do it later, one that was silent may."""
+
+    kind: Kind
+    message: str = ""
+    status: int | None = None
+    pause_s: float | None = None
+    answered: bool = False
+
+
+# What a status means where no row below says otherwise. The rest: other 2xx done, 3xx unavailable (a maintenance page,
+# a wrong endpoint), other 4xx refused, other 5xx (gateways: 520, 524, …) as 504.
+STATUS: Final[dict[int, Kind]] = {
+    401: Kind.KEY,
+    402: Kind.FATAL,
+    403: Kind.FATAL,
+    404: Kind.GONE,
+    408: Kind.UNAVAILABLE,  # the service did not get the whole request
+    409: Kind.CONFLICT,
+    425: Kind.UNAVAILABLE,
+    429: Kind.THROTTLED,
+    500: Kind.UNKNOWN,
+    502: Kind.UNKNOWN,
+    503: Kind.UNAVAILABLE,
+    504: Kind.UNKNOWN,
+}
+
+BY_CALL: Final[dict[tuple[Call, int], Kind]] = {
+    (Call.CREATE, 404): Kind.REFUSED,  # no flow is named: the endpoint or the template is wrong
+    (Call.CREATE, 409): Kind.REFUSED,
+    (Call.TEMPLATES, 404): Kind.REFUSED,
+    (Call.FLOWS, 404): Kind.REFUSED,
+    (Call.DELETE, 404): Kind.DONE,  # it is not there: what was wanted
+}
+
+ANSWERED: Final = frozenset({500, 502})  # the service has finished with the request; a 504 is a gateway's impatience
+
+
+def classify(call: Call, what: Reply | Fault) -> Verdict:
+    """The verdict on one attempt. A read that is "unknown" is merely unavailable: it can be asked again."""
+    match what:
+        case Fault(kind=FaultKind.NOT_CONNECTED | FaultKind.NOT_SENT):
+            return Verdict(Kind.UNAVAILABLE, what.message, what.status)
+        case Fault(kind=FaultKind.CUT_OFF, status=int(status)) if status >= 300 and status not in ANSWERED:
+            # The status line came, and says enough; only what it would have added is lost.
+            return classify(call, Reply(status, readable=False, detail=what.message))
+        case Fault():
+            verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=what.kind is FaultKind.CUT_OFF)
+        case Reply():
+            verdict = _of_reply(call, what)
+    if verdict.kind is Kind.UNKNOWN and not call.writes:
+        return Verdict(Kind.UNAVAILABLE, verdict.message, verdict.status)
+    return verdict
+
+
+def _of_reply(call: Call, reply: Reply) -> Verdict:
+    status = reply.status
+    message = f"{status}" + (f": {reply.detail}" if reply.detail else "")
+    if 200 <= status < 300:
+        if reply.readable:
+            return Verdict(Kind.DONE, message, status)
+        return Verdict(Kind.UNKNOWN, f"{status}, but the reply cannot be read", status, answered=True)
+    kind = BY_CALL.get((call, status)) or STATUS.get(status)
+    if kind is None:
+        kind = Kind.UNAVAILABLE if status < 400 else Kind.REFUSED if status < 500 else Kind.UNKNOWN
+    if kind is Kind.UNAVAILABLE and reply.retry_after_s is not None:
+        kind = Kind.THROTTLED
+    pause_s = reply.retry_after_s if kind is Kind.THROTTLED else None
+    return Verdict(kind, message, status, pause_s, answered=status in ANSWERED)
+
+
+class Chance(Protocol):
+    """Where jitter comes from: `random.Random` is one."""
+
+    def uniform(self, a: float, b: float, /) -> float: ...
+
+
+def backoff_s(attempt: int, chance: Chance) -> float:
+    """Seconds to wait after failed attempt number `attempt` (from 1): full jitter over 0.5, 1, 2 … 30."""
+    return chance.uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16)))

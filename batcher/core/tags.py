@@ -1,0 +1,139 @@
+"""The marks by which a flow or an input is found again, and the sums by which two sets of inputs are compared.
+
+In: names, paths, contents. Out: keys (16 bytes), tags (the member `batcher` of an `additional`), `Multiset` sums.
+Called by planning, the producer and the reconciler. See the contract, Guarantees, "The tag is one member".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .model import ABSENT, JSON, TAG, Absent
+
+KEY_BYTES: Final = 16
+_MODULUS: Final = 1 << 256
+
+
+def canonical(value: JSON | Absent) -> bytes:
+    """One spelling for one JSON value: sorted members, no spaces, UTF-8. ABSENT is the empty string."""
+    if value is ABSENT:
+        return b""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _digest(*parts: bytes) -> bytes:
+    hashed = hashlib.blake2b(digest_size=KEY_BYTES)
+    for part in parts:  # lengths first, so that ("ab", "c") and ("a", "bc") differ
+        hashed.update(len(part).to_bytes(8, "big") + part)
+    return hashed.digest()
+
+
+def flow_key(batch: str, flow: str) -> bytes:
+    """The flow's key: 16 bytes."""
+    return _digest(b"flow", batch.encode(), flow.encode())
+
+
+def input_key(flow: bytes, what: str, occurrence: int) -> bytes:
+    """The input's key: 16 bytes, from its flow's key, its path (or text) and which of equal ones it is (from 0)."""
+    return _digest(b"input", flow, what.encode(), occurrence.to_bytes(8, "big"))
+
+
+def meaning(mime: str, additional: JSON | Absent) -> bytes:
+    """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same."""
+    return _digest(mime.encode(), b"" if additional is ABSENT else b"=" + canonical(additional))
+
+
+def flow_meaning(template: str | None, parameters: Mapping[str, JSON], additional: Mapping[str, JSON] | None) -> bytes:
+    """What is sent to create the flow, as 16 bytes."""
+    return _digest((template or "").encode(), canonical(dict(parameters)), canonical(dict(additional or {})))
+
+
+def can_carry_tag(additional: JSON | Absent) -> bool:
+    """Whether the tag fits: an `additional` that is an object or absent. Others are sent untouched."""
+    return additional is ABSENT or isinstance(additional, dict)
+
+
+def untagged_ident(sha256: bytes, additional: JSON) -> bytes:
+    """What an input without a tag is compared by, as 16 bytes: its data and its `additional`."""
+    return _digest(b"untagged", sha256, canonical(additional))
+
+
+def build_name(owner: str, build: int) -> str:
+    """The name of one attempt to create a flow: the journal's own random name, and a number that only grows."""
+    return f"{owner}-{build}"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowTag:
+    """The tag of a flow as it stands on the service."""
+
+    batch: str
+    flow: str
+    key: str
+    build: str
+
+    def json(self) -> JSON:
+        return {"batch": self.batch, "flow": self.flow, "key": self.key, "build": self.build}
+
+    @property
+    def owner(self) -> str:
+        return self.build.rpartition("-")[0]
+
+
+def read_flow_tag(additional: object) -> FlowTag | None:
+    """The flow's tag, or None where there is none, or not one of ours."""
+    tag = additional.get(TAG) if isinstance(additional, dict) else None
+    if not isinstance(tag, dict):
+        return None
+    match tag:
+        case {"batch": str(batch), "flow": str(flow), "key": str(key), "build": str(build)}:
+            return FlowTag(batch, flow, key, build)
+    return None
+
+
+def read_input_tag(additional: object) -> tuple[bytes, bytes] | None:
+    """(key, sha256) of an input's tag, or None where there is none, or not one of ours."""
+    tag = additional.get(TAG) if isinstance(additional, dict) else None
+    match tag:
+        case {"key": str(key), "sha256": str(sha256)} if len(key) == 2 * KEY_BYTES and len(sha256) == 64:
+            try:
+                return bytes.fromhex(key), bytes.fromhex(sha256)
+            except ValueError:
+                return None
+    return None
+
+
+def with_flow_tag(additional: Mapping[str, JSON] | None, tag: FlowTag) -> dict[str, JSON]:
+    """The `additional` to create a flow with."""
+    return {**(additional or {}), TAG: tag.json()}
+
+
+class Multiset:
+    """A sum over a multiset of byte strings, independent of their order, in constant memory (AdHash with SHA-256).
+
+    Two multisets are the same where `count` and `value` are; there is no adversary here who could make them so.
+    """
+
+    __slots__ = ("count", "value")
+
+    def __init__(self, count: int = 0, value: int = 0) -> None:
+        self.count = count
+        self.value = value
+
+    def add(self, *parts: bytes) -> None:
+        """Add one element, given in parts of fixed lengths."""
+        self.count += 1
+        self.value = (self.value + int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")) % _MODULUS
+
+    def digest(self) -> bytes:
+        """Count and sum as 16 bytes."""
+        return _digest(self.count.to_bytes(8, "big"), self.value.to_bytes(32, "big"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Multiset) and (self.count, self.value) == (other.count, other.value)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes

@@ -1,0 +1,151 @@
+"""What the stages ask of the world, as Protocols: a journal, a client, sources, a clock.
+
+The stages know nothing else of it: the same ones run with SQLite or a list in memory, and later with PostgreSQL and a
+queue of flows. Implementations: `edges`; a conformance suite for journals stands in `tests/edges/test_journals.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.facts import FlowFacts, InputFacts, Print, Record
+from ..core.lifecycle import FlowState
+from ..core.model import JSON, Input, Problem
+from ..core.planning import InputPlan
+from ..core.retry import Fault, Reply
+from ..core.tags import FlowTag
+
+
+class JournalView(Protocol):
+    """The journal as it is read: synchronous, from any one thread at a time; sees all that is durable."""
+
+    @property
+    def owner(self) -> str:
+        """The journal's own random name: it stands in the tags of the flows that it creates."""
+
+    @property
+    def watch_until(self) -> float:
+        """Until then (wall-clock seconds) twins of lost creates are looked for."""
+
+    def flow(self, name: str) -> FlowFacts | None: ...
+    def flows(self) -> Iterator[FlowFacts]: ...
+    def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]: ...
+    def input_rows(self, flow: str) -> Iterator[InputFacts]: ...
+    def litter(self) -> Sequence[tuple[str, str]]:
+        """(flow_id, flow's name) of what is to be deleted."""
+
+    def count_flows(self) -> Mapping[FlowState, int]: ...
+    def count_inputs(self, flow: str) -> int:
+        """Rows of inputs that are, or may be, on the service."""
+
+
+class Journal(JournalView, Protocol):
+    """The durable record of one manifest's progress at one endpoint."""
+
+    async def record(self, *records: Record) -> None:
+        """Returns when these, and all that were posted before, are durable. Raises JournalError."""
+
+    def post(self, *records: Record) -> None:
+        """Hand over in order; durable at the latest when a later `record` returns. Raises nothing: that `record` does."""
+
+    def departs(self, key: bytes) -> None:
+        """Synchronous and cheap: the last byte of this announced request is about to leave. Survives kill -9 (not the
+        machine), so that what was announced and never left is not taken for unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFlow:
+    """A flow as the service shows it. `state` is lower case, "" where none is shown."""
+
+    flow_id: str
+    state: str
+    template: str
+    parameters: JSON
+    additional: JSON
+
+    tag: FlowTag | None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteInput:
+    """An asset as the service lists it; `status` is lower case."""
+
+    asset_id: str
+    status: str
+    additional: JSON
+
+
+class Body(Protocol):
+    """What is posted for one input: made anew for each attempt. `sha256` is known once it has been written, or before."""
+
+    @property
+    def length(self) -> int: ...
+    @property
+    def sha256(self) -> bytes | None: ...
+    @property
+    def fault(self) -> Problem | None:
+        """Why it could not be written to its end: the source changed, vanished or cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template as the service offers it: input types as it spells them; None where it does not tell."""
+
+    name: str
+    types: tuple[str, ...] | None
+    other_names: tuple[str, ...] = ()
+
+
+class Client(Protocol):
+    """One request in, one reply or fault out; it never retries. Listings stream; every other reply is bounded."""
+
+    async def templates(self) -> list[Template] | Reply | Fault: ...
+    async def create(self, template: str, parameters: Mapping[str, JSON], additional: JSON,
+                     departs: Callable[[], None]) -> str | Reply | Fault:  # fmt: skip
+        """The new flow's id."""
+
+    async def upload(self, flow_id: str, body: Body, departs: Callable[[], None]) -> Reply | Fault: ...
+    async def start(self, flow_id: str) -> Reply | Fault: ...
+    async def delete(self, flow_id: str) -> Reply | Fault: ...
+    async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault: ...
+    async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
+        """Hand every flow that the service lists to `take`."""
+
+    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Reply | Fault | None:
+        """Hand every asset of the flow to `take`."""
+
+    async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
+        """SHA-256 of an asset's data: of the decoded bytes of a data URI, of a text's UTF-8."""
+
+
+class Sources(Protocol):
+    """The files and texts. All but `Body`'s own reading is synchronous, for a thread of its own."""
+
+    def look(self, source: Input) -> Print | Problem:
+        """Its outside; a Problem where it is missing, empty, irregular, or too young."""
+
+    def mime(self, source: Input, types: tuple[str, ...] | None) -> str | Problem:
+        """Its type as it is to be sent, given the types that the template takes (None: not known)."""
+
+    def digest(self, source: Input) -> bytes | Problem:
+        """SHA-256 of its content."""
+
+    def small(self, plan: InputPlan) -> bool:
+        """Whether it is encoded once and kept, rather than streamed for each attempt."""
+
+    def body(self, plan: InputPlan) -> Body | Problem:
+        """A body for one attempt; a small one is read and encoded at once, and can be written again."""
+
+
+class Clock(Protocol):
+    """Time, passed in."""
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+
+    def steady(self) -> float:
+        """Seconds of a clock that never jumps."""
+
+    async def sleep(self, seconds: float) -> None: ...
