@@ -1,15 +1,17 @@
 """What the journal knows, as frozen values, and the records that change it.
 
 In: nothing. Out: `FlowFacts` and `InputFacts` (the rows), and the `Record`s that stages hand to the journal.
-A record replaces a row as a whole; which row may follow which is `lifecycle`'s affair, and settled before it is handed on.
+A record replaces a row as a whole; which row may follow which is `lifecycle`'s affair, and settled before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
+
+WATCH_S: Final = 7 * 86400.0  # a create that is done later than a week after it was sent is past belief
 
 
 @dataclass(frozen=True, slots=True)

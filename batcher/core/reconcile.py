@@ -18,11 +18,16 @@ from .tags import Multiset
 READY_STATUSES: Final = frozenset({"available", "ready", "processed", "completed", "done", ""})
 ERROR_STATUSES: Final = frozenset({"error", "failed", "rejected", "invalid"})
 
+SENT: Final = frozenset({InputState.ACCEPTED, InputState.UNKNOWN})
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One asset as the service lists it. `ident` is the tag's key, or for one without a tag what its data and
-    `additional` come to (`tags.untagged_ident`); `sha256` is the tag's, or of the data. Status "" where none is shown."""
+    """One asset as the service lists it.
+
+    `ident` is the tag's key, or for one without a tag what its data and `additional` come to (`tags.untagged_ident`);
+    `sha256` is the tag's, or of the data. `status` is "" where none is shown.
+    """
 
     ident: bytes
     sha256: bytes
@@ -69,7 +74,12 @@ class Rebuild:
     why: str
 
 
-Decision: TypeAlias = Start | Wait | SendAgain | Refused | Rebuild
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """The rows are not the manifest's inputs, all sent: to be planned again. A start would be early."""
+
+
+Decision: TypeAlias = Incomplete | Start | Wait | SendAgain | Refused | Rebuild
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +121,13 @@ def reconcile(
     untagged: Mapping[bytes, bytes],
     listed: Sequence[Listed],
     *,
+    meant: int,
     now: float,
     not_before: float | None,
 ) -> Reconciled:
-    """Hold the listing against the rows. Every row must carry the digest of what is meant."""
+    """Hold the listing against the rows, which must be as many as the manifest means, with their digests."""
+    if len(expected) != meant or any(f.state not in SENT or f.sha256 is None for f in expected):
+        return Reconciled(Incomplete())
     by_ident: dict[bytes, list[InputFacts]] = {}
     for facts in expected:
         by_ident.setdefault(ident(facts, untagged), []).append(facts)

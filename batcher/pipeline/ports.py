@@ -7,15 +7,14 @@ queue of flows. Implementations: `edges`; a conformance suite for journals stand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.facts import FlowFacts, InputFacts, Print, Record
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
+from ..core.remote import RemoteFlow, RemoteInput, Template
 from ..core.retry import Fault, Reply
-from ..core.tags import FlowTag
 
 
 class JournalView(Protocol):
@@ -40,6 +39,8 @@ class JournalView(Protocol):
     def count_inputs(self, flow: str) -> int:
         """Rows of inputs that are, or may be, on the service."""
 
+    def count_accepted(self, flow: str) -> int: ...
+
 
 class Journal(JournalView, Protocol):
     """The durable record of one manifest's progress at one endpoint."""
@@ -55,28 +56,6 @@ class Journal(JournalView, Protocol):
         machine), so that what was announced and never left is not taken for unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteFlow:
-    """A flow as the service shows it. `state` is lower case, "" where none is shown."""
-
-    flow_id: str
-    state: str
-    template: str
-    parameters: JSON
-    additional: JSON
-
-    tag: FlowTag | None
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteInput:
-    """An asset as the service lists it; `status` is lower case."""
-
-    asset_id: str
-    status: str
-    additional: JSON
-
-
 class Body(Protocol):
     """What is posted for one input: made anew for each attempt. `sha256` is known once it has been written, or before."""
 
@@ -89,17 +68,11 @@ class Body(Protocol):
         """Why it could not be written to its end: the source changed, vanished or cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A template as the service offers it: input types as it spells them; None where it does not tell."""
-
-    name: str
-    types: tuple[str, ...] | None
-    other_names: tuple[str, ...] = ()
-
-
 class Client(Protocol):
     """One request in, one reply or fault out; it never retries. Listings stream; every other reply is bounded."""
+
+    def read_key_again(self) -> bool:
+        """Whether the key is another one now."""
 
     async def templates(self) -> list[Template] | Reply | Fault: ...
     async def create(self, template: str, parameters: Mapping[str, JSON], additional: JSON,

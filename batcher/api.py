@@ -1,0 +1,177 @@
+"""The public API: load a manifest, plan it, run it.
+
+In: paths, an environment, flags as `Settings`. Out: `Manifest`, `Survey`, `Report`. Called by users of the package and by
+the command line, which alone reads the environment, draws, and picks exit codes. It joins the edges to the pipeline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .core.errors import Reason, Stop, UsageError
+from .core.model import SANDBOX, Limits, Manifest
+from .core.planning import FlowPlan, Wishes
+from .core.report import Report
+from .edges.flows_api import FlowsApi, Key
+from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
+from .edges.limits import Bandwidth, ByteBudget, Gate
+from .edges.sources import LocalSources
+from .manifest import load
+from .pipeline.context import Context
+from .pipeline.planner import Planner
+from .pipeline.ports import Journal
+from .pipeline.run import Survey, survey, template_types
+from .pipeline.run import run as _run
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What flags say beyond the manifest. `key` is asked for the API key (None: no key). `max_duration_s` is one deadline
+    for the whole run. `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
+
+    wishes: Wishes = field(default_factory=Wishes)
+    key: Callable[[], str | None] = lambda: None
+    state: Path | None = None
+    ca_file: str | None = None
+    max_duration_s: float | None = None
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    wall = staticmethod(time.time)
+    steady = staticmethod(time.monotonic)
+    sleep = staticmethod(asyncio.sleep)
+
+
+def load_manifest(
+    path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None, endpoint: str | None = None
+) -> Manifest:
+    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong."""
+    return load(path, env if env is not None else {}, endpoint=endpoint)
+
+
+def state_folder(manifest: Manifest, state: Path | None) -> Path:
+    """Where the journal of the manifest lies."""
+    return state if state is not None else Path(manifest.folder) / ".batcher"
+
+
+def journal_path(manifest: Manifest, state: Path | None) -> Path:
+    """One journal per manifest and endpoint; in a folder that is shared, the manifest's own path tells them apart."""
+    mark = manifest.endpoint if state is None else f"{manifest.endpoint}\0{manifest.path}"
+    name = Path(manifest.path).stem
+    return state_folder(manifest, state) / f"{name}-{hashlib.sha256(mark.encode()).hexdigest()[:8]}.sqlite"
+
+
+@contextlib.asynccontextmanager
+async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str]:
+    """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
+    if manifest.endpoint != SANDBOX:
+        yield manifest.endpoint
+        return
+    from .sandbox import Sandbox  # only where it is asked for
+
+    async with Sandbox(state_folder(manifest, state) / "sandbox") as sandbox:
+        yield sandbox.url
+
+
+@contextlib.asynccontextmanager
+async def _context(
+    manifest: Manifest, settings: Settings, journal: Journal, report: Report
+) -> AsyncIterator[Context]:
+    limits = manifest.limits
+    chance = random.Random()
+    clock = SystemClock()
+    gate = Gate(limits.concurrency, limits.retries, limits.rate_per_s, chance, clock.steady)
+    sources = LocalSources(limits.min_age_s, clock.wall())
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(sources.close)
+        url = await stack.enter_async_context(_endpoint(manifest, settings.state))
+        bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
+        client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
+                          bandwidth=bandwidth, ca_file=settings.ca_file)  # fmt: skip
+        await stack.enter_async_context(client)
+        yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
+                      ByteBudget(limits.memory_bytes), chance, report)  # fmt: skip
+
+
+async def run(
+    manifest: Manifest,
+    settings: Settings = Settings(),  # frozen
+    *,
+    journal: Journal | None = None,
+    report: Report | None = None,
+    started: Callable[[Context], None] = lambda context: None,
+) -> Report:
+    """Bring the batch to done, and say what came of it. Call `started`'s context's `halt` to end it early, in order.
+
+    `journal`: another one than the SQLite file, a `MemoryJournal` for example. Raises Locked, JournalError, UsageError.
+    """
+    report = report or Report(manifest.name, manifest.endpoint)
+    own = None
+    if journal is None:
+        own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
+        journal = own
+    fresh = next(iter(journal.flows()), None) is None
+    try:
+        async with _context(manifest, settings, journal, report) as context:
+            started(context)
+            timer = None
+            if settings.max_duration_s is not None:
+                stop = Stop(Reason.DEADLINE, "the time given with --max-duration is over", "run again: it resumes")
+                timer = asyncio.get_running_loop().call_later(settings.max_duration_s, context.halt, stop)
+            try:
+                await _run(context, fresh)
+            finally:
+                if timer is not None:
+                    timer.cancel()
+    finally:
+        if own is not None:
+            own.close()
+    return report
+
+
+async def plan(
+    manifest: Manifest,
+    settings: Settings = Settings(),  # frozen
+    each: Callable[[FlowPlan], None] = lambda plan: None,
+) -> tuple[Survey, Report]:
+    """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
+    report = Report(manifest.name, manifest.endpoint)
+    path = journal_path(manifest, settings.state)
+    reader = JournalReader(path) if path.is_file() else None
+    journal = reader if reader is not None else MemoryJournal()
+    quick = replace(manifest, limits=replace(manifest.limits, retries=0))
+    try:
+        async with _context(quick, settings, journal, report) as context:  # type: ignore[arg-type]  # only read
+            loop = asyncio.get_running_loop()
+            ask = template_types(context, loop)
+
+            def templates():  # type: ignore[no-untyped-def]
+                try:
+                    return ask()
+                except Stop as stop:
+                    report.stop = None
+                    raise UsageError(stop.message, stop.hint) from stop
+
+            planner = Planner(manifest, journal, context.sources, settings.wishes, templates)
+            found = await asyncio.to_thread(survey, context, planner, each)
+    finally:
+        if reader is not None:
+            reader.close()
+    for problem in found.problems:
+        report.add(problem)
+    return found, report
+
+
+__all__ = [
+    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "load_manifest", "plan", "run",
+]  # fmt: skip

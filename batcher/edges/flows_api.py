@@ -1,0 +1,578 @@
+"""The Flows API over aiohttp: one request in, one reply or fault out. It never retries.
+
+In: calls with what they need. Out: values, a `Reply` that is no success, or a `Fault` that says how far the request got.
+Called by the pipeline, which holds a place at the gate meanwhile. The service's facts: flows-api; where they are silent
+every reading is taken: `id` or `flow_id` or `asset_id`, an envelope or a bare list, any state of pagination.
+Replies are bounded, listings stream, every wait is bounded: no progress for `timeout_s`, and a total by the least
+throughput, so that a trickle cannot hang a night.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import hashlib
+import ipaddress
+import json
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+import aiohttp
+import ijson
+import pybase64
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from ..core.errors import UsageError
+from ..core.model import JSON
+from ..core.remote import RemoteFlow, RemoteInput, Template
+from ..core.retry import Call, Fault, FaultKind, Reply
+from ..core.tags import read_flow_tag
+from .limits import Bandwidth
+from .sources import SmallBody, StreamBody
+
+REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
+LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
+KEEPALIVE_S: Final = 4.0  # less than the 5 s after which the quickest common server hangs up
+DETAIL_CHARS: Final = 300
+PIECE_BYTES: Final = 256 << 10
+
+T = TypeVar("T")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_endpoint(url: str) -> None:
+    """Refuse plain http to anyone but loopback: the key would be readable on the way. Raises UsageError."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise UsageError(f"{parts.scheme}://{parts.hostname} would carry the key in clear", "use https")
+
+
+class Key:
+    """The API key, asked for when it is needed and read anew on request; it prints as nothing."""
+
+    def __init__(self, read: Callable[[], str | None]) -> None:
+        self._read = read
+        self._value = read()
+
+    def again(self) -> bool:
+        """Read it again; whether it is another one."""
+        before, self._value = self._value, self._read()
+        return self._value != before
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._value}"} if self._value else {}
+
+    def __repr__(self) -> str:
+        return "Key(…)"
+
+
+class _Sent:
+    """How far one request got, and until when it may take. Both bounds move with the bytes, out and in: `timeout_s` from
+    the last that moved, and in all what the least throughput allows."""
+
+    __slots__ = ("_bytes", "_departs", "_started", "_timeout_s", "left", "scope")
+
+    def __init__(self, departs: Callable[[], None], timeout_s: float) -> None:
+        self._departs = departs
+        self._timeout_s = timeout_s
+        self._bytes = 0
+        self._started = asyncio.get_running_loop().time()
+        self.left = False  # the last byte has been handed on
+        self.scope = asyncio.timeout(timeout_s)
+
+    def moved(self, count: int) -> None:
+        """So many bytes more have moved."""
+        self._bytes += count
+        now = asyncio.get_running_loop().time()
+        total = self._started + 2 * self._timeout_s + self._bytes / LEAST_BYTES_PER_S
+        self.scope.reschedule(min(now + self._timeout_s, total))
+
+    def leaving(self) -> None:
+        self._departs()
+        self.left = True
+
+
+class _NotWritten(Exception):
+    """The body ended early: the connection is closed, and the service has no whole request."""
+
+
+class _Posted(Payload):
+    """A body that tells how far it got. Handing the last bytes on counts as having left: the kernel has them next."""
+
+    def __init__(self, body: SmallBody | StreamBody, sent: _Sent, bandwidth: Bandwidth) -> None:
+        super().__init__(b"", content_type="application/json")
+        self._size = body.length
+        self._body = body
+        self._sent = sent
+        self._bandwidth = bandwidth
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a body is written, never shown")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        if isinstance(self._body, SmallBody):
+            await self._bandwidth.spend(self._body.length)
+            self._sent.leaving()
+            await writer.write(self._body.content)
+            return
+        written = 0
+        length = self._body.length
+        async for chunk in self._body.chunks():
+            await self._bandwidth.spend(len(chunk))
+            written += len(chunk)
+            if written == length:
+                self._sent.leaving()
+            await writer.write(chunk)
+            self._sent.moved(len(chunk))
+        if written != length:
+            raise _NotWritten  # aiohttp would wait for ever for the rest
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self.write(writer)
+
+
+class FlowsApi:
+    """A client for one endpoint. Use as an async context manager. `timeout_s` as in the limits."""
+
+    def __init__(
+        self, endpoint: str, key: Key, *, timeout_s: float, connections: int,
+        bandwidth: Bandwidth | None = None, ca_file: str | None = None,
+    ) -> None:  # fmt: skip
+        check_endpoint(endpoint)
+        self._base = endpoint.rstrip("/")
+        self._key = key
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+        self._proxy = _proxy_for(self._base)
+
+    async def __aenter__(self) -> FlowsApi:
+        context: ssl.SSLContext | bool = True
+        if self._base.startswith("https"):
+            try:
+                context = ssl.create_default_context(cafile=self._ca_file)
+            except OSError as error:
+                raise UsageError(f"--ca-file {self._ca_file}: {error.strerror or error}", "name a PEM file") from error
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, self._timeout_s)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Not trust_env: it would also take a password from ~/.netrc in place of the key.
+            proxy=self._proxy,
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    def read_key_again(self) -> bool:
+        """Whether the key is another one now."""
+        return self._key.again()
+
+    async def _call(
+        self, call: Call, method: str, path: str, read: Callable[[aiohttp.ClientResponse, _Sent], Any],
+        *, body: SmallBody | StreamBody | None = None, departs: Callable[[], None] = lambda: None,
+        query: Mapping[str, str] | None = None,
+    ) -> Any:  # fmt: skip
+        """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
+        assert self._session is not None
+        sent = _Sent(departs, self._timeout_s)
+        if body is None:
+            sent.leaving()
+        status: int | None = None
+        try:
+            async with sent.scope, self._session.request(
+                method, self._base + path, params=query, headers=self._key.headers, allow_redirects=False,
+                data=_Posted(body, sent, self._bandwidth) if body is not None else None,
+            ) as response:  # fmt: skip
+                status = response.status
+                sent.moved(0)
+                if not sent.left and status < 300:
+                    # A success for a request that has not arrived whole is none.
+                    return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
+                if not 200 <= status < 300:
+                    return await _reply(response, sent)
+                return await read(response, sent)
+        except aiohttp.ClientConnectorError as error:
+            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_words(error)}")
+        except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, ijson.JSONError) as error:
+            return _fault(error, sent.left, status, self._timeout_s)
+
+    async def templates(self) -> list[Template] | Reply | Fault:
+        found = await self._call(Call.TEMPLATES, "GET", "/templates", _json)
+        if isinstance(found, Fault) or not isinstance(found, Reply) or not 200 <= found.status < 300:
+            return found  # type: ignore[no-any-return]  # a Reply or a Fault
+        items = found.body
+        if isinstance(items, dict):
+            items = next((value for value in items.values() if isinstance(value, list)), None)
+        if not isinstance(items, list):
+            return Reply(found.status, readable=False, detail="no list of templates")
+        return [template for item in items if (template := _template(item)) is not None]
+
+    async def create(
+        self, template: str, parameters: Mapping[str, JSON], additional: JSON, departs: Callable[[], None]
+    ) -> str | Reply | Fault:
+        content = json.dumps({"template": template, "parameters": dict(parameters), "additional": additional}).encode()
+        found = await self._call(Call.CREATE, "POST", "/flows", _json, body=SmallBody(content, b""), departs=departs)
+        if isinstance(found, Reply) and 200 <= found.status < 300:
+            flow_id = _id(found.body, "flow_id", "id")
+            return flow_id if flow_id is not None else Reply(found.status, readable=False, detail="no flow_id")
+        return found  # type: ignore[no-any-return]
+
+    async def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Reply | Fault:
+        path = f"/flows/{quote(flow_id, safe='')}/inputs"
+        return await self._call(Call.UPLOAD, "POST", path, _json, body=body, departs=departs)  # type: ignore[no-any-return]
+
+    async def start(self, flow_id: str) -> Reply | Fault:
+        body = SmallBody(b'{"action":"start"}', b"")
+        found = await self._call(Call.START, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body)
+        return found  # type: ignore[no-any-return]
+
+    async def delete(self, flow_id: str) -> Reply | Fault:
+        found = await self._call(Call.DELETE, "DELETE", f"/flows/{quote(flow_id, safe='')}", _json)
+        return found  # type: ignore[no-any-return]
+
+    async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault:
+        found = await self._call(Call.FLOW, "GET", f"/flows/{quote(flow_id, safe='')}", _json)
+        if isinstance(found, Reply) and 200 <= found.status < 300:
+            flow = _remote_flow(found.body, flow_id)
+            return flow if flow is not None else Reply(found.status, readable=False, detail="no flow")
+        return found  # type: ignore[no-any-return]
+
+    async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
+        def each(item: object) -> str | None:
+            flow = _remote_flow(item, None)
+            if flow is not None:
+                take(flow)
+            return None if flow is None else flow.flow_id
+
+        return await self._list(Call.FLOWS, "/flows", {}, each)
+
+    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Reply | Fault | None:
+        def each(item: object) -> str | None:
+            if not isinstance(item, dict):
+                raise ValueError("an asset is no object")
+            asset_id = _id(item, "id", "asset_id")
+            status = item.get("status")
+            take(RemoteInput(asset_id or "", status.lower() if isinstance(status, str) else "", item.get("additional")))
+            return asset_id
+
+        path = f"/flows/{quote(flow_id, safe='')}/inputs"
+        return await self._list(Call.INPUTS, path, {"include_data": "false"}, each)
+
+    async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
+        path = f"/flows/{quote(flow_id, safe='')}/inputs/{quote(asset_id, safe='')}"
+        return await self._call(Call.INPUT, "GET", path, _digest)  # type: ignore[no-any-return]
+
+    async def _list(
+        self, call: Call, path: str, query: dict[str, str], each: Callable[[object], str | None]
+    ) -> Reply | Fault | None:
+        """All pages of a listing. Which pagination there is shows in the envelope; a page without new ids is the end."""
+        seen = 0
+        page = 1
+        last: frozenset[str] = frozenset()
+        ask = dict(query)
+        while True:
+            ids: list[str] = []
+            count = 0
+
+            def one(item: object, ids: list[str] = ids) -> None:
+                nonlocal count
+                count += 1
+                found = each(item)
+                if found is not None and len(ids) < 10_000:
+                    ids.append(found)
+
+            async def read(response: aiohttp.ClientResponse, sent: _Sent, one: Any = one) -> dict[str, object]:
+                return await _stream_list(response, sent, one)
+
+            found = await self._call(call, "GET", path, read, query=ask)
+            if isinstance(found, Reply | Fault):
+                return found
+            seen += count
+            if not count or (ids and frozenset(ids) == last):
+                return None
+            last = frozenset(ids)
+            page += 1
+            ask = dict(query)
+            following = found.get("next")
+            cursor = found.get("next_cursor") or found.get("cursor")
+            total = found.get("total")
+            pages = found.get("pages") or found.get("total_pages")
+            if isinstance(following, str) and following:
+                target = urlsplit(urljoin(self._base + path, following))
+                if (target.scheme, target.netloc) != urlsplit(self._base)[:2]:
+                    return Reply(200, readable=False, detail="the next page is on another host")
+                ask.update(dict(part.partition("=")[::2] for part in target.query.split("&") if part))
+            elif isinstance(cursor, str) and cursor:
+                ask["cursor"] = cursor
+            elif (isinstance(total, int) and seen < total) or (isinstance(pages, int) and page <= pages):
+                if "offset" in found:
+                    ask["offset"] = str(seen)
+                else:
+                    ask["page"] = str(page)
+            else:
+                return None
+
+
+def _proxy_for(base: str) -> str | None:
+    """The proxy that the environment names for this endpoint; loopback is always asked directly."""
+    parts = urlsplit(base)
+    host = parts.hostname or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def _words(error: BaseException) -> str:
+    text = str(error) or type(error).__name__
+    os_error = getattr(error, "os_error", None)
+    return (os_error.strerror or text) if isinstance(os_error, OSError) else text
+
+
+def _fault(error: BaseException, left: bool, status: int | None, timeout_s: float) -> Fault:
+    message = f"nothing moved for {timeout_s:g} s" if isinstance(error, TimeoutError) else _words(error)
+    if status is not None:
+        return Fault(FaultKind.CUT_OFF, f"the reply was cut off: {message}", status)
+    if not left:
+        return Fault(FaultKind.NOT_SENT, f"not sent: {message}")
+    return Fault(FaultKind.NO_ANSWER, f"no answer: {message}")
+
+
+async def _bounded(response: aiohttp.ClientResponse, sent: _Sent) -> bytes:
+    """The reply's body. Raises ValueError over 1 MiB."""
+    data = bytearray()
+    async for piece in response.content.iter_any():
+        data += piece
+        sent.moved(len(piece))
+        if len(data) > REPLY_BYTES:
+            response.close()
+            raise ValueError("the reply is larger than 1 MiB")
+    return bytes(data)
+
+
+async def _json(response: aiohttp.ClientResponse, sent: _Sent) -> Reply:
+    data = await _bounded(response, sent)
+    if not data.strip():
+        return Reply(response.status)
+    try:
+        return Reply(response.status, json.loads(data))
+    except (ValueError, RecursionError):
+        return Reply(response.status, readable=False, detail=_harmless(data.decode(errors="replace")))
+
+
+async def _reply(response: aiohttp.ClientResponse, sent: _Sent) -> Reply:
+    """A reply that is no success: its status matters, its words are shown."""
+    try:
+        data = await _bounded(response, sent)
+    except (ValueError, aiohttp.ClientError):
+        data = b""
+    detail = ""
+    if response.status // 100 == 3:
+        host = urlsplit(response.headers.get("Location", "")).netloc
+        detail = f"it redirects to {_harmless(host)}; if that is right, make it the endpoint"
+    elif data:
+        detail = _detail(data)
+    return Reply(response.status, None, True, detail, _retry_after(response.headers.get("Retry-After")))
+
+
+def _detail(data: bytes) -> str:
+    """The service's words: `detail` as text, or the `msg` of its entries; of HTML nothing but that it is some."""
+    text = data.decode(errors="replace").strip()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        return "an HTML page" if text[:1] == "<" else _harmless(text)
+    detail = body.get("detail", body) if isinstance(body, dict) else body
+    if isinstance(detail, list):
+        parts = [
+            f"{'.'.join(str(x) for x in e['loc']) + ': ' if isinstance(e.get('loc'), list) else ''}{e.get('msg', '')}"
+            if isinstance(e, dict) else str(e)
+            for e in detail
+        ]  # fmt: skip
+        return _harmless("; ".join(parts))
+    return _harmless(detail if isinstance(detail, str) else json.dumps(detail))
+
+
+def _harmless(text: str) -> str:
+    """Shortened, and without what a terminal would obey."""
+    short = text if len(text) <= DETAIL_CHARS else text[:DETAIL_CHARS] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in short)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds from now: either form of Retry-After; None where there is none, or none that can be read."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+        return seconds if 0 <= seconds < 1e9 else None
+    except ValueError:
+        pass
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, at.timestamp() - time.time())
+
+
+def _id(item: object, *names: str) -> str | None:
+    if isinstance(item, dict):
+        for name in names:
+            value = item.get(name)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                return str(value)
+    return None
+
+
+def _remote_flow(item: object, flow_id: str | None) -> RemoteFlow | None:
+    found = _id(item, "flow_id", "id") or flow_id
+    if not isinstance(item, dict) or found is None:
+        return None
+    state = next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
+    additional = item.get("additional")
+    return RemoteFlow(found, state.lower(), str(item.get("template", "")), item.get("parameters"), additional,
+                      read_flow_tag(additional))  # fmt: skip
+
+
+def _template(item: object) -> Template | None:
+    if isinstance(item, str):
+        return Template(item, None)
+    if not isinstance(item, dict):
+        return None
+    names = [item[n] for n in ("name", "template_name", "id", "template_id") if isinstance(item.get(n), str)]
+    if not names:
+        return None
+    types: tuple[str, ...] | None = None
+    for value in item.values():  # under a key that is not documented: a list of what looks like types
+        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+            if all("/" in v or v in ("prompt", "text") for v in value):
+                types = tuple(value)
+                break
+    return Template(names[0], types, tuple(names[1:]))
+
+
+async def _stream_list(
+    response: aiohttp.ClientResponse, sent: _Sent, take: Callable[[object], None]
+) -> dict[str, object]:
+    """Hand over the items of the first list in the reply; return the envelope's plain members. Raises on bad JSON."""
+    envelope: dict[str, object] = {}
+    builder: Any = None
+    depth = 0
+    in_list = False
+    name = ""
+    events = ijson.sendable_list()
+    parser = ijson.basic_parse_coro(events, use_float=True)
+    empty = True
+
+    def step() -> None:
+        nonlocal builder, depth, in_list, name
+        for event, value in events:
+            if event in ("end_map", "end_array"):
+                depth -= 1
+            if in_list and event == "end_array" and builder is None:
+                in_list = False
+            elif in_list:
+                if builder is None:
+                    builder = ijson.ObjectBuilder()
+                    start = depth
+                    builder.base = start
+                builder.event(event, value)
+                if depth == builder.base and event not in ("start_map", "start_array", "map_key"):
+                    take(builder.value)
+                    builder = None
+            elif event == "map_key" and depth == 1:
+                name = value
+            elif event == "start_array" and not envelope.get("", False) and depth <= 1:
+                in_list = True
+                envelope[""] = True
+            elif depth == 1 and event in ("string", "number", "null", "boolean"):
+                envelope[name] = value
+            if event in ("start_map", "start_array"):
+                depth += 1
+        events.clear()
+
+    async for piece in response.content.iter_any():
+        sent.moved(len(piece))
+        empty = empty and not piece.strip()
+        for start in range(0, len(piece), PIECE_BYTES):
+            parser.send(piece[start : start + PIECE_BYTES])
+            step()
+    if empty:
+        raise ValueError("the listing is empty")
+    parser.close()
+    step()
+    if not envelope.pop("", False):
+        raise ValueError("there is no list in the listing")
+    return envelope
+
+
+async def _digest(response: aiohttp.ClientResponse, sent: _Sent) -> bytes:
+    """SHA-256 of the data in `{"data": "data:…;base64,…"}`, decoded while it streams; of a prompt, its UTF-8."""
+    marker = b'"data"'
+    held = b""
+    stream = response.content.iter_chunked(PIECE_BYTES)
+
+    async def more() -> bool:
+        nonlocal held
+        piece = await anext(stream, None)
+        sent.moved(len(piece or b""))
+        held += piece or b""
+        return piece is not None
+
+    while (at := held.find(marker)) < 0 or held.find(b'"', at + len(marker)) < 0:
+        if len(held) > REPLY_BYTES or not await more():
+            raise ValueError("the asset has no data")
+    at = held.find(b'"', at + len(marker)) + 1
+    held = held[at:]
+    while len(held) < 256 and b'"' not in held and await more():
+        pass
+    if not held.startswith(b"data:"):
+        while (end := _string_end(held)) < 0:
+            if len(held) > 4 * REPLY_BYTES * 16 or not await more():
+                raise ValueError("the asset's text does not end")
+        return hashlib.sha256(str(json.loads(b'"' + held[:end] + b'"')).encode()).digest()
+    comma = held.index(b",") + 1
+    held = held[comma:]
+    hashed = hashlib.sha256()
+    carry = b""
+    while True:
+        end = held.find(b'"')
+        part = carry + (held if end < 0 else held[:end]).replace(b"\\/", b"/")
+        whole = len(part) if end >= 0 else len(part) // 4 * 4
+        hashed.update(pybase64.b64decode(part[:whole], validate=True))
+        carry = part[whole:]
+        if end >= 0:
+            return hashed.digest()
+        held = b""
+        if not await more():
+            raise ValueError("the asset's data does not end")
+
+
+def _string_end(text: bytes) -> int:
+    """Where the JSON string that `text` begins in ends; -1 while it does not."""
+    at = 0
+    while (at := text.find(b'"', at)) >= 0:
+        backslashes = len(text[:at]) - len(text[:at].rstrip(b"\\"))
+        if backslashes % 2 == 0:
+            return at
+        at += 1
+    return -1

@@ -1,0 +1,464 @@
+"""The journal in SQLite: what is durable of a manifest's progress at one endpoint.
+
+In: `Record`s from the stages. Out: rows, read back when a run begins. One thread writes; it commits whatever has gathered
+while the last commit was under way (a linger only slows), so that sixteen waiting workers cost one fsync. Beside the
+database lies a small mapped file, the departures: which announced requests have really left. It survives kill -9, since
+the kernel holds its pages, and is trusted only while the machine has not been started anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import mmap
+import os
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..core.errors import JournalError, Locked
+from ..core.facts import (
+    WATCH_S,
+    AddLitter,
+    ClearLitter,
+    FlowFacts,
+    ForgetInputs,
+    InputFacts,
+    Print,
+    PutFlow,
+    PutInput,
+    Record,
+    Watch,
+)
+from ..core.lifecycle import FlowState, InputState
+from ..core.tags import KEY_BYTES, flow_key
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE flows(
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, state TEXT NOT NULL, flow_id TEXT, build INTEGER NOT NULL,
+        given INTEGER NOT NULL, meaning BLOB NOT NULL, quick BLOB NOT NULL, content BLOB NOT NULL, until REAL,
+        not_before REAL, inputs INTEGER NOT NULL, size_bytes INTEGER NOT NULL, started_at REAL, problem TEXT);
+    CREATE TABLE inputs(
+        flow INTEGER NOT NULL REFERENCES flows(id), key BLOB NOT NULL, state TEXT NOT NULL, sha256 BLOB,
+        meaning BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+        tagged INTEGER NOT NULL, until REAL, answered INTEGER NOT NULL, PRIMARY KEY(flow, key)) WITHOUT ROWID;
+    CREATE TABLE litter(flow_id TEXT PRIMARY KEY, flow TEXT NOT NULL) WITHOUT ROWID;
+    """,
+)
+SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
+_HEAD: Final = 64  # the boot's name, then the slots
+_FLOW_COLUMNS: Final = (
+    "name, state, flow_id, build, given, meaning, quick, content, until, not_before, inputs, size_bytes, started_at, problem"
+)
+_INPUT_COLUMNS: Final = "key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered"
+_PUT_FLOW: Final = (
+    f"INSERT INTO flows({_FLOW_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
+    + ", ".join(f"{c}=excluded.{c}" for c in _FLOW_COLUMNS.split(", ")[1:])
+)
+_PUT_INPUT: Final = (
+    f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?)"
+)
+_OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
+_ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
+
+
+def _boot() -> bytes:
+    """A name for the time since the machine was started; departures from before it say nothing."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().ljust(_HEAD, b"\0")[:_HEAD]
+    return secrets.token_bytes(_HEAD)  # unknown: never equal, so every announced request counts as having left
+
+
+class Departures:
+    """The mapped file. `mark` before the last byte leaves, `clear` once the outcome is durable."""
+
+    def __init__(self, path: Path) -> None:
+        size = _HEAD + SLOTS * KEY_BYTES
+        boot = _boot()
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            known = os.fstat(fd).st_size == size
+            os.ftruncate(fd, size)
+            self._map = mmap.mmap(fd, size)
+        finally:
+            os.close(fd)
+        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if known and self._map[:_HEAD] == boot else None
+        self.left: frozenset[bytes] | None = None if left is None else frozenset(left)  # None: nothing is known
+        self._boot = boot
+        self._of: dict[bytes, int] = {}
+        self._free = list(range(SLOTS - 1, -1, -1))
+
+    def _slot(self, index: int) -> bytes:
+        start = _HEAD + index * KEY_BYTES
+        return self._map[start : start + KEY_BYTES]
+
+    def begin(self) -> None:
+        """Forget what an earlier process left; called once that is durable in the journal."""
+        self._map[:_HEAD] = bytes(_HEAD)  # while it is half-written it says nothing
+        self._map[_HEAD:] = bytes(SLOTS * KEY_BYTES)
+        self._map[:_HEAD] = self._boot
+
+    def mark(self, key: bytes) -> None:
+        if key in self._of:
+            return
+        if not self._free:
+            self._map[:_HEAD] = bytes(_HEAD)  # more than can be told: from now on the file says nothing
+            return
+        index = self._of[key] = self._free.pop()
+        start = _HEAD + index * KEY_BYTES
+        self._map[start : start + KEY_BYTES] = key
+
+    def clear(self, key: bytes) -> None:
+        index = self._of.pop(key, None)
+        if index is not None:
+            start = _HEAD + index * KEY_BYTES
+            self._map[start : start + KEY_BYTES] = bytes(KEY_BYTES)
+            self._free.append(index)
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class _Reader:
+    """Reading, on a connection of its own; what `JournalView` asks for."""
+
+    _connection: sqlite3.Connection
+
+    def _ask(self, sql: str, *values: object) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal cannot be read: {error}", "see README, State") from error
+
+    def _meta(self, name: str) -> object:
+        row = self._ask("SELECT value FROM meta WHERE name=?", name).fetchone()
+        return None if row is None else row[0]
+
+    @property
+    def owner(self) -> str:
+        return str(self._meta("owner"))
+
+    @property
+    def watch_until(self) -> float:
+        return float(str(self._meta("watch_until") or 0))
+
+    def flow(self, name: str) -> FlowFacts | None:
+        row = self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name).fetchone()
+        return None if row is None else _flow(row)
+
+    def flows(self) -> Iterator[FlowFacts]:
+        for row in self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows ORDER BY id"):
+            yield _flow(row)
+
+    def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
+        found: dict[bytes, InputFacts] = {}
+        for start in range(0, len(keys), 500):  # SQLite takes 999 variables in its older builds
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            for row in self._ask(
+                f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND key IN ({marks})", flow, *part
+            ):
+                found[row[0]] = _input(row)
+        return found
+
+    def input_rows(self, flow: str) -> Iterator[InputFacts]:
+        for row in self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW}", flow):
+            yield _input(row)
+
+    def litter(self) -> Sequence[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._ask("SELECT flow_id, flow FROM litter ORDER BY flow_id")]
+
+    def count_flows(self) -> Mapping[FlowState, int]:
+        return {FlowState(s): n for s, n in self._ask("SELECT state, count(*) FROM flows GROUP BY state")}
+
+    def count_inputs(self, flow: str) -> int:
+        sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND {_ON_SERVICE}"
+        return int(self._ask(sql, flow).fetchone()[0])
+
+    def count_accepted(self, flow: str) -> int:
+        sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND state='accepted'"
+        return int(self._ask(sql, flow).fetchone()[0])
+
+
+def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite3 gives it
+    return FlowFacts(row[0], FlowState(row[1]), row[2], row[3], bool(row[4]), *row[5:])
+
+
+def _input(row: tuple) -> InputFacts:  # type: ignore[type-arg]
+    key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered = row
+    outside = Print(size, mtime_ns, inode)
+    return InputFacts(key, InputState(state), sha256, meaning, outside, bool(tagged), until, bool(answered))
+
+
+class JournalReader(_Reader):
+    """A journal that is only looked at, by `plan` and `status`. Raises JournalError where there is none."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
+        try:
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+        _check_version(self._connection, path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> int:
+    try:
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise JournalError(f"{path} is not a journal that can be read: {error}", "move it away, then run --adopt") from error
+    if version > len(MIGRATIONS):
+        raise JournalError(f"the journal {path} was written by a newer batcher (schema {version})", "update batcher")
+    return version
+
+
+class SqliteJournal(_Reader):
+    """The journal of one manifest at one endpoint; `batch` is the manifest's, for the keys of its flows.
+
+    Raises Locked while another process holds it, JournalError where it cannot be opened. Close it when done.
+    """
+
+    def __init__(self, path: Path, batch: str, settle_s: float) -> None:
+        self._batch = batch
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise JournalError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise Locked("another run holds this manifest", "wait for it to end") from None
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._writer = self._open(path)
+            self._migrate(path)
+            self._connection = self._open(path)
+            self.fresh = self._ask("SELECT count(*) FROM flows").fetchone()[0] == 0
+            self._departures = Departures(path.with_suffix(".left"))
+            self._recover(settle_s)
+        except (OSError, sqlite3.Error) as error:
+            os.close(self._lock)
+            raise JournalError(f"the journal {path} cannot be opened: {error}", "see README, State") from error
+        except JournalError:
+            os.close(self._lock)
+            raise
+        self._queue: queue.SimpleQueue[tuple[tuple[Record, ...], _Waiter | None] | None] = queue.SimpleQueue()
+        self._failed: str | None = None
+        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _open(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # NORMAL gained nothing, and forgets commits when power is lost
+        return connection
+
+    def _migrate(self, path: Path) -> None:
+        version = _check_version(self._writer, path)
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._writer.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
+        self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
+
+    def _recover(self, settle_s: float) -> None:
+        """What was announced and never left is as if never announced; the rest is unknown from now on (the request may
+        have left at any time up to the death of its process). Durable before anything else, so that the settling time
+        is not started again by the next kill."""
+        until = time.time() + settle_s
+        left = self._departures.left
+        sending = self._writer.execute("SELECT flow, key FROM inputs WHERE state='sending'").fetchall()
+        creating = self._writer.execute(
+            "SELECT id, name FROM flows WHERE state='creating' AND until IS NULL"
+        ).fetchall()
+        self._writer.execute("BEGIN IMMEDIATE")
+        for flow, key in sending:
+            if left is not None and key not in left:
+                self._writer.execute("UPDATE inputs SET state='pending' WHERE flow=? AND key=?", (flow, key))
+            else:
+                self._writer.execute(
+                    "UPDATE inputs SET state='unknown', until=?, answered=0 WHERE flow=? AND key=?", (until, flow, key)
+                )
+        for row, name in creating:
+            if left is not None and flow_key(self._batch, name) not in left:
+                self._writer.execute("UPDATE flows SET state='planned' WHERE id=?", (row,))
+            else:
+                self._writer.execute("UPDATE flows SET until=? WHERE id=?", (until, row))
+                self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until + WATCH_S,))
+        self._writer.execute("UPDATE flows SET until=? WHERE state='starting' AND until IS NULL", (until,))
+        self._writer.execute("COMMIT")
+        self._departures.begin()
+
+    async def record(self, *records: Record) -> None:
+        waiter = _Waiter(asyncio.get_running_loop())
+        self._queue.put((records, waiter))
+        await waiter.future
+        if self._failed is not None:
+            raise JournalError(f"the journal cannot be written: {self._failed}", "free some space, then run again")
+
+    def post(self, *records: Record) -> None:
+        self._queue.put((records, None))
+
+    def departs(self, key: bytes) -> None:
+        self._departures.mark(key)
+
+    def _write(self) -> None:
+        open_ = True
+        while open_:
+            items = [self._queue.get()]
+            while not self._queue.empty() and len(items) < 4096:
+                items.append(self._queue.get_nowait())
+            if items[-1] is None or None in items:
+                open_ = False
+            work = [item for item in items if item is not None]
+            if work and self._failed is None:
+                try:
+                    self._commit([record for records, _ in work for record in records])
+                except sqlite3.Error as error:
+                    self._failed = str(error)  # nothing is recorded any more, so nothing more is sent
+                    with contextlib.suppress(sqlite3.Error):
+                        self._writer.execute("ROLLBACK")
+            for _, waiter in work:
+                if waiter is not None:
+                    waiter.wake()
+
+    def _commit(self, records: Sequence[Record]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        settled: list[bytes] = []
+        for record in records:
+            match record:
+                case PutInput(flow, f):
+                    outside = f.print
+                    self._writer.execute(
+                        _PUT_INPUT,
+                        (flow, f.key, f.state.value, f.sha256, f.meaning, outside.size, outside.mtime_ns, outside.inode,
+                         f.tagged, f.until, f.answered),
+                    )  # fmt: skip
+                    if f.state is not InputState.SENDING:
+                        settled.append(f.key)
+                case PutFlow(f):
+                    self._writer.execute(
+                        _PUT_FLOW,
+                        (f.name, f.state.value, f.flow_id, f.build, f.given, f.meaning, f.quick, f.content, f.until,
+                         f.not_before, f.inputs, f.size_bytes, f.started_at, f.problem),
+                    )  # fmt: skip
+                    if f.state is not FlowState.CREATING:
+                        settled.append(flow_key(self._batch, f.name))
+                case ForgetInputs(flow):
+                    self._writer.execute(f"DELETE FROM inputs WHERE {_OF_FLOW}", (flow,))
+                case AddLitter(flow_id, flow):
+                    self._writer.execute("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, flow))
+                case ClearLitter(flow_id):
+                    self._writer.execute("DELETE FROM litter WHERE flow_id=?", (flow_id,))
+                case Watch(until):
+                    self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+        self._writer.execute("COMMIT")
+        for key in settled:  # only now: a kill before the commit must find the mark
+            self._departures.clear(key)
+
+    def close(self) -> None:
+        """Write what was posted, take back what was announced and never left, and let go of the lock."""
+        self._queue.put(None)
+        self._thread.join()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+            self._writer.close()
+        self._departures.close()
+        os.close(self._lock)
+
+
+class _Waiter:
+    """A future that the writer's thread can wake."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.future: asyncio.Future[None] = loop.create_future()
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+            self._loop.call_soon_threadsafe(self._done)
+
+    def _done(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+
+class MemoryJournal:
+    """A journal that forgets: for tests and for users of the Python API who keep no state. Same behaviour otherwise."""
+
+    def __init__(self) -> None:
+        self.owner = secrets.token_hex(8)
+        self.watch_until = 0.0
+        self.fresh = True
+        self._flows: dict[str, FlowFacts] = {}
+        self._inputs: dict[str, dict[bytes, InputFacts]] = {}
+        self._litter: dict[str, str] = {}
+
+    async def record(self, *records: Record) -> None:
+        self.post(*records)
+
+    def post(self, *records: Record) -> None:
+        for record in records:
+            match record:
+                case PutFlow(facts):
+                    self._flows[facts.name] = facts
+                case PutInput(flow, row):
+                    self._inputs.setdefault(flow, {})[row.key] = row
+                case ForgetInputs(flow):
+                    self._inputs.pop(flow, None)
+                case AddLitter(flow_id, flow):
+                    self._litter[flow_id] = flow
+                case ClearLitter(flow_id):
+                    self._litter.pop(flow_id, None)
+                case Watch(until):
+                    self.watch_until = until
+
+    def departs(self, key: bytes) -> None:
+        pass
+
+    def flow(self, name: str) -> FlowFacts | None:
+        return self._flows.get(name)
+
+    def flows(self) -> Iterator[FlowFacts]:
+        return iter(list(self._flows.values()))
+
+    def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
+        rows = self._inputs.get(flow, {})
+        return {key: rows[key] for key in keys if key in rows}
+
+    def input_rows(self, flow: str) -> Iterator[InputFacts]:
+        return iter(list(self._inputs.get(flow, {}).values()))
+
+    def litter(self) -> Sequence[tuple[str, str]]:
+        return sorted(self._litter.items())
+
+    def count_flows(self) -> Mapping[FlowState, int]:
+        counts: dict[FlowState, int] = {}
+        for facts in self._flows.values():
+            counts[facts.state] = counts.get(facts.state, 0) + 1
+        return counts
+
+    def _count(self, flow: str, *states: InputState) -> int:
+        return sum(row.state in states for row in self._inputs.get(flow, {}).values())
+
+    def count_inputs(self, flow: str) -> int:
+        return self._count(flow, InputState.SENDING, InputState.ACCEPTED, InputState.UNKNOWN)
+
+    def count_accepted(self, flow: str) -> int:
+        return self._count(flow, InputState.ACCEPTED)
+
+    def close(self) -> None:
+        pass

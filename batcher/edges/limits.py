@@ -1,0 +1,199 @@
+"""The gate that every request passes: how many at a time, how fast, and when nobody may.
+
+In: requests that want to leave, verdicts on those that did. Out: leave to go, in order of arrival. Called by the pipeline.
+- concurrency: at most `concurrency` in flight; within that a limit that grows while replies are good and is halved when
+  the service throttles (AIMD, as in TCP Reno, at most once per round trip).
+- a pause that the service asked for holds everybody.
+- an outage (nothing but failures): one probe at a time, with backoff; `retries` + 1 failed ones end the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from ..core.errors import Reason, Stop
+from ..core.retry import PAUSE_CAP_S, Kind, Verdict, backoff_s
+
+FIRST_LIMIT: Final = 4  # requests; doubled per round trip until the first trouble, as in slow start
+OUTAGE_AFTER: Final = 6  # failures in a row, with no success between: 5 % of 503 make that once in 64 million
+
+
+class Gate:
+    """One per run. `stopping` is asked before each request leaves; when it says so, nothing leaves any more."""
+
+    def __init__(
+        self, concurrency: int, retries: int, rate_per_s: float | None, chance: random.Random,
+        steady: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self._most = concurrency
+        self._limit = float(min(FIRST_LIMIT, concurrency))
+        self._slow_start = True
+        self._retries = retries
+        self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
+        self._next_at = 0.0
+        self._chance = chance
+        self._steady = steady
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self.in_flight = 0
+        self._pause_until = 0.0
+        self._cut_at = 0.0
+        self._in_a_row = 0
+        self._probes = 0  # failed ones, in this outage
+        self._stragglers = 0  # in flight when the outage began: their failures are no probes
+        self._outage = False
+        self._stop: Stop | None = None
+
+    def close(self, stop: Stop) -> None:
+        """From now on every request that asks to leave gets this."""
+        self._stop = self._stop or stop
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_exception(stop)
+        self._waiting.clear()
+
+    async def enter(self) -> None:
+        """Wait for leave. Raises Stop once the run is ending. Every `enter` is followed by one `leave`."""
+        if self._stop is not None:
+            raise self._stop
+        if not self._waiting and self._may_go():
+            self._go()
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._serve()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.in_flight -= 1
+                self._serve()
+            else:
+                waiter.cancel()
+            raise
+
+    def leave(self, verdict: Verdict | None) -> None:
+        """The request is over; None: it was cancelled and says nothing."""
+        self.in_flight -= 1
+        if verdict is not None:
+            self._learn(verdict)
+        self._serve()
+
+    def _learn(self, verdict: Verdict) -> None:
+        now = self._steady()
+        match verdict.kind:
+            case Kind.THROTTLED:
+                pause_s = verdict.pause_s
+                if pause_s is None:
+                    pause_s = backoff_s(self._in_a_row + 1, self._chance)
+                if pause_s > PAUSE_CAP_S:
+                    self.close(Stop(Reason.UNAVAILABLE, f"the service asks to wait {pause_s:.0f} s", "run again then"))
+                self._pause_until = max(self._pause_until, now + pause_s)
+                self._cut(now)
+                self._fail(verdict, now)
+            case Kind.UNAVAILABLE:
+                self._cut(now)
+                self._fail(verdict, now)
+            case Kind.UNKNOWN if not verdict.answered:
+                self._fail(verdict, now)
+            case Kind.UNKNOWN:
+                pass  # a 500 is no sign of life, and none of an outage
+            case _:
+                self._in_a_row = self._probes = 0
+                self._outage = False
+                self._limit = min(self._most, self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
+
+    def _cut(self, now: float) -> None:
+        self._slow_start = False
+        if now - self._cut_at > 1.0:  # one cut per burst: sixteen 503 at once are one message
+            self._cut_at = now
+            self._limit = max(1.0, self._limit * 0.7)
+
+    def _fail(self, verdict: Verdict, now: float) -> None:
+        if self._outage and self._stragglers:
+            self._stragglers -= 1
+        elif self._outage:
+            self._probes += 1
+            if self._probes > self._retries:
+                self.close(Stop(Reason.UNAVAILABLE, f"the service is unavailable: {verdict.message}",
+                                "check the endpoint and the network; run again later", verdict.status))  # fmt: skip
+            self._pause_until = max(self._pause_until, now + backoff_s(self._probes + 1, self._chance))
+        else:
+            self._in_a_row += 1
+            if self._in_a_row >= OUTAGE_AFTER or not self.in_flight:  # the only one there was, or nothing but failures
+                self._outage, self._probes, self._stragglers = True, 0, self.in_flight
+                self._pause_until = max(self._pause_until, now + backoff_s(1, self._chance))
+
+    def _may_go(self) -> bool:
+        now = self._steady()
+        if now < self._pause_until or now < self._next_at:
+            return False
+        return self.in_flight < (1 if self._outage else int(self._limit))
+
+    def _go(self) -> None:
+        self.in_flight += 1
+        if self._interval_s:
+            self._next_at = max(self._steady(), self._next_at) + self._interval_s
+
+    def _serve(self) -> None:
+        while self._waiting and self._may_go():
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._go()
+                waiter.set_result(None)
+        if self._waiting and self._timer is None:
+            wait_s = max(self._pause_until, self._next_at) - self._steady()
+            if wait_s > 0:
+                self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._serve()
+
+
+class Bandwidth:
+    """A cap on bytes sent per second, without bursts: each chunk is paid for before the next one may go."""
+
+    def __init__(self, bytes_per_s: float | None, steady: Callable[[], float]) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._steady = steady
+        self._free_at = 0.0
+
+    async def spend(self, count: int) -> None:
+        """Wait until `count` more bytes may be sent."""
+        if self._bytes_per_s is None:
+            return
+        now = self._steady()
+        start = max(now, self._free_at)
+        self._free_at = start + count / self._bytes_per_s
+        if start > now:
+            await asyncio.sleep(start - now)
+
+
+class ByteBudget:
+    """The bytes of encoded payload that may be held at once. One that is larger than all of it may pass alone."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
+        self._held = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, count: int) -> None:
+        if not self._waiting and (self._held == 0 or self._held + count <= self._budget):
+            self._held += count
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, waiter))
+        await waiter
+
+    def give(self, count: int) -> None:
+        self._held -= count
+        while self._waiting and (self._held == 0 or self._held + self._waiting[0][0] <= self._budget):
+            size, waiter = self._waiting.popleft()
+            if not waiter.done():
+                self._held += size
+                waiter.set_result(None)

@@ -1,0 +1,202 @@
+"""What the stages of one run share: the ports, the report, the ways to ask and to stop.
+
+In: ports and limits. Out: `Context`, `FlowRun`, `Payload`; `ask`, the one place that retries. Made by `run`, used by the
+three stages. `ask` holds a place at the gate for each attempt, and reads the verdict before it thinks of a retry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+from ..core.errors import Reason, Stop
+from ..core.facts import FlowFacts, InputFacts
+from ..core.model import Limits, Manifest, Problem
+from ..core.planning import FlowPlan, InputPlan, Wishes
+from ..core.remote import RemoteFlow
+from ..core.report import Report
+from ..core.retry import Call, Fault, Kind, Reply, Verdict, backoff_s, classify
+from .ports import Body, Client, Clock, Journal, Sources
+
+DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
+REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
+
+T = TypeVar("T")
+
+
+class GatePort(Protocol):
+    """Leave to send: see `edges.limits.Gate`."""
+
+    async def enter(self) -> None: ...
+    def leave(self, verdict: Verdict | None) -> None: ...
+    def close(self, stop: Stop) -> None: ...
+
+
+class BudgetPort(Protocol):
+    """Bytes of encoded payload held at once: see `edges.limits.ByteBudget`."""
+
+    async def take(self, count: int) -> None: ...
+    def give(self, count: int) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class FlowRun:
+    """One flow while it is worked on. `facts` is its row as last recorded or posted."""
+
+    plan: FlowPlan
+    facts: FlowFacts
+    rebuilds: int = 0
+    outstanding: int = 0  # payloads on their way
+    produced: bool = False  # no more of them will come
+    failed: bool = False  # not to be started in this run
+    uploaded: int = 0  # inputs of it that are accepted, for the report
+    uploaded_bytes: int = 0
+    trouble: Verdict | None = None  # an upload said that the flow is gone, or takes no inputs
+    opened: asyncio.Event = field(default_factory=asyncio.Event)  # it has an id, or never will (`failed`)
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+    @property
+    def settled(self) -> bool:
+        return self.produced and self.outstanding == 0 and self.opened.is_set()
+
+
+@dataclass(slots=True, eq=False)
+class Payload:
+    """One input, announced in the journal and ready to leave. `body` is None where it is streamed anew each time."""
+
+    flow: FlowRun
+    plan: InputPlan
+    row: InputFacts
+    body: Body | None
+    held_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """One run."""
+
+    manifest: Manifest
+    limits: Limits
+    wishes: Wishes
+    journal: Journal
+    client: Client
+    sources: Sources
+    clock: Clock
+    gate: GatePort
+    budget: BudgetPort
+    chance: random.Random
+    report: Report
+    again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
+    active: int = 0  # flows that are worked on
+    key_read: bool = False
+    stop: Stop | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    lister: Lister = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lister = Lister(self)
+
+    def halt(self, stop: Stop) -> None:
+        """No new work from now on; the first reason stays, but a signal's comes before any other."""
+        if self.stop is None or stop.reason in (Reason.SIGINT, Reason.SIGTERM):
+            self.stop = self.report.stop = stop
+        self.gate.close(self.stop)
+        self.stopping.set()
+        self.changed.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait; raises Stop at once when the run is to end."""
+        if seconds > 0 and self.stop is None:
+            waiter = asyncio.ensure_future(self.stopping.wait())
+            sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
+            try:
+                await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiter.cancel()
+                sleeper.cancel()
+        if self.stop is not None:
+            raise self.stop
+
+    def problem(self, flow: FlowRun | None, problem: Problem) -> None:
+        """Note it; the flow is not started in this run."""
+        if flow is not None:
+            flow.failed = True
+        self.report.add(problem)
+
+    async def ask(self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]]) -> T | Verdict:
+        """Send, and send again where that is safe, at most `retries` times. A value, or the verdict that ended it.
+
+        Raises Stop when the run is to end, the key is refused or the credit exhausted."""
+        attempt = 1
+        while True:
+            await self.gate.enter()
+            verdict: Verdict | None = None
+            try:
+                self.report.requests.sent += 1
+                self.report.requests.retried += attempt > 1
+                what = await request()
+                if not isinstance(what, Reply | Fault):
+                    verdict = Verdict(Kind.DONE)
+                    return what
+                verdict = classify(call, what)
+            finally:
+                self.gate.leave(verdict)
+            match verdict.kind:
+                case Kind.KEY if not self.key_read and self.client.read_key_again():
+                    self.key_read = True
+                    continue
+                case Kind.KEY | Kind.FATAL:
+                    self._fatal(verdict)
+                case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self.limits.retries:
+                    self.report.requests.throttled += verdict.kind is Kind.THROTTLED
+                    if verdict.kind is Kind.UNAVAILABLE:
+                        await self.sleep(backoff_s(attempt, self.chance))
+                    attempt += 1
+                case _:
+                    return verdict
+
+    def _fatal(self, verdict: Verdict) -> None:
+        if verdict.status == 402:
+            stop = Stop(Reason.FATAL, f"the credit is exhausted: {verdict.message}", "top it up, then run again", 402)
+        else:
+            stop = Stop(Reason.FATAL, f"the service refuses the key: {verdict.message}",
+                        "check GENERIO_API_KEY (keys expire), then run again", verdict.status)  # fmt: skip
+        self.halt(stop)
+        raise stop
+
+
+class Lister:
+    """The list of flows, asked for once for all who need it at the same time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._lock = asyncio.Lock()
+        self._begun = -1.0
+        self._found: dict[str, RemoteFlow] | Verdict = {}
+
+    async def builds(self) -> dict[str, RemoteFlow] | Verdict:
+        """The batch's flows on the service by their tag's `build`, from a list that was begun after this was called."""
+        arrived = self._context.clock.steady()
+        async with self._lock:
+            if self._begun < arrived:
+                self._begun = self._context.clock.steady()
+                self._found = await self._list()
+            return self._found
+
+    async def _list(self) -> dict[str, RemoteFlow] | Verdict:
+        found: dict[str, RemoteFlow] = {}
+
+        def take(flow: RemoteFlow) -> None:
+            if flow.tag is not None and flow.tag.batch == self._context.manifest.batch:
+                found[flow.tag.build] = flow
+
+        verdict = await self._context.ask(Call.FLOWS, lambda: self._context.client.flows(take))
+        return found if verdict is None else verdict

@@ -1,0 +1,385 @@
+"""The third stage: each flow whose payloads have all come back is listed, compared, and only then started.
+
+In: `FlowRun`s. Out: flows started, given up (and back to the producer), or left with a problem. Called by `run`.
+The start is the commit point: until then everything can be given up for nothing, after it nothing can be undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from ..core.errors import Stop
+from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, Record
+from ..core.lifecycle import FlowEvent, FlowState, InputEvent
+from ..core.model import Problem
+from ..core.reconcile import (
+    Incomplete,
+    Listed,
+    Rebuild,
+    Reconciled,
+    Refused,
+    SendAgain,
+    Start,
+    Wait,
+    expected_sum,
+    listed_sum,
+    reconcile,
+)
+from ..core.remote import RemoteFlow, RemoteInput
+from ..core.report import problem_json
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
+from ..core.tags import Multiset, can_carry_tag, read_input_tag, untagged_ident
+from .context import Context, FlowRun
+from .opener import not_created, of_verdict
+from .producer import give_up
+
+HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
+POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed; the last again and again
+PROCESSING_S: Final = 600.0  # so long they may be processed
+
+
+async def finalize(
+    context: Context, group: TaskGroup, slots: asyncio.Semaphore, inbox: MemoryObjectReceiveStream[FlowRun]
+) -> None:
+    """Until the stages before have ended. Flows are finalized side by side: the gate bounds their requests."""
+    async with inbox:
+        async for flow in inbox:
+            group.start_soon(_finish, context, flow, slots)
+
+
+async def _finish(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> None:
+    comes_again = False
+    try:
+        comes_again = await _settle(context, flow)
+    except Stop:
+        pass
+    finally:
+        if comes_again:
+            context.again.append(flow)
+        elif flow.failed and context.stop is None:
+            context.report.flows.failed += 1
+        context.active -= 1
+        slots.release()
+        context.changed.set()
+
+
+async def _settle(context: Context, flow: FlowRun) -> bool:
+    """True where the producer is to look at the flow again."""
+    if context.stop is not None:
+        return False
+    if flow.facts.state is FlowState.STARTING:
+        return await _settle_start(context, flow)
+    if flow.trouble is not None:
+        await _look_at_trouble(context, flow)
+    if flow.failed or flow.facts.flow_id is None:
+        await _note_problem(context, flow)
+        return False
+    began = context.clock.steady()
+    polls = 0
+    while True:
+        found = await _compare(context, flow)
+        if isinstance(found, Verdict):
+            flow.trouble = found
+            await _look_at_trouble(context, flow)
+            await _note_problem(context, flow)
+            return False
+        await _record_seen(context, flow, found)
+        match found.decision:
+            case Start():
+                if not context.wishes.start:
+                    return False
+                return await _start(context, flow)
+            case Wait(until=None, why=why):
+                if context.clock.steady() - began > PROCESSING_S:
+                    context.problem(flow, _unsettled(flow, f"{why}, after {PROCESSING_S:.0f} s"))
+                    await _note_problem(context, flow)
+                    return False
+                await context.sleep(POLL_S[min(polls, len(POLL_S) - 1)])
+                polls += 1
+            case Wait(until=float(until)):
+                await context.sleep(until - context.clock.wall())
+            case SendAgain(keys=keys, not_before=not_before):
+                await _send_again(context, flow, keys, not_before)
+                return True
+            case Refused(keys=keys):
+                await _refused(context, flow, keys)
+                return False
+            case Rebuild(why=why):
+                return await _rebuild(context, flow, why)
+            case Incomplete():
+                flow.rebuilds += 1
+                return True
+
+
+async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
+    """List and hold against the journal. A right list is recognised by its sum, in constant memory."""
+    flow_id = flow.facts.flow_id
+    assert flow_id is not None
+    await context.journal.record()  # all outcomes that were posted are rows now
+    now = context.clock.wall()  # before the list is asked for: what comes later is not on it
+    untagged: dict[bytes, bytes] = {}
+    digests: dict[str, bytes] = {}
+    rows = [row for row in context.journal.input_rows(flow.name) if not row.tagged]
+    if rows:
+        untagged = _untagged(flow, rows)
+        failed = await _digests(context, flow_id, digests)
+        if failed is not None:
+            return failed
+    expected = expected_sum(context.journal.input_rows(flow.name), untagged)
+    total = Multiset()
+    ready = True
+    part: list[Listed] = []
+
+    def take(asset: RemoteInput) -> None:
+        nonlocal ready
+        part.append(_listed(asset, digests))
+        if len(part) >= HELD:
+            ready = listed_sum(part, total) and ready
+            part.clear()
+
+    async def listing() -> Reply | Fault | None:
+        nonlocal ready
+        part.clear()  # an attempt before this one may have come half-way
+        total.count = total.value = 0
+        ready = True
+        return await context.client.inputs(flow_id, take)
+
+    verdict = await context.ask(Call.INPUTS, listing)
+    if verdict is not None:
+        return verdict
+    held = list(part)
+    complete = total.count == 0
+    ready = listed_sum(part, total) and ready
+    early = flow.facts.not_before is not None and now < flow.facts.not_before
+    if expected == total and total.count == flow.plan.tally.total and ready and not early:
+        return Reconciled(Start())
+    if not complete:
+
+        async def in_detail() -> Reply | Fault | None:
+            held.clear()
+            return await context.client.inputs(flow_id, lambda asset: held.append(_listed(asset, digests)))
+
+        verdict = await context.ask(Call.INPUTS, in_detail)
+        if verdict is not None:
+            return verdict
+    rows = list(context.journal.input_rows(flow.name))
+    meant, not_before = flow.plan.tally.total, flow.facts.not_before
+    return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
+
+
+
+
+def _listed(asset: RemoteInput, digests: Mapping[str, bytes]) -> Listed:
+    tag = read_input_tag(asset.additional)
+    if tag is not None:
+        return Listed(tag[0], tag[1], asset.status)
+    if can_carry_tag(asset.additional) and asset.additional is not None:
+        return Listed(b"foreign", b"", asset.status, tagged=False)
+    sha256 = digests.get(asset.asset_id, b"")
+    return Listed(untagged_ident(sha256, asset.additional), sha256, asset.status, tagged=False)
+
+
+def _untagged(flow: FlowRun, rows: list[InputFacts]) -> dict[bytes, bytes]:
+    """key → what an input without a tag is listed under; its `additional` is only in the manifest."""
+    wanted = {row.key: row.sha256 or b"" for row in rows}
+    found: dict[bytes, bytes] = {}
+    for plan in flow.plan.inputs():
+        if not isinstance(plan, Problem) and plan.key in wanted and not can_carry_tag(plan.input.additional):
+            assert not isinstance(plan.input.additional, dict)
+            found[plan.key] = untagged_ident(wanted[plan.key], plan.input.additional)  # type: ignore[arg-type]
+    return {key: found.get(key, b"not in the manifest") for key in wanted}
+
+
+async def _digests(context: Context, flow_id: str, digests: dict[str, bytes]) -> Verdict | None:
+    """The data's digest of every asset that has no tag, one asset at a time."""
+    bare: list[str] = []
+
+    def take(asset: RemoteInput) -> None:
+        if read_input_tag(asset.additional) is None:
+            bare.append(asset.asset_id)
+
+    verdict = await context.ask(Call.INPUTS, lambda: context.client.inputs(flow_id, take))
+    if verdict is not None:
+        return verdict
+    for asset_id in bare:
+        if asset_id and asset_id not in digests:
+            request = partial(context.client.input_digest, flow_id, asset_id)
+            found = await context.ask(Call.INPUT, request)
+            if isinstance(found, Verdict):
+                return found
+            digests[asset_id] = found
+    return None
+
+
+def _rows(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> list[InputFacts]:
+    return list(context.journal.inputs(flow.name, keys).values())
+
+
+async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> None:
+    records: list[Record] = []
+    for row in _rows(context, flow, found.seen):
+        records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, until=None)))
+        flow.uploaded += 1
+        flow.uploaded_bytes += row.print.size
+        context.report.inputs.uploaded_now += 1
+        context.report.inputs.bytes_now += row.print.size
+    until = context.clock.wall() + context.limits.settle_s
+    for row in _rows(context, flow, found.missing):
+        records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
+        flow.uploaded -= 1
+        flow.uploaded_bytes -= row.print.size
+    if records:
+        await context.journal.record(*records)
+
+
+async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], not_before: float) -> None:
+    records: list[Record] = [
+        PutInput(flow.name, row.on(InputEvent.NOT_SENT, until=None)) for row in _rows(context, flow, keys)
+    ]
+    flow.facts = replace(flow.facts, not_before=max(not_before, flow.facts.not_before or 0.0))
+    await context.journal.record(*records, PutFlow(flow.facts))
+
+
+async def _refused(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> None:
+    """The service found fault with inputs it had taken: they cannot be taken out, so the flow is built anew next time."""
+    names = {p.key: p.input.label for p in flow.plan.inputs() if not isinstance(p, Problem) and p.key in keys}
+    for key in keys:
+        label = names.get(key, "")
+        message = f"{label} was accepted, and then found to be in error"
+        context.problem(flow, Problem("refused", message, "replace the file, then run again",
+                                      flow.plan.flow.place, flow.name, label))  # fmt: skip
+    if flow.facts.given:
+        await _note_problem(context, flow)
+        return
+    await _give_up(context, flow)
+
+
+async def _rebuild(context: Context, flow: FlowRun, why: str) -> bool:
+    if flow.facts.given:
+        context.problem(flow, Problem("unsettled", f"{why}, and batcher deletes no flow that was given by its id",
+                                      "make a new flow and name its id", flow.plan.flow.place, flow.name))  # fmt: skip
+        await _note_problem(context, flow)
+        return False
+    flow.rebuilds += 1
+    await _give_up(context, flow)
+    return True
+
+
+async def _give_up(context: Context, flow: FlowRun) -> None:
+    flow_id = flow.facts.flow_id
+    assert flow_id is not None
+    records, flow.facts = give_up(flow.facts)
+    await context.journal.record(*records)
+    flow.uploaded = flow.uploaded_bytes = 0
+    await delete(context, flow_id, flow.name)
+
+
+async def delete(context: Context, flow_id: str, name: str) -> None:
+    """Delete a flow that was given up and never started. What fails is tried again by the next run."""
+    verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
+    if isinstance(verdict, Verdict) and verdict.kind in (Kind.CONFLICT, Kind.REFUSED):
+        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
+        if isinstance(found, RemoteFlow) and found.state not in ("created", ""):
+            message = f"the flow {flow_id} was to be deleted, but the service says that it is {found.state}"
+            context.problem(None, Problem("unsettled", message, "look at it on the service", flow=name))
+            context.journal.post(ClearLitter(flow_id))
+    elif not isinstance(verdict, Verdict) or verdict.kind in (Kind.DONE, Kind.GONE):
+        context.journal.post(ClearLitter(flow_id))
+
+
+async def _start(context: Context, flow: FlowRun) -> bool:
+    flow_id = flow.facts.flow_id
+    assert flow_id is not None
+    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_START, until=None, problem=None)
+    await context.journal.record(PutFlow(flow.facts))
+    verdict = await context.ask(Call.START, lambda: context.client.start(flow_id))
+    assert isinstance(verdict, Verdict)  # a start's reply has no value
+    if verdict.kind is Kind.DONE:
+        await _started(context, flow)
+        return False
+    if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
+        if verdict.kind is Kind.UNKNOWN:
+            flow.facts = replace(flow.facts, until=context.clock.wall() + context.limits.settle_s)
+            await context.journal.record(PutFlow(flow.facts))
+        return await _settle_start(context, flow, verdict)
+    flow.facts = flow.facts.on(FlowEvent.NOT_STARTED)
+    context.problem(flow, of_verdict(verdict, flow, "the flow was not started"))
+    await _note_problem(context, flow)
+    return False
+
+
+async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = None) -> bool:
+    """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells."""
+    flow_id = flow.facts.flow_id
+    assert flow_id is not None
+    while True:
+        late = context.clock.wall() >= (flow.facts.until or 0.0)
+        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
+        if isinstance(found, Verdict):
+            if found.kind is Kind.GONE:
+                found = replace(found, message=f"the service does not know it ({found.message})")
+            context.problem(flow, _unsettled(flow, f"whether it was started cannot be told: {found.message}"))
+            await _note_problem(context, flow)
+            return False
+        if found.state not in ("created", ""):
+            await _started(context, flow)
+            return False
+        if said is not None and said.kind is not Kind.UNKNOWN:
+            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
+            context.problem(flow, of_verdict(replace(said, kind=Kind.REFUSED), flow, "the flow was not started"))
+            await _note_problem(context, flow)
+            return False
+        if late:  # the service starts a flow once, so a late twin of the request does nothing
+            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
+            await context.journal.record(PutFlow(flow.facts))
+            return True
+        await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
+
+
+async def _started(context: Context, flow: FlowRun) -> None:
+    flow.facts = flow.facts.on(FlowEvent.START_SEEN, until=None, not_before=None, problem=None,
+                               started_at=context.clock.wall())  # fmt: skip
+    await context.journal.record(PutFlow(flow.facts))
+    context.report.flows.started += 1
+    context.report.flows.started_now += 1
+
+
+async def _look_at_trouble(context: Context, flow: FlowRun) -> None:
+    """The flow is gone, or takes no inputs, or cannot be listed: say what the service shows."""
+    trouble, flow_id = flow.trouble, flow.facts.flow_id
+    assert trouble is not None
+    if trouble.kind is Kind.CONFLICT and flow_id is not None:
+        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
+        if isinstance(found, RemoteFlow) and found.state not in ("created", ""):
+            context.problem(flow, not_created(flow, found))
+            return
+    if trouble.kind is Kind.GONE:
+        message = f"the service does not know the flow {flow_id}"
+        hint = "another account's key? if somebody deleted it, batcher clean forgets it"
+        context.problem(flow, Problem("unsettled", message, hint, flow.plan.flow.place, flow.name, status=404))
+        return
+    context.problem(flow, of_verdict(trouble, flow, "the flow's inputs are not certain"))
+
+
+def _unsettled(flow: FlowRun, message: str) -> Problem:
+    return Problem("unsettled", message, "run again: the next run asks first", flow.plan.flow.place, flow.name)
+
+
+async def _note_problem(context: Context, flow: FlowRun) -> None:
+    """Keep the flow's last problem for `status`."""
+    last = next((p for p in reversed(context.report.problems) if p.flow == flow.name), None)
+    if last is not None:
+
+
+        flow.facts = replace(flow.facts, problem=json.dumps(problem_json(last)))
+        await context.journal.record(PutFlow(flow.facts))
+
+

@@ -1,0 +1,131 @@
+"""Opening a flow: it gets an id, once, however often a create is lost.
+
+In: a `FlowRun` whose inputs are being produced. Out: the flow is opened, or has failed with a problem. Started by the
+producer for each flow it begins, so that creates overlap with reading and with each other.
+"""
+
+from __future__ import annotations
+
+from anyio.streams.memory import MemoryObjectSendStream
+
+from ..core.errors import Stop
+from ..core.facts import WATCH_S, PutFlow, Watch
+from ..core.lifecycle import FlowEvent, FlowState
+from ..core.model import Problem
+from ..core.remote import RemoteFlow
+from ..core.retry import Call, Kind, Verdict
+from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
+from .context import Context, FlowRun
+
+
+async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStream[FlowRun]) -> None:
+    """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case."""
+    ready = ready.clone()
+    try:
+        await _open(context, flow)
+    except Stop:
+        flow.failed = True
+    finally:
+        flow.opened.set()
+    async with ready:
+        if flow.settled:
+            await ready.send(flow)
+
+
+async def _open(context: Context, flow: FlowRun) -> None:
+    if flow.facts.state is FlowState.PLANNED and flow.plan.flow.flow_id is not None:
+        await _given(context, flow, flow.plan.flow.flow_id)
+        return
+    while flow.facts.state in (FlowState.PLANNED, FlowState.CREATING) and not flow.failed:
+        if flow.facts.state is FlowState.PLANNED or flow.facts.until is None:
+            await _create(context, flow)
+        else:
+            await _settle(context, flow)
+
+
+async def _create(context: Context, flow: FlowRun) -> None:
+    spec = flow.plan.flow
+    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_CREATE, build=flow.facts.build + 1, until=None)
+    # Durable before the POST: a crash in between must read as unknown.
+    await context.journal.record(PutFlow(flow.facts))
+    key = flow_key(context.manifest.batch, flow.name)
+    tag = FlowTag(context.manifest.batch, flow.name, key.hex(), build_name(context.journal.owner, flow.facts.build))
+    additional = with_flow_tag(spec.additional, tag)
+    result = await context.ask(
+        Call.CREATE,
+        lambda: context.client.create(
+            spec.template or "", spec.parameters, additional, lambda: context.journal.departs(key)
+        ),
+    )
+    if isinstance(result, str):
+        flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=result, until=None)
+        context.journal.post(PutFlow(flow.facts))
+    elif result.kind is Kind.UNKNOWN:
+        now = context.clock.wall()
+        flow.facts = flow.facts.on(FlowEvent.NOT_CREATED).on(
+            FlowEvent.ANNOUNCE_CREATE, until=now + context.limits.settle_s
+        )
+        await context.journal.record(PutFlow(flow.facts), Watch(now + WATCH_S))
+    else:
+        flow.facts = flow.facts.on(FlowEvent.NOT_CREATED)
+        context.journal.post(PutFlow(flow.facts))
+        context.problem(flow, of_verdict(result, flow, "the flow was not created"))
+
+
+async def _settle(context: Context, flow: FlowRun) -> None:
+    """A create without a reply: look for its tag, wait for the settling time, look again."""
+    wanted = build_name(context.journal.owner, flow.facts.build)
+    while True:
+        late = context.clock.wall() >= (flow.facts.until or 0.0)
+        builds = await context.lister.builds()
+        if isinstance(builds, Verdict):
+            context.problem(flow, of_verdict(builds, flow, "the service's flows cannot be listed"))
+            return
+        found = builds.get(wanted)
+        if found is not None:
+            flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=found.flow_id, until=None)
+            context.journal.post(PutFlow(flow.facts))
+            return
+        if late:
+            flow.facts = flow.facts.on(FlowEvent.NOT_CREATED, until=None)
+            return
+        await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
+
+
+async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
+    found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
+    if isinstance(found, Verdict):
+        if found.kind is Kind.GONE:
+            message = f"the service does not know the flow {flow_id}"
+            context.problem(flow, Problem("unsettled", message, "check flow_id, and whose key it is",
+                                          flow.plan.flow.place, flow.name, status=404))  # fmt: skip
+        else:
+            context.problem(flow, of_verdict(found, flow, "the flow cannot be looked at"))
+        return
+    if found.state not in ("created", ""):
+        context.problem(flow, not_created(flow, found))
+        return
+    flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=flow_id, given=True)
+    await context.journal.record(PutFlow(flow.facts))
+
+
+def not_created(flow: FlowRun, found: RemoteFlow) -> Problem:
+    """The service shows a state that only a start by somebody else explains."""
+    message = f"the service says that the flow is {found.state or 'in an unknown state'}, but batcher has not started it"
+    hint = "somebody else may have; look at it on the service" if flow.facts.given else "--redo NAME pays for it again"
+    return Problem("unsettled", message, hint, flow.plan.flow.place, flow.name)
+
+
+def of_verdict(verdict: Verdict, flow: FlowRun, what: str, source: str | None = None) -> Problem:
+    """A problem in people's words for a verdict that ended a request."""
+    place = flow.plan.flow.place
+    match verdict.kind:
+        case Kind.REFUSED:
+            hint = "change what the service objects to, then run again"
+            return Problem("refused", f"{what}: {verdict.message}", hint, place, flow.name, source, verdict.status)
+        case Kind.THROTTLED | Kind.UNAVAILABLE:
+            return Problem("unavailable", f"{what}: {verdict.message}", "run again later", place, flow.name, source,
+                           verdict.status)  # fmt: skip
+        case _:
+            return Problem("unsettled", f"{what}: {verdict.message}", "run again: the next run asks first", place,
+                           flow.name, source, verdict.status)  # fmt: skip

@@ -1,0 +1,155 @@
+"""The plan: every flow of the manifest held against the journal and the sources, one at a time.
+
+In: manifest, a view of the journal, sources, wishes. Out: a stream of `FlowPlan`s and of Problems that belong to no flow.
+Synchronous, for a thread of its own; called by `plan` and `run` to check everything, and again by the producer to do it
+(facts may have changed meanwhile, and a million inputs are not held in between). It reads, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import Final
+
+from ..core.facts import FlowFacts, InputFacts, Print
+from ..core.lifecycle import FlowState
+from ..core.model import ABSENT, Flow, Input, Manifest, Problem
+from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
+from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning
+from .ports import JournalView, Sources
+
+STEP: Final = 500  # inputs whose facts are asked for in one query
+
+TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
+
+
+class Planner:
+    """`templates` is asked only when a flow is not done: a run that has nothing to do sends nothing."""
+
+    def __init__(
+        self, manifest: Manifest, journal: JournalView, sources: Sources, wishes: Wishes,
+        templates: Callable[[], TemplateTypes | None],
+    ) -> None:  # fmt: skip
+        self.manifest = manifest
+        self._journal = journal
+        self._sources = sources
+        self._wishes = wishes
+        self._templates = templates
+
+    def flows(self) -> Iterator[FlowPlan | Problem]:
+        """Every flow that the wishes let through, in the manifest's order."""
+        for item in self.manifest.flows():
+            if isinstance(item, Problem):
+                yield item
+            elif self._wishes.only(item.name):
+                yield self.flow(item)
+
+    def flow(self, flow: Flow) -> FlowPlan:
+        """One flow, looked at now."""
+        facts = self._journal.flow(flow.name)
+        sent = flow_meaning(flow.template, flow.parameters, flow.additional)
+        looked = self._quick(flow, sent)
+        if facts is not None and facts.state is FlowState.STARTED and not self._wishes.checksum:
+            if looked is not None and looked[0] == facts.quick and not self._wishes.redo(flow.name):
+                tally = Tally(looked[1], looked[2], same=looked[1])
+                return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
+        return self._detailed(flow, facts, sent, looked[0] if looked is not None else b"")
+
+    def _quick(self, flow: Flow, sent: bytes) -> tuple[bytes, int, int] | None:
+        """(sum of the outsides, inputs, bytes); None where a source is at fault."""
+        hashed = hashlib.blake2b(sent, digest_size=16)
+        count = size = 0
+        for item in flow.inputs():
+            outside = item if isinstance(item, Problem) else self._sources.look(item)
+            if isinstance(outside, Problem) or isinstance(item, Problem):
+                return None
+            count += 1
+            size += outside.size
+            what = item.label if item.path is not None else item.text
+            extra = b"" if item.additional is ABSENT else canonical(item.additional)
+            line = f"{what}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{item.mime}\0"
+            hashed.update(line.encode() + extra + b"\n")
+        return hashed.digest(), count, size
+
+    def _detailed(self, flow: Flow, facts: FlowFacts | None, sent: bytes, quick: bytes) -> FlowPlan:
+        started = facts is not None and facts.state is FlowState.STARTED
+        problems: list[Problem] = []
+        waiting = False
+        tally = Tally()
+        for item in self.inputs(flow, facts):
+            if isinstance(item, Problem):
+                if item.kind == "waiting":
+                    waiting = True
+                elif not (started and item.kind == "source"):
+                    problems.append(replace(item, flow=flow.name))
+                continue
+            tally.total += 1
+            tally.total_bytes += item.print.size
+            match item.standing:
+                case Standing.NEW:
+                    tally.new += 1
+                    tally.new_bytes += item.print.size
+                case Standing.DIFFERS:
+                    tally.differs += 1
+                case _:
+                    tally.same += 1
+        if not started:
+            problems += self._of_template(flow)
+        if not tally.total and not problems and not waiting and not started:
+            problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
+        on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
+        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes)
+        return FlowPlan(flow, action, facts, sent, quick, tally, tuple(problems), lambda: self.inputs(flow, facts))
+
+    def _of_template(self, flow: Flow) -> list[Problem]:
+        known = self._templates() if flow.template is not None else None
+        if known is None or flow.template in known:
+            return []
+        near = difflib.get_close_matches(flow.template or "", known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"it offers {', '.join(sorted(known))}"
+        return [Problem("manifest", f"the service has no template {flow.template}", hint, flow.place, flow.name)]
+
+    def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
+        """Every input of the flow, with its standing; those whose flow's state is PLANNED are all new."""
+        types = None
+        if flow.template is not None and not (facts is not None and facts.state is FlowState.STARTED):
+            types = (self._templates() or {}).get(flow.template)
+        asked = facts is not None and facts.state is not FlowState.PLANNED
+        key_of_flow = flow_key(self.manifest.batch, flow.name)
+        occurrences: dict[str, int] = {}
+        items = iter(flow.inputs())
+        while step := list(islice(items, STEP)):
+            looked: list[tuple[Input, bytes, Print] | Problem] = []
+            for item in step:
+                outside = item if isinstance(item, Problem) else self._sources.look(item)
+                if isinstance(outside, Problem) or isinstance(item, Problem):
+                    looked.append(outside if isinstance(outside, Problem) else item)  # type: ignore[arg-type]
+                    continue
+                what = item.label if item.path is not None else f"\0{item.text}"
+                occurrence = occurrences.get(what, 0)
+                occurrences[what] = occurrence + 1
+                looked.append((item, input_key(key_of_flow, what, occurrence), outside))
+            keys = [one[1] for one in looked if not isinstance(one, Problem)]
+            rows = self._journal.inputs(flow.name, keys) if asked else {}
+            for one in looked:
+                yield one if isinstance(one, Problem) else self._input(*one, rows.get(one[1]), types)
+
+    def _input(
+        self, source: Input, key: bytes, outside: Print, row: InputFacts | None, types: tuple[str, ...] | None
+    ) -> InputPlan | Problem:
+        mime = self._sources.mime(source, types)
+        if isinstance(mime, Problem):
+            return mime
+        meant = meaning(mime, source.additional)
+        sha256: bytes | None = None
+        found = standing(row, meant, outside, None, trust=not self._wishes.checksum and source.path is not None)
+        if found is Standing.HASH:
+            digest = self._sources.digest(source)
+            if isinstance(digest, Problem):
+                return digest
+            sha256 = digest
+            found = standing(row, meant, outside, sha256, trust=False)
+        return InputPlan(source, key, outside, mime, meant, found, row, sha256)

@@ -1,0 +1,209 @@
+"""The first stage: what remains is read, encoded, announced in the journal and handed to the workers.
+
+In: the planner's stream, and flows that are to be built anew. Out: `Payload`s on a bounded stream; each flow that is
+begun is opened beside (see `opener`). Called by `run`. Bounded by the byte budget, the stream, and the flows open at once.
+Small files are read and encoded many per thread hop (a hop costs as much as ten such files), large ones stream later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectSendStream
+
+from ..core.facts import WATCH_S, AddLitter, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
+from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
+from ..core.model import Problem
+from ..core.planning import Action, FlowPlan, InputPlan, Standing
+from ..core.tags import can_carry_tag
+from .context import REBUILDS, Context, FlowRun, Payload
+from .opener import open_flow
+from .planner import Planner
+from .ports import Body
+
+T = TypeVar("T")
+
+HOP_FILES: Final = 64  # small files per thread hop
+HOP_BYTES: Final = 1 << 20  # encoded, per hop
+STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
+PLANS: Final = 32  # flows planned per thread hop
+
+
+class Producer:
+    def __init__(
+        self, context: Context, planner: Planner, group: TaskGroup, slots: asyncio.Semaphore,
+        out: MemoryObjectSendStream[Payload], ready: MemoryObjectSendStream[FlowRun],
+    ) -> None:  # fmt: skip
+        self._context = context
+        self._planner = planner
+        self._group = group
+        self._slots = slots
+        self._out = out
+        self._ready = ready
+        self._thread = ThreadPoolExecutor(1, "planner")
+
+    async def run(self) -> None:
+        """Until nothing remains, or the run is to end."""
+        context = self._context
+        plans = self._planner.flows()
+        more = True
+        try:
+            async with self._out, self._ready:
+                while context.stop is None:
+                    if context.again:
+                        await self._again(context.again.popleft())
+                    elif more:
+                        found = await self._hop(self._next_plans, plans)
+                        more = bool(found)
+                        for plan in found:
+                            if plan is not None and context.stop is None:
+                                await self._begin(plan, 0)
+                    elif context.active:
+                        context.changed.clear()
+                        await context.changed.wait()
+                    else:
+                        return
+        finally:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _hop(self, function: Callable[..., T], *values: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
+
+    @staticmethod
+    def _next_plans(plans: Iterator[FlowPlan | Problem]) -> list[FlowPlan | None]:
+        """A few plans that have work; None stands for a stretch without any, [] for the end."""
+        found: list[FlowPlan | None] = []
+        for count, plan in enumerate(plans):
+            if isinstance(plan, FlowPlan) and plan.action.works:
+                found.append(plan)
+            if len(found) >= PLANS or count >= 1000:
+                return found or [None]
+        return found
+
+    async def _again(self, flow: FlowRun) -> None:
+        """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
+        context = self._context
+        plan = await self._hop(self._planner.flow, flow.plan.flow)
+        if plan.action.works and flow.rebuilds <= REBUILDS:
+            await self._begin(plan, flow.rebuilds)
+            return
+        for problem in plan.problems:
+            context.problem(None, problem)
+        if flow.rebuilds > REBUILDS:
+            message = f"the flow was given up and built anew {REBUILDS} times, and still its inputs are not certain"
+            context.problem(None, Problem("unsettled", message, "run again later", flow.plan.flow.place, flow.name))
+        if plan.action is not Action.DONE:
+            context.report.flows.failed += 1
+
+    async def _begin(self, plan: FlowPlan, rebuilds: int) -> None:
+        context = self._context
+        await self._slots.acquire()
+        facts = plan.facts or FlowFacts(plan.flow.name)
+        flow = FlowRun(plan, facts, rebuilds)
+        context.active += 1
+        starting = facts.state is FlowState.STARTING
+        try:
+            if not starting:
+                await self._renew(flow)
+            self._group.start_soon(open_flow, context, flow, self._ready)
+            if not starting:  # else its start is settled first, by the finalizer
+                await self._produce(flow)
+        finally:
+            flow.produced = True
+        if flow.settled:
+            await self._ready.send(flow)
+
+    async def _renew(self, flow: FlowRun) -> None:
+        """Give up what is on the service where the plan says so; the journal forgets it before anything is sent."""
+        facts, plan = flow.facts, flow.plan
+        records: list[Record] = []
+        if plan.action is Action.REDO:
+            facts = facts.on(FlowEvent.REDO, flow_id=None, given=False)
+            records.append(ForgetInputs(facts.name))
+        elif plan.action is Action.REBUILD and facts.state is FlowState.CREATING:
+            facts = facts.on(FlowEvent.NOT_CREATED, until=None)
+            records += [ForgetInputs(facts.name), Watch(self._context.clock.wall() + WATCH_S)]
+        elif plan.action is Action.REBUILD:
+            records, facts = give_up(facts)
+        if plan.action in (Action.REDO, Action.REBUILD):
+            flow.plan = replace(plan, inputs=lambda: self._planner.inputs(plan.flow, facts))
+        else:
+            flow.uploaded = plan.tally.same
+            flow.uploaded_bytes = plan.tally.total_bytes - plan.tally.new_bytes
+        flow.facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
+                             size_bytes=plan.tally.total_bytes, problem=None)  # fmt: skip
+        await self._context.journal.record(*records, PutFlow(flow.facts))
+
+    async def _produce(self, flow: FlowRun) -> None:
+        context = self._context
+        inputs = flow.plan.inputs()
+        while context.stop is None and not flow.failed:
+            await context.budget.take(HOP_BYTES)
+            found, end = await self._hop(self._read, inputs)
+            held = sum(body.length for _, body in found if body is not None and not isinstance(body, Problem))
+            context.budget.give(HOP_BYTES)
+            if held:
+                await context.budget.take(held)
+            payloads, records = self._announce(flow, found)
+            if records:
+                await context.journal.record(*records)
+            for payload in payloads:
+                if payload.body is None:
+                    await context.budget.take(STREAM_BYTES)
+                flow.outstanding += 1
+                await self._out.send(payload)
+            if end:
+                return
+
+    def _read(
+        self, inputs: Iterator[InputPlan | Problem]
+    ) -> tuple[list[tuple[InputPlan | None, Body | Problem | None]], bool]:
+        """In the thread: the next inputs that are to be sent or settled, small ones encoded."""
+        found: list[tuple[InputPlan | None, Body | Problem | None]] = []
+        size = 0
+        for plan in inputs:
+            if isinstance(plan, Problem):
+                found.append((None, plan))
+            elif plan.standing is Standing.NEW:
+                body = self._context.sources.body(plan) if self._context.sources.small(plan) else None
+                found.append((plan, body))
+                size += body.length if body is not None and not isinstance(body, Problem) else 0
+            elif plan.standing is Standing.SAME and plan.facts is not None and plan.facts.sha256 is None:
+                found.append((plan, None))  # its digest is known now
+            if len(found) >= HOP_FILES or size >= HOP_BYTES // 2:
+                return found, False
+        return found, True
+
+    def _announce(
+        self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]
+    ) -> tuple[list[Payload], list[Record]]:
+        payloads: list[Payload] = []
+        records: list[Record] = []
+        for plan, body in found:
+            if isinstance(body, Problem):
+                self._context.problem(flow, replace(body, flow=flow.name))
+                continue
+            assert plan is not None
+            if plan.standing is Standing.SAME and plan.facts is not None:
+                records.append(PutInput(flow.name, replace(plan.facts, sha256=plan.sha256)))
+                continue
+            state = plan.facts.state if plan.facts is not None else InputState.PENDING
+            row = InputFacts(plan.key, state, body.sha256 if body is not None else None, plan.meaning, plan.print,
+                             can_carry_tag(plan.input.additional)).on(InputEvent.ANNOUNCE)  # fmt: skip
+            records.append(PutInput(flow.name, row))
+            held = body.length if body is not None else STREAM_BYTES
+            payloads.append(Payload(flow, plan, row, body, held))
+        return payloads, records
+
+
+def give_up(facts: FlowFacts) -> tuple[list[Record], FlowFacts]:
+    """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent."""
+    assert facts.flow_id is not None
+    assert not facts.given, "a flow given by its id is never deleted"
+    after = facts.on(FlowEvent.GIVE_UP, flow_id=None, until=None, not_before=None)
+    return [AddLitter(facts.flow_id, facts.name), ForgetInputs(facts.name), PutFlow(after)], after

@@ -1,0 +1,285 @@
+"""One run, from end to end: everything is checked, then done, then swept.
+
+In: a manifest and the ports. Out: a `Report`. Called by the public API and the command line. It opens the two bounded
+streams and the task group, and is the only place that knows all three stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from ..core.errors import JournalError, Reason, Stop
+from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput
+from ..core.lifecycle import FlowEvent, InputEvent
+from ..core.model import Problem
+from ..core.planning import Action, FlowPlan
+from ..core.remote import RemoteFlow, RemoteInput
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
+from ..core.tags import read_input_tag
+from .context import DRAIN_S, Context, FlowRun, Payload
+from .finalizer import delete, finalize
+from .planner import Planner, TemplateTypes
+from .producer import Producer
+from .workers import work
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the plan comes to: counts by action, and everything that is wrong."""
+
+    actions: dict[Action, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    flows: int = 0
+    inputs: int = 0
+    bytes: int = 0
+    to_send: int = 0
+    to_send_bytes: int = 0
+    requests: int = 0  # that a run would send if nothing fails
+
+    @property
+    def works(self) -> bool:
+        return any(action.works for action in self.actions)
+
+
+def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] = lambda plan: None) -> Survey:
+    """Walk the plan once; fills the report's totals. Synchronous."""
+    found = Survey()
+    report = context.report
+    for item in planner.flows():
+        if context.stop is not None:
+            raise context.stop
+        if isinstance(item, Problem):
+            found.problems.append(item)
+            continue
+        each(item)
+        found.flows += 1
+        found.actions[item.action] = found.actions.get(item.action, 0) + 1
+        found.problems += item.problems
+        tally = item.tally
+        anew = item.action in (Action.REBUILD, Action.REDO)
+        started = item.action in (Action.DONE, Action.CHANGED)
+        found.inputs += tally.total
+        found.bytes += tally.total_bytes
+        if item.action.works:
+            new = tally.total if anew else tally.new
+            found.to_send += new
+            found.to_send_bytes += tally.total_bytes if anew else tally.new_bytes
+            found.requests += new + 2 + (anew or item.action is Action.NEW)
+        report.flows.started += started
+        report.flows.changed += item.action is Action.CHANGED
+        report.inputs.uploaded += 0 if anew else tally.same + tally.differs if started else tally.same
+        report.inputs.bytes += 0 if anew else tally.total_bytes - tally.new_bytes
+        if item.action is Action.BLOCKED:
+            report.flows.failed += 1
+        if item.action is Action.CHANGED:
+            message = "it changed after it was started"
+            report.add(Problem("changed", message, "--resubmit-changed pays for it again", item.flow.place, item.flow.name))
+    report.flows.total, report.inputs.total = found.flows, found.inputs
+    return found
+
+
+def template_types(context: Context, loop: asyncio.AbstractEventLoop) -> Callable[[], TemplateTypes | None]:
+    """The service's templates, asked for once, from the planner's thread, when the first flow needs them."""
+    known: list[TemplateTypes | None] = []
+
+    def get() -> TemplateTypes | None:
+        if not known:
+            known.append(asyncio.run_coroutine_threadsafe(_templates(context), loop).result())
+        return known[0]
+
+    return get
+
+
+async def _templates(context: Context) -> TemplateTypes | None:
+    found = await context.ask(Call.TEMPLATES, context.client.templates)
+    if isinstance(found, Verdict):
+        if found.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
+            raise Stop(Reason.UNAVAILABLE, f"the service is unavailable: {found.message}", "run again later", found.status)
+        return None  # no list to be had: the service itself will refuse what it does not know
+    return {name: template.types for template in found for name in (template.name, *template.other_names)} or None
+
+
+async def run(context: Context, fresh: bool) -> None:
+    """Bring the batch to done; the outcome is in `context.report`. `fresh`: the journal knows of no flow yet."""
+    loop = asyncio.get_running_loop()
+    planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop))
+    began = context.clock.steady()
+    try:
+        found = await asyncio.to_thread(survey, context, planner)
+        if _may_go_on(context, found.problems) and (not fresh or not found.works or await _no_strangers(context, planner)):
+            if found.works:
+                await _stages(context, planner)
+            if context.stop is None:
+                await _sweep(context)
+    except Stop as stop:
+        context.report.stop = context.report.stop or stop
+    except BaseExceptionGroup as group:
+        _of_group(context, group)
+    except JournalError as error:
+        context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+    report = context.report
+    report.elapsed_s = context.clock.steady() - began
+    report.flows.pending = max(0, report.flows.total - report.flows.started - report.flows.failed)
+    report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+
+
+def _of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None:
+    """A broken journal ends the run in order; anything else that escapes a stage is a bug of ours."""
+    broken, rest = group.split(JournalError)
+    if rest is not None:
+        raise rest
+    error: BaseException | None = broken
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, JournalError)
+    context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+
+
+def _may_go_on(context: Context, problems: list[Problem]) -> bool:
+    """Everything that is wrong is said before the first write; only sources at fault may be gone past, if asked."""
+    for problem in problems:
+        context.report.add(problem)
+    kinds = {problem.kind for problem in problems}
+    return not kinds or (context.wishes.keep_going and kinds == {"source"})
+
+
+async def _stages(context: Context, planner: Planner) -> None:
+    width = context.limits.concurrency
+    payloads, inbox = anyio.create_memory_object_stream[Payload](2 * width)
+    ready, finished = anyio.create_memory_object_stream[FlowRun](4 * width)
+    slots = asyncio.Semaphore(max(64, 4 * width))
+    async with anyio.create_task_group() as group:
+        watcher = asyncio.ensure_future(_drain(context, group.cancel_scope))
+        try:
+            await _in_group(context, planner, group, slots, payloads, inbox, ready, finished)
+        finally:
+            watcher.cancel()
+
+
+async def _in_group(
+    context: Context, planner: Planner, group: anyio.abc.TaskGroup, slots: asyncio.Semaphore,
+    payloads: MemoryObjectSendStream[Payload], inbox: MemoryObjectReceiveStream[Payload],
+    ready: MemoryObjectSendStream[FlowRun], finished: MemoryObjectReceiveStream[FlowRun],
+) -> None:  # fmt: skip
+    async with anyio.create_task_group() as inner:
+        with inbox:
+            for _ in range(2 * context.limits.concurrency):
+                inner.start_soon(work, context, inbox.clone(), ready.clone())
+        inner.start_soon(finalize, context, inner, slots, finished)
+        await Producer(context, planner, inner, slots, payloads, ready).run()
+
+
+async def _drain(context: Context, scope: anyio.CancelScope) -> None:
+    await context.stopping.wait()
+    await asyncio.sleep(DRAIN_S)
+    scope.cancel()
+
+
+async def _sweep(context: Context) -> None:
+    """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
+    if context.journal.watch_until > context.clock.wall():
+        builds = await context.lister.builds()
+        if not isinstance(builds, Verdict):
+            for flow in builds.values():
+                if flow.tag is None or flow.tag.owner != context.journal.owner or flow.state not in ("created", ""):
+                    continue
+                facts = context.journal.flow(flow.tag.flow)
+                if facts is None or facts.flow_id != flow.flow_id:
+                    await context.journal.record(AddLitter(flow.flow_id, flow.tag.flow))
+    for flow_id, name in context.journal.litter():
+        await delete(context, flow_id, name)
+    await context.journal.record()
+
+
+async def _no_strangers(context: Context, planner: Planner) -> bool:
+    """With an empty journal: are flows of this batch on the service all the same? Then it was lost, and paying twice is
+    near; the run stops, or takes over what matches where that was asked for."""
+    builds = await context.lister.builds()
+    if isinstance(builds, Verdict):
+        message = f"the service's flows cannot be listed: {builds.message}"
+        if builds.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
+            raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
+        context.report.add(Problem("unsettled", message, "run again later", status=builds.status))
+        return False
+    if not builds:
+        return True
+    if context.wishes.adopt:
+        await _adopt(context, planner, list(builds.values()))
+        return context.stop is None
+    message = (f"the journal is empty, but the service has {len(builds)} flow(s) of the batch "
+               f"“{context.manifest.batch}”")  # fmt: skip
+    hint = "put the journal back, or take them over with --adopt, or give this batch another name"
+    context.report.add(Problem("unsettled", message, hint))
+    return False
+
+
+async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> None:
+    """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter."""
+    by_name: dict[str, list[RemoteFlow]] = {}
+    for flow in remote:
+        assert flow.tag is not None
+        by_name.setdefault(flow.tag.flow, []).append(flow)
+    plans = await asyncio.to_thread(lambda: [p for p in planner.flows() if isinstance(p, FlowPlan)])
+    for plan in plans:
+        flows = by_name.pop(plan.flow.name, [])
+        flows.sort(key=lambda flow: flow.state in ("created", ""))  # a started one first: it is paid for
+        taken = False
+        for flow in flows:
+            if not taken and await _adopt_one(context, planner, plan, flow):
+                taken = True
+            elif flow.state in ("created", ""):
+                await context.journal.record(AddLitter(flow.flow_id, plan.flow.name))
+    context.report.flows.started = context.report.inputs.uploaded = context.report.inputs.bytes = 0
+    context.report.flows.changed = context.report.flows.failed = 0
+    await asyncio.to_thread(survey, context, planner)
+
+
+async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote: RemoteFlow) -> bool:
+    """Whether the flow's inputs are the manifest's, or a part of them where it is not started."""
+    shown: dict[bytes, bytes] = {}
+    strangers = 0
+
+    def take(asset: RemoteInput) -> None:
+        nonlocal strangers
+        tag = read_input_tag(asset.additional)
+        if tag is None or tag[0] in shown:
+            strangers += 1
+        else:
+            shown[tag[0]] = tag[1]
+
+    async def listing() -> Reply | Fault | None:
+        nonlocal strangers
+        shown.clear()
+        strangers = 0
+        return await context.client.inputs(remote.flow_id, take)
+
+    if await context.ask(Call.INPUTS, listing) is not None or strangers:
+        return False
+    started = remote.state not in ("created", "")
+    rows: list[PutInput] = []
+    inputs = await asyncio.to_thread(lambda: list(planner.inputs(plan.flow, None)))
+    for item in inputs:
+        if isinstance(item, Problem):
+            return False
+        sha256 = await asyncio.to_thread(context.sources.digest, item.input)
+        there = shown.pop(item.key, None)
+        if there is None and not started:
+            continue
+        if isinstance(sha256, Problem) or there != sha256:
+            return False
+        row = InputFacts(item.key, sha256=sha256, meaning=item.meaning, print=item.print)
+        rows.append(PutInput(plan.flow.name, row.on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)))
+    if shown:
+        return False
+    facts = replace(FlowFacts(plan.flow.name), meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
+                    size_bytes=plan.tally.total_bytes)  # fmt: skip
+    event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
+    at = context.clock.wall() if started else None
+    await context.journal.record(PutFlow(facts.on(event, flow_id=remote.flow_id, started_at=at)), *rows)
+    return True
+

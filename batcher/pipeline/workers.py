@@ -1,0 +1,91 @@
+"""The second stage: payloads are posted, as many at a time as the gate lets through.
+
+In: `Payload`s. Out: the outcome of each in the journal, and each flow whose last payload has come back to the finalizer.
+Called by `run`, which starts more workers than requests may be in flight: one that waits to try again blocks nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from ..core.errors import Stop
+from ..core.facts import PutInput
+from ..core.lifecycle import InputEvent
+from ..core.model import Problem
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
+from .context import Context, FlowRun, Payload
+from .opener import of_verdict
+
+
+async def work(
+    context: Context, inbox: MemoryObjectReceiveStream[Payload], ready: MemoryObjectSendStream[FlowRun]
+) -> None:
+    """One worker, until the producer has ended."""
+    async with inbox, ready:
+        async for payload in inbox:
+            flow = payload.flow
+            await flow.opened.wait()
+            await _deliver(context, payload)
+            context.budget.give(payload.held_bytes)
+            payload.body = None
+            flow.outstanding -= 1
+            if flow.settled:
+                await ready.send(flow)
+
+
+async def _deliver(context: Context, payload: Payload) -> None:
+    flow, row = payload.flow, payload.row
+    result: Reply | Problem | Verdict | None = None
+    if not flow.failed and flow.facts.flow_id is not None and flow.trouble is None:
+        try:
+            result = await _upload(context, payload, flow.facts.flow_id)
+        except Stop:
+            result = None  # it waited for leave to go: not sent
+    match result:
+        case None:
+            row = row.on(InputEvent.NOT_SENT)
+        case Problem():
+            context.problem(flow, replace(result, flow=flow.name))
+            row = row.on(InputEvent.NOT_SENT)
+        case Verdict(kind=Kind.DONE):
+            row = row.on(InputEvent.ACCEPT)
+            flow.uploaded += 1
+            flow.uploaded_bytes += row.print.size
+            context.report.inputs.uploaded_now += 1
+            context.report.inputs.bytes_now += row.print.size
+        case Verdict(kind=Kind.UNKNOWN):
+            until = context.clock.wall() + context.limits.settle_s
+            row = row.on(InputEvent.LOSE, until=until, answered=result.answered)
+        case Verdict(kind=Kind.REFUSED):
+            row = row.on(InputEvent.REFUSE)
+            context.report.inputs.failed += 1
+            label = payload.plan.input.label
+            problem = of_verdict(result, flow, f"{label} was refused", label)
+            context.problem(flow, replace(problem, place=payload.plan.input.place))
+        case Verdict(kind=Kind.GONE | Kind.CONFLICT):
+            row = row.on(InputEvent.NOT_SENT)
+            flow.trouble = result
+        case Verdict():
+            row = row.on(InputEvent.NOT_SENT)
+            context.problem(flow, of_verdict(result, flow, "an input could not be sent", payload.plan.input.label))
+    # Not awaited: should it be lost, the announcement before it makes the next run ask.
+    context.journal.post(PutInput(flow.name, row))
+
+
+async def _upload(context: Context, payload: Payload, flow_id: str) -> Verdict | Problem:
+    async def attempt() -> Problem | Verdict | Reply | Fault:
+        body = payload.body if payload.body is not None else context.sources.body(payload.plan)
+        if isinstance(body, Problem):
+            return body
+        what = await context.client.upload(flow_id, body, lambda: context.journal.departs(payload.row.key))
+        if body.fault is not None:
+            return body.fault
+        if body.sha256 is not None:
+            payload.row = replace(payload.row, sha256=body.sha256)
+        if isinstance(what, Reply) and 200 <= what.status < 300 and what.readable:
+            return Verdict(Kind.DONE, status=what.status)
+        return what
+
+    return await context.ask(Call.UPLOAD, attempt)
