@@ -28,7 +28,7 @@ from .manifest import load
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
-from .pipeline.run import Survey, survey, template_types
+from .pipeline.run import Survey, clean_flows, survey, template_types
 from .pipeline.run import run as _run
 
 
@@ -172,6 +172,18 @@ async def plan(
     return found, report
 
 
+async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:
+    """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
+    report = Report(manifest.name, manifest.endpoint)
+    path = journal_path(manifest, settings.state)
+    journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
+    try:
+        async with _context(manifest, settings, journal, report) as context:
+            return await clean_flows(context, delete), report
+    finally:
+        journal.close()
+
+
 __all__ = [
-    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "load_manifest", "plan", "run",
+    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "clean", "load_manifest", "plan", "run",
 ]  # fmt: skip

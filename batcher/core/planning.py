@@ -67,6 +67,8 @@ class Tally:
     new_bytes: int = 0
     same: int = 0
     differs: int = 0
+    sent: int = 0  # of the same ones: those that are accepted
+    sent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,11 @@ class FlowTag:
         return {"batch": self.batch, "flow": self.flow, "key": self.key, "build": self.build}
 
     @property
+    def name(self) -> str:
+        """What no other create ever has: the flow's key and the build."""
+        return f"{self.key}/{self.build}"
+
+    @property
     def owner(self) -> str:
         return self.build.rpartition("-")[0]
 

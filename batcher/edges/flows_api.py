@@ -453,6 +453,10 @@ def _remote_flow(item: object, flow_id: str | None) -> RemoteFlow | None:
                       read_flow_tag(additional))  # fmt: skip
 
 
+def _looks_like_a_type(value: object) -> bool:
+    return isinstance(value, str) and ("/" in value or value in ("prompt", "text"))
+
+
 def _template(item: object) -> Template | None:
     if isinstance(item, str):
         return Template(item, None)
@@ -461,12 +465,9 @@ def _template(item: object) -> Template | None:
     names = [item[n] for n in ("name", "template_name", "id", "template_id") if isinstance(item.get(n), str)]
     if not names:
         return None
-    types: tuple[str, ...] | None = None
-    for value in item.values():  # under a key that is not documented: a list of what looks like types
-        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-            if all("/" in v or v in ("prompt", "text") for v in value):
-                types = tuple(value)
-                break
+    # The types stand under a key that is not documented: a list of what looks like types, and not of the outputs'.
+    lists = (value for key, value in item.items() if isinstance(value, list) and "output" not in key.lower())
+    types = next((tuple(value) for value in lists if value and all(map(_looks_like_a_type, value))), None)
     return Template(names[0], types, tuple(names[1:]))
 
 

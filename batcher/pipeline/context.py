@@ -125,6 +125,16 @@ class Context:
         if self.stop is not None:
             raise self.stop
 
+    def count(self, flow: FlowRun, inputs: int, size_bytes: int) -> None:
+        """So many more inputs of the flow are on the service; negative: they are not, after all."""
+        flow.uploaded += inputs
+        flow.uploaded_bytes += size_bytes
+        counts = self.report.inputs
+        counts.uploaded += inputs
+        counts.uploaded_now += max(0, inputs)
+        counts.bytes += size_bytes
+        counts.bytes_now += max(0, size_bytes)
+
     def problem(self, flow: FlowRun | None, problem: Problem) -> None:
         """Note it; the flow is not started in this run."""
         if flow is not None:
@@ -183,7 +193,7 @@ class Lister:
         self._found: dict[str, RemoteFlow] | Verdict = {}
 
     async def builds(self) -> dict[str, RemoteFlow] | Verdict:
-        """The batch's flows on the service by their tag's `build`, from a list that was begun after this was called."""
+        """The batch's flows on the service by their tags' `name`, from a list that was begun after this was called."""
         arrived = self._context.clock.steady()
         async with self._lock:
             if self._begun < arrived:
@@ -196,7 +206,7 @@ class Lister:
 
         def take(flow: RemoteFlow) -> None:
             if flow.tag is not None and flow.tag.batch == self._context.manifest.batch:
-                found[flow.tag.build] = flow
+                found[flow.tag.name] = flow
 
         verdict = await self._context.ask(Call.FLOWS, lambda: self._context.client.flows(take))
         return found if verdict is None else verdict

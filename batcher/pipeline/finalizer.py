@@ -227,15 +227,11 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
     records: list[Record] = []
     for row in _rows(context, flow, found.seen):
         records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, until=None)))
-        flow.uploaded += 1
-        flow.uploaded_bytes += row.print.size
-        context.report.inputs.uploaded_now += 1
-        context.report.inputs.bytes_now += row.print.size
+        context.count(flow, 1, row.print.size)
     until = context.clock.wall() + context.limits.settle_s
     for row in _rows(context, flow, found.missing):
         records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
-        flow.uploaded -= 1
-        flow.uploaded_bytes -= row.print.size
+        context.count(flow, -1, -row.print.size)
     if records:
         await context.journal.record(*records)
 
@@ -278,7 +274,7 @@ async def _give_up(context: Context, flow: FlowRun) -> None:
     assert flow_id is not None
     records, flow.facts = give_up(flow.facts)
     await context.journal.record(*records)
-    flow.uploaded = flow.uploaded_bytes = 0
+    context.count(flow, -flow.uploaded, -flow.uploaded_bytes)
     await delete(context, flow_id, flow.name)
 
 

@@ -48,9 +48,8 @@ async def _create(context: Context, flow: FlowRun) -> None:
     flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_CREATE, build=flow.facts.build + 1, until=None)
     # Durable before the POST: a crash in between must read as unknown.
     await context.journal.record(PutFlow(flow.facts))
+    additional = with_flow_tag(spec.additional, _tag(context, flow))
     key = flow_key(context.manifest.batch, flow.name)
-    tag = FlowTag(context.manifest.batch, flow.name, key.hex(), build_name(context.journal.owner, flow.facts.build))
-    additional = with_flow_tag(spec.additional, tag)
     result = await context.ask(
         Call.CREATE,
         lambda: context.client.create(
@@ -72,9 +71,16 @@ async def _create(context: Context, flow: FlowRun) -> None:
         context.problem(flow, of_verdict(result, flow, "the flow was not created"))
 
 
+def _tag(context: Context, flow: FlowRun) -> FlowTag:
+    """The tag of the flow's latest create."""
+    batch = context.manifest.batch
+    key = flow_key(batch, flow.name).hex()
+    return FlowTag(batch, flow.name, key, build_name(context.journal.owner, flow.facts.build))
+
+
 async def _settle(context: Context, flow: FlowRun) -> None:
     """A create without a reply: look for its tag, wait for the settling time, look again."""
-    wanted = build_name(context.journal.owner, flow.facts.build)
+    wanted = _tag(context, flow).name
     while True:
         late = context.clock.wall() >= (flow.facts.until or 0.0)
         builds = await context.lister.builds()

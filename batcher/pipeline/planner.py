@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from ..core.facts import FlowFacts, InputFacts, Print
-from ..core.lifecycle import FlowState
+from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
 from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning
@@ -54,7 +54,7 @@ class Planner:
         looked = self._quick(flow, sent)
         if facts is not None and facts.state is FlowState.STARTED and not self._wishes.checksum:
             if looked is not None and looked[0] == facts.quick and not self._wishes.redo(flow.name):
-                tally = Tally(looked[1], looked[2], same=looked[1])
+                tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
         return self._detailed(flow, facts, sent, looked[0] if looked is not None else b"")
 
@@ -96,6 +96,9 @@ class Planner:
                     tally.differs += 1
                 case _:
                     tally.same += 1
+                    if item.facts is not None and item.facts.state is InputState.ACCEPTED:
+                        tally.sent += 1
+                        tally.sent_bytes += item.print.size
         if not started:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:

@@ -132,9 +132,8 @@ class Producer:
             records, facts = give_up(facts)
         if plan.action in (Action.REDO, Action.REBUILD):
             flow.plan = replace(plan, inputs=lambda: self._planner.inputs(plan.flow, facts))
-        else:
-            flow.uploaded = plan.tally.same
-            flow.uploaded_bytes = plan.tally.total_bytes - plan.tally.new_bytes
+        else:  # the report has these from the survey
+            flow.uploaded, flow.uploaded_bytes = plan.tally.sent, plan.tally.sent_bytes
         flow.facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
                              size_bytes=plan.tally.total_bytes, problem=None)  # fmt: skip
         await self._context.journal.record(*records, PutFlow(flow.facts))

@@ -15,7 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput
-from ..core.lifecycle import FlowEvent, InputEvent
+from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
@@ -24,7 +24,7 @@ from ..core.tags import read_input_tag
 from .context import DRAIN_S, Context, FlowRun, Payload
 from .finalizer import delete, finalize
 from .planner import Planner, TemplateTypes
-from .producer import Producer
+from .producer import Producer, give_up
 from .workers import work
 
 
@@ -72,8 +72,8 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
             found.requests += new + 2 + (anew or item.action is Action.NEW)
         report.flows.started += started
         report.flows.changed += item.action is Action.CHANGED
-        report.inputs.uploaded += 0 if anew else tally.same + tally.differs if started else tally.same
-        report.inputs.bytes += 0 if anew else tally.total_bytes - tally.new_bytes
+        report.inputs.uploaded += 0 if anew else tally.sent
+        report.inputs.bytes += 0 if anew else tally.sent_bytes
         if item.action is Action.BLOCKED:
             report.flows.failed += 1
         if item.action is Action.CHANGED:
@@ -194,6 +194,33 @@ async def _sweep(context: Context) -> None:
     for flow_id, name in context.journal.litter():
         await delete(context, flow_id, name)
     await context.journal.record()
+
+
+async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
+    """(flow_id, name) of the batch's flows that were never started. `yes`: the journal gives them up, then they go."""
+    builds = await context.lister.builds()
+    if isinstance(builds, Verdict):
+        raise Stop(Reason.UNAVAILABLE, f"the service's flows cannot be listed: {builds.message}", "", builds.status)
+    found = [(f.flow_id, f.tag.flow) for f in builds.values() if f.tag is not None and f.state in ("created", "")]
+    for flow_id, name in found if yes else ():
+        facts = context.journal.flow(name)
+        if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN:
+            records, _ = give_up(facts)
+            await context.journal.record(*records)
+        elif facts is not None and facts.flow_id == flow_id:
+            continue  # its start may be under way: the next run settles that first
+        await delete(context, flow_id, name)
+    if yes:
+        await _forget_unknown(context, set(builds[b].flow_id for b in builds))
+    return found
+
+
+async def _forget_unknown(context: Context, known: set[str]) -> None:
+    """Open flows of ours that the service no longer lists: somebody deleted them, so they are to be built anew."""
+    for facts in list(context.journal.flows()):
+        if facts.state is FlowState.OPEN and not facts.given and facts.flow_id not in known:
+            records, _ = give_up(facts)
+            await context.journal.record(*records)
 
 
 async def _no_strangers(context: Context, planner: Planner) -> bool:

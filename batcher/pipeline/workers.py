@@ -51,10 +51,7 @@ async def _deliver(context: Context, payload: Payload) -> None:
             row = row.on(InputEvent.NOT_SENT)
         case Verdict(kind=Kind.DONE):
             row = row.on(InputEvent.ACCEPT)
-            flow.uploaded += 1
-            flow.uploaded_bytes += row.print.size
-            context.report.inputs.uploaded_now += 1
-            context.report.inputs.bytes_now += row.print.size
+            context.count(flow, 1, row.print.size)
         case Verdict(kind=Kind.UNKNOWN):
             until = context.clock.wall() + context.limits.settle_s
             row = row.on(InputEvent.LOSE, until=until, answered=result.answered)

@@ -1,0 +1,72 @@
+"""The command line: the only place that reads the environment, draws, and picks exit codes.
+
+In: argv, the environment. Out: text on stderr, results on stdout, an exit code. One file per command, imported when it
+is called, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+import click
+
+from ..version import __version__
+
+COMMANDS = {
+    "run": "bring a batch to done: create, upload, verify, start; resume where an earlier run stopped",
+    "plan": "what run would do, without a write",
+    "status": "what the journal knows, without the network",
+    "clean": "list, and with --yes delete, flows of a batch that were never started",
+    "sandbox": "serve a local Flows API to try things against",
+    "schema": "print the manifest's JSON Schema, for editors",
+}
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # from the table, so that help imports no command
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"there is no command {args[0]!r} ({hint})")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="batcher")
+def cli() -> None:
+    """Push large batches of files into a generative service, once each, and sleep well.
+
+    Begin with: batcher plan MANIFEST
+    """
+
+
+def main() -> None:
+    """The `batcher` command."""
+    try:
+        cli(prog_name="batcher")
+    except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
+        if "--verbose" in sys.argv:
+            raise
+        print(f"batcher: a bug in batcher: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  run again with --verbose and report what it prints", file=sys.stderr)
+        sys.exit(1)

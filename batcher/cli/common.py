@@ -1,0 +1,175 @@
+"""Flags that several commands take, the key, and the ways to say what is wrong.
+
+In: parsed flags, the environment. Out: a `Manifest` and `Settings`; text on stderr; exit codes. Called by the commands.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from ..api import Settings, load_manifest
+from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Stop, UsageError
+from ..core.model import Manifest, Problem
+from ..core.planning import Wishes
+from ..core.report import OF_REASON, Report, problem_json
+from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SHOWN = 50  # problems on a screen; --json has up to a thousand
+
+
+class _Parsed(click.ParamType):
+    """A value with a unit, read as the manifest reads it."""
+
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return self._parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = _Parsed("duration", parse_duration)
+RATE = _Parsed("rate", parse_rate)
+BANDWIDTH = _Parsed("bandwidth", parse_bandwidth)
+SIZE = _Parsed("size", parse_size)
+
+
+def common(function: F) -> F:
+    """Flags of every command that takes a manifest."""
+    for option in (
+        click.option("--progress", type=click.Choice(["auto", "bar", "plain", "none"]), default="auto"),
+        click.option("--log-file", type=click.Path(dir_okay=False), help="write the log there"),
+        click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
+        click.option("--verbose", is_flag=True, help="say more; a traceback where batcher has a bug"),
+        click.option("--quiet", is_flag=True, help="say nothing unless something is wrong"),
+        click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else there"),
+        click.option("--ca-file", type=click.Path(), help="certificates to trust, as PEM"),
+        click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="folder of the journal"),
+        click.option("--endpoint", metavar="URL", envvar="BATCHER_ENDPOINT", help="instead of the manifest's"),
+    ):
+        function = option(function)
+    return click.argument("manifest")(function)
+
+
+def read_key() -> str | None:
+    """The key from GENERIO_API_KEY_FILE or GENERIO_API_KEY; asked again after a 401."""
+    path = os.environ.get("GENERIO_API_KEY_FILE")
+    if path:
+        try:
+            return Path(path).read_text().strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            what = getattr(error, "strerror", None) or "it is not text"
+            raise UsageError(f"GENERIO_API_KEY_FILE: {path} cannot be read: {what}", "name a file that holds the key") from None
+    return os.environ.get("GENERIO_API_KEY", "").strip() or None
+
+
+def setup_log(log_file: str | None, log_format: str, verbose: bool) -> None:
+    """Log lines go to a file where one is named, else to stderr if --verbose asks for them."""
+    log = logging.getLogger("batcher")
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    handler: logging.Handler = logging.NullHandler()
+    if log_file is not None:
+        handler = logging.FileHandler(log_file, encoding="utf-8")
+    elif verbose:
+        handler = logging.StreamHandler()
+    if log_format == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
+        handler.setFormatter(JsonFormatter("{asctime}{levelname}{message}", style="{"))
+    else:
+        handler.setFormatter(logging.Formatter("{asctime} {levelname:7} {message}", style="{"))
+    log.addHandler(handler)
+
+
+def settings(
+    *, state: Path | None, ca_file: str | None, max_duration: float | None = None, resubmit_changed: bool = False,
+    redo: Sequence[str] = (), only: Sequence[str] = (), checksum: bool = False, keep_going: bool = False,
+    no_start: bool = False, adopt: bool = False,
+) -> Settings:  # fmt: skip
+    """Flags as a value."""
+    wishes = Wishes(
+        resubmit_changed=resubmit_changed,
+        redo=_matcher(redo, False),
+        only=_matcher(only, True),
+        checksum=checksum,
+        keep_going=keep_going,
+        start=not no_start,
+        adopt=adopt,
+    )
+    return Settings(wishes, read_key, state, ca_file, max_duration)
+
+
+def _matcher(patterns: Sequence[str], without: bool) -> Callable[[str], bool]:
+    if not patterns:
+        return lambda name: without
+    return lambda name: any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manifest:
+    """The manifest with the flags' limits; exits with 2 and a list where it is wrong."""
+    try:
+        manifest = load_manifest(path, env=os.environ, endpoint=endpoint)
+    except ManifestError as error:
+        report = Report(path, endpoint or "")
+        for problem in error.problems:
+            report.add(problem)
+        finish(report, as_json)
+    given = {name: value for name, value in limits.items() if value is not None}
+    return replace(manifest, limits=replace(manifest.limits, **given))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def list_problems(problems: Sequence[Problem], total: int) -> None:
+    """Each on a line of its own, with its place and advice."""
+    for problem in problems[:SHOWN]:
+        flow = f" [{problem.flow}]" if problem.flow and problem.place is None else ""
+        say(f"{problem}{flow}")
+    if total > SHOWN:
+        say(f"… and {total - min(SHOWN, len(problems))} more (--json lists them)")
+
+
+def finish(report: Report, as_json: bool) -> NoReturn:
+    """Say what went wrong, print the document, exit."""
+    list_problems(report.problems, report.problems_total)
+    if report.stop is not None:
+        say(f"batcher: {report.stop}")
+    if as_json:
+        print(json.dumps(report.json(), ensure_ascii=False))
+    sys.stdout.flush()
+    sys.exit(report.exit_code)
+
+
+def exit_for(error: BatcherError, manifest: str, as_json: bool) -> NoReturn:
+    """An error that ended a command, in a line and as a code."""
+    match error:
+        case Locked():
+            code = 11
+        case Stop():
+            code = OF_REASON[error.reason]
+        case JournalError() | UsageError() | ManifestError():
+            code = 2
+        case _:
+            code = 1
+    say(f"batcher: {error}")
+    if as_json:
+        problem = Problem("manifest", error.message, error.hint)
+        print(json.dumps({"manifest": manifest, "exit_code": code, "problems": [problem_json(problem)]}))
+    sys.exit(code)

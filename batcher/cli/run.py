@@ -1,0 +1,112 @@
+"""`batcher run`: in: flags; out: progress on stderr, a summary or a document on stdout, the exit code of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..api import Settings
+from ..api import run as run_batch
+from ..core.errors import BatcherError, Reason, Stop
+from ..core.model import Manifest
+from ..core.report import Report, problem_json
+from ..edges.progress import Style, show, size, style_of
+from ..pipeline.context import Context
+from . import common
+
+
+@click.command("run", short_help="bring a batch to done")
+@common.common
+@click.option("--concurrency", type=click.IntRange(1, 1024), help="requests in flight at most")
+@click.option("--rate", type=common.RATE, help="requests, as 20/s or 300/min")
+@click.option("--bandwidth", type=common.BANDWIDTH, help="bytes sent, as 20MB/s")
+@click.option("--timeout", type=common.DURATION, help="no progress on a request for this long")
+@click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
+@click.option("--max-duration", type=common.DURATION, help="end in order after this long; a later run resumes")
+@click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
+@click.option("--resubmit-changed", is_flag=True, help="pay again for flows that changed after they were started")
+@click.option("--redo", multiple=True, metavar="NAME", help="pay again for this flow (a pattern; repeatable)")
+@click.option("--no-start", is_flag=True, help="upload and verify; a later run starts")
+@click.option("--checksum", is_flag=True, help="read every source again, whatever its size and time say")
+@click.option("--adopt", is_flag=True, help="take over flows of this batch that the journal does not know")
+@click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
+def command(
+    manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
+    verbose: bool, log_format: str, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
+    bandwidth: float | None, timeout: float | None, retries: int | None, **wishes: Any,
+) -> None:  # fmt: skip
+    """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
+
+    Run it again after anything: it resumes, and never starts a flow twice. The API key comes from GENERIO_API_KEY.
+    """
+    common.setup_log(log_file, log_format, verbose)
+    try:
+        loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
+                             bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
+        settings = common.settings(state=state, ca_file=ca_file, **wishes)
+        report = asyncio.run(_run(loaded, settings, style_of(progress, quiet or as_json)))
+    except BatcherError as error:
+        common.exit_for(error, manifest, as_json)
+    log = logging.getLogger("batcher")
+    for problem in report.problems:
+        log.error("problem", extra=problem_json(problem))
+    log.info("run ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
+    if not quiet and not as_json:
+        print(summary(report))
+    if quiet and report.exit_code == 0:
+        if as_json:
+            print(json.dumps(report.json(), ensure_ascii=False))
+        return
+    common.finish(report, as_json)
+
+
+async def _run(manifest: Manifest, settings: Settings, style: Style) -> Report:
+    report = Report(manifest.name, manifest.endpoint)
+    loop = asyncio.get_running_loop()
+    context_of: list[Context] = []
+    stops: list[Stop] = []
+
+    def on(number: signal.Signals) -> None:
+        reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
+        if stops:  # the second time: at once; what is durable stays
+            os._exit(128 + number)
+        stops.append(Stop(reason, f"stopped by {number.name}; the next run resumes"))
+        if style == "bar":
+            common.say("\nbatcher: finishing what is in flight; once more to stop at once")
+        for context in context_of:
+            context.halt(stops[0])
+
+    def started(context: Context) -> None:
+        context_of.append(context)
+        if stops:
+            context.halt(stops[0])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on, number)
+    drawing = asyncio.ensure_future(show(report, style))
+    try:
+        return await run_batch(manifest, settings, report=report, started=started)
+    finally:
+        drawing.cancel()
+        await asyncio.wait({drawing})
+
+
+def summary(report: Report) -> str:
+    """What came of a run, for people: two lines."""
+    flows, inputs = report.flows, report.inputs
+    parts = [f"{flows.started_now} started now", f"{flows.started} of {flows.total} started"]
+    parts += [f"{n} {what}" for n, what in ((flows.failed, "failed"), (flows.pending, "pending"), (flows.changed, "changed")) if n]
+    return (
+        f"flows:  {', '.join(parts)}\n"
+        f"inputs: {inputs.uploaded_now} uploaded now ({size(inputs.bytes_now)}), {inputs.uploaded} of {inputs.total} "
+        f"uploaded; {report.requests.sent} requests, {report.requests.retried} retries, {report.elapsed_s:.1f} s"
+    )
+
+

@@ -1,0 +1,36 @@
+"""`batcher sandbox`: in: flags; out: a Flows API on loopback until it is interrupted; its URL on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..sandbox import FormatError, ServeOptions, serve_forever
+from . import common
+
+
+@click.command("sandbox", short_help="serve a local Flows API")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one")
+@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".batcher/sandbox"))
+@click.option("--fault", "faults", multiple=True, metavar="FAULT", help="as upload:p=0.2,lost_reply=close; repeatable")
+@click.option("--faults", "fault_file", type=click.Path(path_type=Path), help="a YAML or JSON list of them")
+@click.option("--reading", "readings", multiple=True, metavar="NAME=VALUE", help="how to read what the API leaves open")
+@click.option("--key", "keys", multiple=True, help="a key to accept; without any, every key is")
+@click.option("--key-expired", "expired", multiple=True, help="a key that has expired")
+@click.option("--processing", type=common.DURATION, default="200ms", help="how long a flow runs")
+@click.option("--max-data", type=common.SIZE, default=None, help="the largest data of an input")
+@click.option("--quiet", is_flag=True)
+def command(
+    port: int, folder: Path, faults: tuple[str, ...], fault_file: Path | None, readings: tuple[str, ...],
+    keys: tuple[str, ...], expired: tuple[str, ...], processing: float, max_data: float | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Serve a faithful Flows API on loopback, with a store of its own, to try manifests and failures against."""
+    options = ServeOptions(
+        folder, port, faults, fault_file, readings, keys, expired, processing, int(max_data) if max_data else None,
+        quiet=quiet,
+    )  # fmt: skip
+    try:
+        serve_forever(options)
+    except (FormatError, OSError) as error:
+        raise click.UsageError(str(error)) from error
