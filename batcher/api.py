@@ -24,7 +24,6 @@ from .edges.flows_api import FlowsApi, Key
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
 from .edges.sources import LocalSources
-from .manifest import load
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
@@ -56,6 +55,8 @@ def load_manifest(
     path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None, endpoint: str | None = None
 ) -> Manifest:
     """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong."""
+    from .manifest import load  # pydantic costs 100 ms
+
     return load(path, env if env is not None else {}, endpoint=endpoint)
 
 

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SHOWN = 50  # problems on a screen; --json has up to a thousand
 
 
-class _Parsed(click.ParamType):
+class _Parsed(click.ParamType[float]):
     """A value with a unit, read as the manifest reads it."""
 
     def __init__(self, name: str, parse: Callable[[str], float]) -> None:

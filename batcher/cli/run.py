@@ -102,7 +102,8 @@ def summary(report: Report) -> str:
     """What came of a run, for people: two lines."""
     flows, inputs = report.flows, report.inputs
     parts = [f"{flows.started_now} started now", f"{flows.started} of {flows.total} started"]
-    parts += [f"{n} {what}" for n, what in ((flows.failed, "failed"), (flows.pending, "pending"), (flows.changed, "changed")) if n]
+    others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed}
+    parts += [f"{count} {what}" for what, count in others.items() if count]
     return (
         f"flows:  {', '.join(parts)}\n"
         f"inputs: {inputs.uploaded_now} uploaded now ({size(inputs.bytes_now)}), {inputs.uploaded} of {inputs.total} "

@@ -147,7 +147,11 @@ class Context:
         Raises Stop when the run is to end, the key is refused or the credit exhausted."""
         attempt = 1
         while True:
-            await self.gate.enter()
+            try:
+                await self.gate.enter()
+            except Stop as stop:
+                self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
+                raise
             verdict: Verdict | None = None
             try:
                 self.report.requests.sent += 1

@@ -52,10 +52,11 @@ class Planner:
         facts = self._journal.flow(flow.name)
         sent = flow_meaning(flow.template, flow.parameters, flow.additional)
         looked = self._quick(flow, sent)
-        if facts is not None and facts.state is FlowState.STARTED and not self._wishes.checksum:
-            if looked is not None and looked[0] == facts.quick and not self._wishes.redo(flow.name):
-                tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
-                return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
+        done = facts is not None and facts.state is FlowState.STARTED and looked is not None and looked[0] == facts.quick
+        if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
+            assert facts is not None and looked is not None  # noqa: PT018
+            tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
+            return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
         return self._detailed(flow, facts, sent, looked[0] if looked is not None else b"")
 
     def _quick(self, flow: Flow, sent: bytes) -> tuple[bytes, int, int] | None:

@@ -211,7 +211,7 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
             continue  # its start may be under way: the next run settles that first
         await delete(context, flow_id, name)
     if yes:
-        await _forget_unknown(context, set(builds[b].flow_id for b in builds))
+        await _forget_unknown(context, {flow.flow_id for flow in builds.values()})
     return found
 
 

@@ -1,0 +1,102 @@
+"""How the manifest package speaks: what it raises, how it collects, and how it shows a user's own words back.
+
+In: positions and sentences. Out: `ManifestError`, `Findings`, and the helpers that make foreign text harmless on a
+terminal. Used by every module of the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from batcher.core.errors import ManifestError
+from batcher.core.model import Place, Problem
+
+SHOWN_CHARS: Final = 80  # what is longer is cut, so that a 10 MB scalar is one line of message
+LISTED_NAMES: Final = 12  # names listed in a hint when none of them is close to the wrong one
+
+
+class Unfit(Exception):
+    """A value does not do where it stands: `message` says why, `hint` what to do. It knows no place."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message)
+
+    def at(self, place: Place | None, *, flow: str | None = None) -> Problem:
+        """The Problem that this is at `place`."""
+        return Problem("manifest", self.message, self.hint, place, flow)
+
+
+def mark_of(line: int, column: int) -> int:
+    """A position in the manifest (line and column from 0) as one integer: a million of them stay small."""
+    return line << 32 | column
+
+
+class Findings:
+    """Collects the problems of one manifest text, so that all are told in one go."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self._problems: list[Problem] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def place(self, mark: int) -> Place:
+        return Place(self.file, (mark >> 32) + 1, (mark & 0xFFFFFFFF) + 1)
+
+    def add(self, mark: int | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
+        """Notes a problem at `mark`; None is the file as a whole."""
+        place = Place(self.file) if mark is None else self.place(mark)
+        self._problems.append(Problem("manifest", message, hint, place, flow))
+
+    def error(self) -> ManifestError:
+        """What was found, without repetitions, in the order of the text."""
+        once = dict.fromkeys(self._problems)
+        return ManifestError(sorted(once, key=lambda p: (p.place.line, p.place.column) if p.place else (0, 0)))
+
+
+def harmless(text: str, limit: int = SHOWN_CHARS) -> str:
+    """`text` on one line of at most `limit` characters, control characters and terminal escapes spelled out."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def quoted(value: object) -> str:
+    """A value of the manifest as a message shows it: texts in quotes, containers by their kind."""
+    match value:
+        case str():
+            return f'"{harmless(value)}"'
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return harmless(repr(value))
+        case int():
+            # No str() of huge integers: it is quadratic, and refused beyond 4,300 digits.
+            return str(value) if abs(value) < 10**SHOWN_CHARS else "a number of many digits"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return "this"
+
+
+def suggestion(wrong: str, known: Iterable[str], what: str) -> str:
+    """The hint for an unknown name: the closest known one, else the known ones listed under `what`."""
+    names = list(known)
+    # Beyond 1,000 names or 100 characters difflib takes seconds and nobody mistyped.
+    close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
+    if close:
+        return f"did you mean `{harmless(close[0])}`?"
+    if not names:
+        return ""
+    listed = ", ".join(harmless(name, 40) for name in names[:LISTED_NAMES])
+    return f"{what}: {listed}" + (", …" if len(names) > LISTED_NAMES else "")

@@ -1,0 +1,234 @@
+"""The flows of a manifest: what each entry under `flows` says, and the `Flow`s that it becomes.
+
+In: an entry of the tree and the defaults. Out: a `Plan`, which expands to flows as often as asked; nothing is held but
+the plan. Called by `load`, which holds the plans together as `Expansion`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Final, TypeAlias
+
+from batcher.core.model import Flow, Input, Place, Problem
+from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.inputs import Entry, unknown_in
+from batcher.manifest.names import Names
+from batcher.manifest.sources import Source
+from batcher.manifest.template import (
+    NO_SCOPE,
+    Const,
+    Missing,
+    Node,
+    Render,
+    RenderText,
+    Row,
+    Scope,
+    Text,
+    bind,
+    bind_text,
+    uses,
+)
+
+MAX_NAME_CHARS: Final = 200
+MAX_COMPARED: Final = 20  # repeated names of which the first place is looked for; each look lists all flows
+
+Make: TypeAlias = "Callable[[Row, Place | None], Flow]"  # may raise Unfit
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """A flow's parameters. Where only the row tells the template, the defaults' count if it is `template`."""
+
+    own: Node
+    inherited: Node
+    template: str | None  # the template that the inherited ones belong to; None: they belong to any
+
+    def bind(self, scope: Scope) -> Callable[[Row, str | None], Any]:
+        own, inherited, template = bind(self.own, scope), bind(self.inherited, scope), self.template
+        if template is None or self.own is self.inherited:
+            return lambda row, _: inherited(row)
+        return lambda row, of: inherited(row) if of == template else own(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One entry under `flows`, read: one flow, or with `each` one per row."""
+
+    name: Const | Text
+    template: Const | Text | None
+    flow_id: Const | Text | None
+    parameters: Parameters
+    additional: Node | None
+    entries: tuple[Input | Entry, ...]
+    each: Source | None
+    place: Place
+    folder: str
+    place_of: Callable[[int], Place]
+
+    def expand(self) -> Iterator[Flow | Problem]:
+        if self.each is None:
+            yield self._bind(NO_SCOPE)((), None)
+            return
+        place = self.place_of(self.each.mark)
+        opened = self.each.at(NO_SCOPE, self.folder, place)((), dict.fromkeys(self._names(), Missing(())))
+        if isinstance(opened, Problem):
+            yield opened
+            return
+        scope = opened.scope(NO_SCOPE)
+        wrong = [unfit.at(self.place_of(mark)) for mark, unfit in self._unknown_names(scope)]
+        yield from wrong
+        make = None if wrong else self._bind(scope)
+        for found in opened.rows:
+            if isinstance(found, Problem):
+                yield found
+            elif make is not None:  # else only the table's own problems are left to tell
+                row, row_place = found
+                flow: Flow | Problem
+                try:
+                    flow = make(row, row_place)
+                except Unfit as unfit:
+                    flow = unfit.at(row_place or self.place)
+                yield flow
+
+    def _bind(self, scope: Scope) -> Make:
+        name_of = bind_text(self.name, scope)
+        template_of = _bind_checked(self.template, scope, check_template)
+        flow_id_of = _bind_checked(self.flow_id, scope, check_flow_id)
+        parameters_of = self.parameters.bind(scope)
+        additional_of = bind(self.additional or Const(None), scope)
+        inputs_of = self._bind_inputs(scope)
+        own_place = self.place
+
+        def make(row: Row, place: Place | None) -> Flow:
+            name = check_name(name_of(row))
+            template = template_of(row)
+            return Flow(
+                name,
+                template,
+                flow_id_of(row),
+                parameters_of(row, template),
+                additional_of(row),
+                place or own_place,
+                partial(inputs_of, row, place, name),
+            )
+
+        return make
+
+    def _bind_inputs(self, scope: Scope) -> Callable[[Row, Place | None, str], Iterator[Input | Problem]]:
+        # A list of 100,000 plain inputs is bound by naming it: they are inputs already.
+        bound = [entry if isinstance(entry, Input) else entry.bind(scope, self.folder, self.place_of) for entry in self.entries]
+
+        def inputs(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
+            for entry in bound:
+                if isinstance(entry, Input):
+                    yield entry
+                else:
+                    yield from entry(row, place, flow)
+
+        return inputs
+
+    def nodes(self) -> list[Node | None]:
+        """What stands beside `each`; the entries have theirs."""
+        parameters = self.parameters
+        return [self.name, self.template, self.flow_id, parameters.own, parameters.inherited, self.additional]
+
+    def _names(self) -> set[str]:
+        """Every name that any string of the flow asks for."""
+        nodes = self.nodes()
+        for entry in self.entries:
+            if isinstance(entry, Entry):
+                nodes += entry.nodes()
+        return {name for name, _ in uses(*nodes)}
+
+    def _unknown_names(self, scope: Scope) -> Iterator[tuple[int, Unfit]]:
+        yield from unknown_in(self.nodes(), scope)
+        for entry in self.entries:
+            if isinstance(entry, Entry):
+                yield from entry.unknown_names(scope)
+
+
+class Expansion:
+    """All plans of a manifest: `flows()` lists the flows, the same each time, and tells repeated names."""
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self._plans = plans
+
+    def flows(self) -> Iterator[Flow | Problem]:
+        names, flow_ids = Names(), Names()
+        compared = 0
+        for flow in self._all():
+            if isinstance(flow, Problem):
+                yield flow
+                continue
+            for seen, key in ((names, "name"), (flow_ids, "flow_id")):
+                value = getattr(flow, key)
+                if value is not None and seen.suspected(value):
+                    compared += 1
+                    first = self._first(key, value, flow) if compared <= MAX_COMPARED else flow
+                    if first is not None:
+                        yield repeated(key, value, flow.place, None if first is flow else first.place)
+                        break
+            else:
+                yield flow
+
+    def _all(self) -> Iterator[Flow | Problem]:
+        for plan in self._plans:
+            yield from plan.expand()
+
+    def _first(self, key: str, value: str, than: Flow) -> Flow | None:
+        """The first flow of that name; None where a hash was taken for another's."""
+        same = (flow for flow in self._all() if isinstance(flow, Flow) and getattr(flow, key) == value)
+        pair = list(islice(same, 2))
+        return pair[0] if len(pair) == 2 else None
+
+
+def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem:
+    """The problem of a name, or a flow id, that two flows have."""
+    before = f"; it first stands at {first}" if first else ""
+    if key == "name":
+        return Problem(
+            "manifest", f"the flow name {quoted(value)} is repeated{before}", "names are unique in a manifest", place, value
+        )
+    return Problem("manifest", f"the flow {quoted(value)} is given twice{before}", "put its inputs together", place)
+
+
+# --- Values -------------------------------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> str:
+    """A flow's name. Raises Unfit."""
+    if not name or name.isspace():
+        raise Unfit("the flow's name is empty", "give it one that is unique in the manifest")
+    if len(name) > MAX_NAME_CHARS:
+        raise Unfit(f"the flow's name has {len(name)} characters", f"{MAX_NAME_CHARS} are allowed")
+    # isprintable is quick, and too strict: it refuses joined emoji and no-break spaces.
+    if not name.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029" for char in name):
+        raise Unfit(f"the flow's name {quoted(name)} has control characters", "remove them")
+    return name
+
+
+def check_template(name: str) -> str:
+    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise Unfit(f"{quoted(name)} is no template's name", "see `GET /templates`, or the service's documentation")
+    return name
+
+
+def check_flow_id(flow_id: str) -> str:
+    # It becomes a part of an address: nothing in it may lead elsewhere.
+    if not flow_id.strip(".") or len(flow_id) > MAX_NAME_CHARS or not set(flow_id) <= _ID_CHARS:
+        raise Unfit(f"{quoted(flow_id)} is no flow's id", "letters, digits, - and _ only, as the service gave it")
+    return flow_id
+
+
+_ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~:")
+
+
+def _bind_checked(node: Const | Text | None, scope: Scope, check: Callable[[str], str]) -> Render:
+    if node is None or isinstance(node, Const):
+        value = None if node is None else node.value
+        return lambda _: value
+    render: RenderText = bind_text(node, scope)
+    return lambda row: check(render(row))

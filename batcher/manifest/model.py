@@ -1,0 +1,323 @@
+"""The shape of a manifest: which members there are, of which types, and what each is for.
+
+In: the plain tree that `document` reads. Out: pydantic's errors (told to people by `shape`) and the JSON Schema for
+editors. What depends on more than one member, or on what a placeholder becomes, is checked by `flows` and `inputs`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+
+from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, TAG, Limits
+from batcher.manifest import units
+from batcher.manifest.errors import quoted
+
+DEFAULTS: Final = Limits()
+MAX_CONCURRENCY: Final = 1024  # beyond 1,000 requests in flight one process falls to a quarter of its speed
+MAX_RETRIES: Final = 100
+MIN_MEMORY_BYTES: Final = 1 << 20  # one chunk of a large file, encoded, has to fit
+MAX_BATCH_CHARS: Final = 100
+
+PATH, FILE, GLOB, TEXT, TABLE = "\0path", "\0file", "\0glob", "\0text", "\0table"  # tags, told from keys by the NUL
+INPUT_KINDS: Final = {"glob": GLOB, "table": TABLE, "text": TEXT, "file": FILE}  # a table comes with a file or a text
+EACH_KINDS: Final = {"glob": GLOB, "table": TABLE}
+
+
+# --- Values ---------------------------------------------------------------------------------------------------------
+
+
+def check_version(value: object) -> int:
+    if type(value) is int and value == 1:
+        return 1
+    raise ValueError(f"`version` must be 1, not {quoted(value)}")
+
+
+def parse_endpoint(value: object) -> str:
+    """An http(s) address without trailing slash, in one spelling, or the word `sandbox`. Never repeats a password."""
+    if not isinstance(value, str):
+        raise ValueError(f"an endpoint must be a text, not {quoted(value)}")
+    text = value.strip()
+    if text == SANDBOX:
+        return SANDBOX
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("the endpoint is no address; write one like https://flows.generio.ai") from None
+    if "@" in text:
+        raise ValueError("an endpoint holds no user name or password; the key comes from GENERIO_API_KEY")
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[\w.:-]+", host):
+        raise ValueError(f"the endpoint {quoted(text)} is neither an http(s) address nor `{SANDBOX}`")
+    if "?" in text or "#" in text:
+        raise ValueError("an endpoint has no query (`?`) and no fragment (`#`)")
+    if not re.fullmatch(r"[!-~]*", parts.path):
+        raise ValueError("the endpoint's path has characters that must be percent-encoded")
+    shown_host = f"[{host}]" if ":" in host else host
+    default_port = {"http": 80, "https": 443}[parts.scheme]
+    shown_port = "" if port in (None, default_port) else f":{port}"
+    return f"{parts.scheme}://{shown_host}{shown_port}{parts.path.rstrip('/')}"
+
+
+def check_batch(value: object) -> str:
+    if isinstance(value, str) and value.strip() and len(value) <= MAX_BATCH_CHARS and value.isprintable():
+        return value
+    raise ValueError(f"a batch's name is a text of 1 to {MAX_BATCH_CHARS} printable characters, not {quoted(value)}")
+
+
+def check_timeout(value: Any) -> float:
+    seconds = units.parse_duration(value)
+    if seconds <= 0:
+        raise ValueError("a timeout must be more than zero")
+    return seconds
+
+
+def check_memory(value: Any) -> int:
+    size = units.parse_size(value)
+    if size < MIN_MEMORY_BYTES:
+        raise ValueError("at least 1MiB of memory is needed")
+    return size
+
+
+def _quantity(example: str, what: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": ["string", "number"], "examples": [example], "description": what})
+
+
+_MAPPING = WithJsonSchema({"type": ["object", "null"]})
+Version = Annotated[int, PlainValidator(check_version), WithJsonSchema({"const": 1, "description": "Always 1."})]
+Endpoint = Annotated[
+    str,
+    PlainValidator(parse_endpoint),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "examples": [DEFAULT_ENDPOINT, SANDBOX],
+            "description": f"The service's address, or `{SANDBOX}` for the embedded one. Default: {DEFAULT_ENDPOINT}.",
+        }
+    ),
+]
+Batch = Annotated[
+    str,
+    PlainValidator(check_batch),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_BATCH_CHARS,
+            "description": "The batch's name on the service. Default: the manifest's file name without suffix.",
+        }
+    ),
+]
+Parameters = Annotated[
+    dict[str, Any] | None, Field(description="The template's parameters; any JSON values. Null removes a default.")
+]
+FlowAdditional = Annotated[
+    dict[str, Any] | None,
+    Field(description=f"An object stored with the flow; the member `{TAG}` is batcher's own. Null removes a default."),
+]
+InputAdditional = Annotated[
+    Any,
+    Field(
+        description="Any JSON value; it is attached to the input and copied to the outputs made from it. "
+        f"In an object, the member `{TAG}` is batcher's own."
+    ),
+]
+Mime = Annotated[
+    str,
+    Field(description="The file's type, only where it is detected wrongly.", examples=["image/png"]),
+]
+
+
+class _Shape(BaseModel):
+    """Strict: a text is no number, true is not 1, and an unknown member is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", title=None)
+
+
+# --- Inputs ---------------------------------------------------------------------------------------------------------
+
+
+class FileInput(_Shape):
+    """One file."""
+
+    file: str = Field(description="A path, relative to the manifest's folder; never a pattern.")
+    mime: Mime | None = None
+    additional: InputAdditional = None
+
+
+class TextInput(_Shape):
+    """One prompt."""
+
+    text: str = Field(description="The prompt itself.")
+    additional: InputAdditional = None
+
+
+class GlobInput(_Shape):
+    """One input per file that matches, sorted by path.
+
+    {path} {name} {stem} {suffix} {parent} {index} can be used in the members beside it ({{ is a brace).
+    """
+
+    glob: str = Field(
+        description="A pattern: * ? [a-z] within a name, ** for any folders. What ${...} brings is not a pattern.",
+        examples=["photos/**/*.webp"],
+    )
+    mime: Mime | None = None
+    additional: InputAdditional = None
+
+
+class TableInput(_Shape):
+    """One input per row; the columns can be used as {column} in the members beside it ({{ is a brace)."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["file"]}, {"required": ["text"]}]})
+
+    table: str = Field(description="A .csv, .tsv or .jsonl file; the first row of a csv or tsv names the columns.")
+    file: str | None = Field(default=None, description="The row's file.", examples=["photos/{file}"])
+    text: str | None = Field(default=None, description="The row's prompt.", examples=["A {colour} chair"])
+    mime: Mime | None = None
+    additional: InputAdditional = None
+
+
+def _input_kind(value: object) -> str | None:
+    if isinstance(value, str):
+        return PATH
+    return next((tag for key, tag in INPUT_KINDS.items() if key in value), None) if isinstance(value, dict) else None
+
+
+Input = Annotated[
+    Annotated[str, Field(description="A path, relative to the manifest's folder; never a pattern."), Tag(PATH)]
+    | Annotated[FileInput, Tag(FILE)]
+    | Annotated[TextInput, Tag(TEXT)]
+    | Annotated[GlobInput, Tag(GLOB)]
+    | Annotated[TableInput, Tag(TABLE)],
+    Discriminator(_input_kind),
+]
+
+
+# --- Flows ----------------------------------------------------------------------------------------------------------
+
+
+class EachGlob(_Shape):
+    """One flow per file that matches; {path} {name} {stem} {suffix} {parent} {index} can be used in the flow."""
+
+    glob: str = Field(description="A pattern, relative to the manifest's folder.", examples=["inbox/*.png"])
+
+
+class EachTable(_Shape):
+    """One flow per row; the columns can be used as {column} in the flow."""
+
+    table: str = Field(description="A .csv, .tsv or .jsonl file.", examples=["products.csv"])
+
+
+def _each_kind(value: object) -> str | None:
+    return next((tag for key, tag in EACH_KINDS.items() if key in value), None) if isinstance(value, dict) else None
+
+
+class FlowShape(_Shape):
+    """One remote job; with `each`, one per match or row."""
+
+    name: str = Field(
+        description="Unique in the manifest, at most 200 characters. With `each` it needs a {placeholder}; "
+        "elsewhere braces are plain characters."
+    )
+    each: (
+        Annotated[
+            Annotated[EachGlob, Tag(GLOB)] | Annotated[EachTable, Tag(TABLE)],
+            Discriminator(_each_kind),
+        ]
+        | None
+    ) = None
+    template: str | None = Field(default=None, description="The template's name or id. Null removes a default.")
+    flow_id: str | None = Field(
+        default=None, description="Instead of `template`: a flow that exists on the service and is still `created`."
+    )
+    parameters: Parameters = None
+    additional: FlowAdditional = None
+    inputs: list[Input] = Field(min_length=1, description="What the flow takes; at least one.")
+
+
+class DefaultsShape(_Shape):
+    """Merged under every flow: mappings deeply, the flow's own value wins, a null in a flow removes a default."""
+
+    template: str | None = Field(default=None, description="The template of flows that name none.")
+    parameters: Parameters = None
+    additional: FlowAdditional = None
+
+
+class LimitsShape(_Shape):
+    """Bounds of a run."""
+
+    concurrency: int = Field(default=DEFAULTS.concurrency, ge=1, le=MAX_CONCURRENCY, description="Requests in flight at most.")
+    rate: (
+        Annotated[float, PlainValidator(units.parse_rate), _quantity("20/s", "Requests, also 300/min. Default: no bound.")]
+        | None
+    ) = None
+    bandwidth: (
+        Annotated[float, PlainValidator(units.parse_bandwidth), _quantity("20MB/s", "Bytes sent. Default: no bound.")] | None
+    ) = None
+    memory: Annotated[
+        int,
+        PlainValidator(check_memory),
+        _quantity("64MiB", "Encoded payload held at once. Default: 64MiB; at least 1MiB."),
+    ] = DEFAULTS.memory_bytes
+    timeout: Annotated[
+        float, PlainValidator(check_timeout), _quantity("60s", "No progress on a request for this long. Default: 60s.")
+    ] = DEFAULTS.timeout_s
+    retries: int = Field(default=DEFAULTS.retries, ge=0, le=MAX_RETRIES, description="Attempts after the first, per request.")
+    settle: Annotated[
+        float,
+        PlainValidator(units.parse_duration),
+        _quantity("15s", "How long the service may still commit a request that was given up. Default: 15s."),
+    ] = DEFAULTS.settle_s
+    min_age: Annotated[
+        float,
+        PlainValidator(units.parse_duration),
+        _quantity("10s", "Leave a file alone until it has not changed for this long (inboxes). Default: 0s."),
+    ] = DEFAULTS.min_age_s
+
+    def limits(self) -> Limits:
+        return Limits(
+            concurrency=self.concurrency,
+            rate_per_s=self.rate,
+            bandwidth_bytes_per_s=self.bandwidth,
+            memory_bytes=self.memory,
+            timeout_s=self.timeout,
+            retries=self.retries,
+            settle_s=self.settle,
+            min_age_s=self.min_age,
+        )
+
+
+class ManifestShape(_Shape):
+    """A batch of flows. `${NAME}` and `${NAME:-default}` in strings come from the environment; `$$` is a dollar sign."""
+
+    version: Version
+    batch: Batch | None = None
+    endpoint: Endpoint | None = None
+    defaults: DefaultsShape | None = None
+    limits: LimitsShape | None = None
+    flows: list[FlowShape] = Field(description="The remote jobs.")
+
+
+def schema() -> dict[str, Any]:
+    """The manifest's JSON Schema (draft 2020-12), with descriptions, for editors."""
+    made = _without_noise(ManifestShape.model_json_schema())
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "batcher manifest", **made}
+
+
+def _without_noise(node: Any) -> Any:
+    """pydantic's generated titles say nothing, and a default of null is the absence of the member."""
+    match node:
+        case dict():
+            return {
+                key: _without_noise(value)
+                for key, value in node.items()
+                if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+            }
+        case list():
+            return [_without_noise(item) for item in node]
+        case _:
+            return node

@@ -1,0 +1,56 @@
+"""Plain YAML scalars by the core schema of YAML 1.2: `NO`, `yes`, `12:30:45`, `1_000` and dates are texts.
+
+In: the text of a plain (unquoted) scalar. Out: null, a boolean, a number, or the text. Called by `document`.
+Source: YAML 1.2.2, 10.3.2 (tag resolution).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from batcher.manifest.errors import Unfit, quoted
+
+_WORDS: Final[dict[str, bool | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+# Everything that is no text begins with one of these: most scalars are told by one look.
+_FIRST: Final = frozenset("-+.0123456789~nNtTfF")
+
+_INT: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_OCTAL: Final = re.compile(r"0o[0-7]+")
+_HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_MAX_DIGITS: Final = 4300  # Python's own bound: beyond it the conversion is refused, as it is quadratic
+
+
+def plain(text: str) -> bool | int | float | str | None:
+    """The value of a plain scalar. Raises Unfit for what JSON cannot hold: NaN, infinity, endless digits."""
+    if text and text[0] not in _FIRST:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        if len(text) > _MAX_DIGITS:
+            raise Unfit(f"a number of {len(text)} digits is too long", "quote it if it is a text")
+        return int(text)
+    if _OCTAL.fullmatch(text):
+        return int(text[2:], 8)
+    if _HEX.fullmatch(text):
+        return int(text[2:], 16)
+    if _NOT_FINITE.fullmatch(text):
+        raise _not_json(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise _not_json(text)
+        return number
+    return text
+
+
+def _not_json(text: str) -> Unfit:
+    return Unfit(f"{quoted(text)} is no number that JSON can hold", "leave it out, or quote it if it is a text")

@@ -1,0 +1,149 @@
+"""Where the rows of an expansion come from: the files that match a pattern, or the rows of a table.
+
+In: the `glob` or `table` member, the folder of the manifest. Out: `Opened`: the columns and the rows, lazily; a
+Problem stands where a row, or the whole source, cannot be told. Called by `inputs` and `flows`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from batcher.core.model import Place, Problem
+from batcher.manifest import patterns, tables
+from batcher.manifest.environment import Data, pieces
+from batcher.manifest.errors import Unfit, harmless, quoted
+from batcher.manifest.paths import spelled_path
+from batcher.manifest.template import NO_SCOPE, Const, Row, Scope, Text, bind_text
+
+GLOB_COLUMNS: Final = ("path", "name", "stem", "suffix", "parent", "index")
+GLOB_ORIGIN: Final = "a pattern's variables"
+
+Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A source as one outer row sees it. A row's place is None where it stands in no text file (a match)."""
+
+    name: str  # the pattern, or the table's path, as it was opened
+    columns: tuple[str, ...]
+    all_text: bool
+    origin: str  # what the columns are of, for messages
+    rows: Rows
+
+    def scope(self, outer: Scope) -> Scope:
+        """The columns of the outer row, then of this one's rows, which shadow them."""
+        columns = {**outer.columns, **{name: outer.width + i for i, name in enumerate(self.columns)}}
+        return Scope(columns, outer.all_text and self.all_text, outer.width + len(self.columns), self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A `glob` or a `table`, read but not opened."""
+
+    kind: str
+    node: Const | Text
+    mark: int
+
+    def at(self, scope: Scope, folder: str, place: Place) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
+        """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
+        and what stands for each where a row has no such column. Problems with the source stand at `place`.
+        """
+        spell = _pattern_text(self.node, scope) if self.kind == "glob" else bind_text(self.node, scope)
+        open_it = _open_glob if self.kind == "glob" else _open_table
+
+        def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
+            try:
+                return open_it(spell(row), folder, place, wanted)
+            except Unfit as unfit:
+                return unfit.at(place)
+
+        return opened
+
+
+def check_pattern(node: Const | Text, text: str) -> None:
+    """Raises Unfit for a pattern that can be seen to be wrong before any row is known."""
+    if isinstance(node, Const):
+        patterns.parse(_literal_pattern(text))
+
+
+def check_table(node: Const | Text) -> None:
+    """Raises Unfit for a table's path that can be seen to be wrong before any row is known."""
+    if isinstance(node, Const):
+        tables.kind_of(spelled_path(str(node.value)))
+
+
+def glob_node(node: Const | Text, text: str) -> Const | Text:
+    """The node of a pattern: what the environment brought into it matches only itself."""
+    return Const(_literal_pattern(text)) if isinstance(node, Const) else node
+
+
+def _literal_pattern(text: str) -> str:
+    return "".join(patterns.escape(piece) if isinstance(piece, Data) else piece for piece in pieces(text))
+
+
+def _pattern_text(node: Const | Text, scope: Scope) -> Callable[[Row], str]:
+    if isinstance(node, Const):
+        return bind_text(node, NO_SCOPE)
+    renders = [
+        _escaped(bind_text(Text((part,), node.mark), scope)) if not isinstance(part, str) else _fixed(part)
+        for part in node.parts
+    ]
+    return lambda row: "".join(render(row) for render in renders)
+
+
+def _escaped(render: Callable[[Row], str]) -> Callable[[Row], str]:
+    return lambda row: patterns.escape(render(row))
+
+
+def _fixed(part: str) -> Callable[[Row], str]:
+    text = patterns.escape(part) if isinstance(part, Data) else part
+    return lambda _: text
+
+
+def _open_glob(text: str, folder: str, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+    pattern = patterns.parse(text)
+    try:
+        matches = patterns.expand(pattern, folder)
+    except OSError as error:
+        message = f"the folder {quoted(_shown(error.filename))} cannot be read: {error.strerror}"
+        return Problem("source", message, "check its permissions", place)
+    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, place))
+
+
+def _matches(matches: list[str], place: Place) -> Rows:
+    for index, path in enumerate(matches):
+        if not path.isascii() and not _is_utf8(path):
+            message = f"the file name {quoted(_shown(path))} is not UTF-8"
+            yield Problem("source", message, "rename it: it cannot be sent as JSON", place, input=harmless(_shown(path)))
+            continue
+        parent, slash, name = path.rpartition("/")
+        dot = name.rfind(".")
+        stem, suffix = (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
+        yield (path, name, stem, suffix, parent or (slash or "."), index), None
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(path: object) -> str:
+    """A path whose undecodable bytes are spelled \\xff, not as lone surrogates."""
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
+
+
+def _open_table(text: str, folder: str, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+    path = spelled_path(text)
+    kind = tables.kind_of(path)
+    shown = harmless(path)
+    try:
+        return Opened(path, *tables.read(os.path.join(folder, path), shown, kind, wanted))
+    except tables.NoTable as error:
+        return Problem("source", f"the table {quoted(path)} {error}", "create it, or correct the path", place)

@@ -1,0 +1,241 @@
+"""Tables: csv, tsv and jsonl files as streams of rows.
+
+In: a path. Out: the columns, and rows with their places; a Problem stands where a row is ragged or cannot be read.
+Called by `sources`. Sources: RFC 4180 for csv; JSON Lines for jsonl.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import math
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TextIO, TypeAlias
+
+from batcher.core.model import Place, Problem
+from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.template import Missing, Row
+
+MAX_FIELD_BYTES: Final = 16 << 20  # one field, or one line: far above any prompt, far below the machine's memory
+_CHUNK_BYTES: Final = 1 << 20
+_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+_BOM: Final = b"\xef\xbb\xbf"
+
+Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
+Read: TypeAlias = tuple[tuple[str, ...], bool, str, Rows]  # columns, all of them texts?, what they are of, the rows
+
+
+class NoTable(Exception):
+    """The table's file is missing or no regular file; the text continues "the table x …"."""
+
+
+def kind_of(path: str) -> str:
+    """`.csv`, `.tsv` or `.jsonl`. Raises Unfit for anything else."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in (*_DELIMITERS, ".jsonl"):
+        raise Unfit(f"the table {quoted(path)} is of no known kind", "a table is a .csv, .tsv or .jsonl file")
+    return suffix
+
+
+def read(path: str, name: str, kind: str, wanted: Mapping[str, object]) -> Read:
+    """The table at `path`, called `name` in places; it is opened again by whoever takes rows. Raises NoTable.
+
+    For jsonl the columns are the `wanted` ones, with what stands for them in rows that lack them: rows need not be alike.
+    """
+    try:
+        # Looked at before it is opened: opening a FIFO waits for a writer.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise NoTable("is a folder" if stat.S_ISDIR(mode) else "is no regular file")
+        problem = _unreadable(path, name)
+        if problem:
+            return tuple(wanted), False, name, iter((problem,))
+        if kind == ".jsonl":
+            return tuple(wanted), False, name, _json_rows(path, name, wanted)
+        delimiter = _DELIMITERS[kind]
+        header = _header(path, name, delimiter)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        raise NoTable("is missing" if missing else f"cannot be read: {error.strerror}") from error
+    if isinstance(header, Problem):
+        return tuple(wanted), False, name, iter((header,))
+    return tuple(header), True, name, _csv_rows(path, name, delimiter, header)
+
+
+def _unreadable(path: str, name: str) -> Problem | None:
+    """Looks the file through once (1 GB/s), so that the rows need no such checks: UTF-8, no NUL, no endless line."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line_bytes = 0
+    with open(path, "rb", buffering=0) as file:
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            try:
+                decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError:
+                return _first_bad_line(path, name)
+            if not chunk:
+                return None
+            end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+            line_bytes = len(chunk) - end - 1 + (line_bytes if end < 0 else 0)
+            if line_bytes > MAX_FIELD_BYTES or b"\0" in chunk:
+                return _first_bad_line(path, name)
+
+
+def _first_bad_line(path: str, name: str) -> Problem:
+    with open(path, "rb") as file:
+        for number in range(1, sys.maxsize):
+            line = file.readline(MAX_FIELD_BYTES + 2)
+            if len(line) > MAX_FIELD_BYTES + 1 or not line:
+                break
+            nul = line.find(b"\0")
+            if nul >= 0:
+                place = Place(name, number, len(line[:nul].decode("utf-8", "replace")) + 1)
+                return Problem("manifest", "a NUL character stands in the table", "save it as UTF-8 text", place)
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                place = Place(name, number, len(line[: error.start].decode()) + 1)
+                bad = f"the byte 0x{line[error.start]:02x}"
+                return Problem("manifest", f"the table is not UTF-8: {bad}", "save it as UTF-8", place)
+    hint = "is a quote or a line end missing?"
+    return Problem("manifest", f"a line has more than {MAX_FIELD_BYTES >> 20} MiB", hint, Place(name, number, 1))
+
+
+def _open(path: str) -> TextIO:
+    # utf-8-sig: a byte order mark is no part of the first column's name. newline="": csv keeps line ends in fields.
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def _csv_reader(file: TextIO, delimiter: str) -> Any:
+    # The limit is the process's: it is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_BYTES))
+    return csv.reader(file, delimiter=delimiter, strict=True)
+
+
+def _header(path: str, name: str, delimiter: str) -> list[str] | Problem:
+    with _open(path) as file:
+        try:
+            header: list[str] = next(_csv_reader(file, delimiter), [])
+        except csv.Error as error:
+            return _csv_error(error, name, 1)
+    place = Place(name, 1, 1)
+    if not header:
+        return Problem("manifest", "the table has no header row", "its first line names the columns", place)
+    for number, column in enumerate(header, 1):
+        if not column.strip():
+            return Problem("manifest", f"the header's column {number} has no name", "name or remove it", place)
+        if header.index(column) < number - 1:
+            return Problem("manifest", f"the header has {quoted(column)} twice", "rename one of them", place)
+    return header
+
+
+def _csv_rows(path: str, name: str, delimiter: str, header: list[str]) -> Rows:
+    width = len(header)
+    line = 1
+    try:
+        with _open(path) as file:
+            reader = _csv_reader(file, delimiter)
+            if next(reader, None) != header:
+                yield _changed(name)
+                return
+            line = reader.line_num + 1
+            for row in reader:
+                if len(row) == width:
+                    yield row, Place(name, line, 1)
+                elif row:  # an empty line is no row
+                    yield _ragged(len(row), width, Place(name, line, 1))
+                line = reader.line_num + 1
+    except csv.Error as error:
+        yield _csv_error(error, name, line)
+    except (OSError, UnicodeDecodeError):
+        yield _changed(name)
+
+
+def _ragged(fields: int, width: int, place: Place) -> Problem:
+    message = f"this row has {fields} {'field' if fields == 1 else 'fields'}, the header has {width}"
+    hint = "quote a field that holds the separator" if fields > width else "fill the missing fields or leave them empty"
+    return Problem("manifest", message, hint, place)
+
+
+def _csv_error(error: csv.Error, name: str, line: int) -> Problem:
+    said = str(error)
+    if "field larger" in said:
+        message, hint = f"a field has more than {MAX_FIELD_BYTES >> 20} MiB", "is a closing quote missing?"
+    elif "unexpected end" in said:
+        message, hint = "a quote that is opened here is not closed", "close it, or double a quote that is meant"
+    else:
+        message, hint = "the quotes of this row do not match", "double each quote inside a quoted field"
+    return Problem("manifest", message, hint, Place(name, line, 1))
+
+
+def _changed(name: str) -> Problem:
+    return Problem("source", "the table changed while it was read", "run again when it is complete", Place(name))
+
+
+def _json_rows(path: str, name: str, wanted: Mapping[str, object]) -> Rows:
+    names = list(wanted.items())
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    line = line.removeprefix(_BOM)
+                if line.isspace() or not line:
+                    continue
+                place = Place(name, number, 1)
+                try:
+                    row = json_object(line)
+                except Unfit as unfit:
+                    yield unfit.at(place)
+                    continue
+                yield [row[key] if key in row else _absent(default, row) for key, default in names], place
+    except OSError:
+        yield _changed(name)
+
+
+def _absent(default: object, row: dict[str, Any]) -> object:
+    return Missing(tuple(row)) if type(default) is Missing else default
+
+
+def json_object(line: bytes) -> dict[str, Any]:
+    """One line of JSON Lines. Raises Unfit for anything but an object of plain JSON without repeated keys."""
+    try:
+        row = _DECODER.decode(line.decode())
+        if rb"\ud" in line or rb"\uD" in line:  # an escaped half of a character can stand alone
+            json.dumps(row, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise Unfit(f"this row is not JSON: {error.msg} at column {error.colno}", "one object in each line") from None
+    except UnicodeEncodeError:
+        raise Unfit("this row has half a surrogate pair", "write the character itself") from None
+    except (ValueError, RecursionError) as error:  # Python's own: digits without end, nesting without end
+        deep = isinstance(error, RecursionError)
+        raise Unfit(f"this row has {'too many levels' if deep else 'a number of too many digits'}") from None
+    if not isinstance(row, dict):
+        raise Unfit(f"this row is {quoted(row)}, not an object", 'write {"column": value, …}')
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        left = [key for key, _ in pairs]
+        for key in made:
+            left.remove(key)  # what remains stands twice
+        twice = left[0]
+        raise Unfit(f"this row has the key {quoted(twice)} twice", "keep one of them")
+    return made
+
+
+def _refuse_constant(text: str) -> Any:
+    raise Unfit(f"this row has {text}, which JSON cannot hold", "leave it out, or write null")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(quoted(text))
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)

@@ -1,0 +1,76 @@
+"""A start follows only from a list that is exactly what was meant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.core.facts import InputFacts
+from batcher.core.lifecycle import InputState
+from batcher.core.reconcile import Incomplete, Listed, Rebuild, SendAgain, Start, Wait, expected_sum, listed_sum, reconcile
+from batcher.core.tags import Multiset
+
+KEYS = [bytes([n]) * 16 for n in range(5)]
+SHA = [bytes([n]) * 32 for n in range(5)]
+
+
+def row(n: int, state: InputState = InputState.ACCEPTED, **more: object) -> InputFacts:
+    return replace(InputFacts(KEYS[n], state, SHA[n]), **more)
+
+
+def shown(n: int, status: str = "ready") -> Listed:
+    return Listed(KEYS[n], SHA[n], status)
+
+
+def decide(rows: list[InputFacts], listed: list[Listed], now: float = 100.0, not_before: float | None = None) -> object:
+    return reconcile(rows, {}, listed, meant=len(rows), now=now, not_before=not_before).decision
+
+
+@given(
+    st.lists(st.sampled_from([InputState.ACCEPTED, InputState.UNKNOWN, InputState.PENDING, InputState.REFUSED]), max_size=4),
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["ready", "available", "processing", "error"])), max_size=6),
+    st.booleans(),
+)
+def test_start_only_for_exactly_what_was_meant(
+    states: list[InputState], listed: list[tuple[int, str]], answered: bool
+) -> None:
+    rows = [row(n, state, until=50.0, answered=answered) for n, state in enumerate(states)]
+    assets = [shown(n, status) for n, status in listed]
+    if isinstance(decide(rows, assets), Start):
+        assert sorted(n for n, _ in listed) == list(range(len(rows)))
+        assert all(status in ("ready", "available") for _, status in listed)
+        assert all(state in (InputState.ACCEPTED, InputState.UNKNOWN) for state in states)
+
+
+def test_sum_of_a_right_list_is_the_sum_of_the_rows_in_any_order() -> None:
+    total = Multiset()
+    assert listed_sum([shown(2), shown(0), shown(1)], total)
+    assert expected_sum([row(0), row(1), row(2)], {}) == total
+    assert expected_sum([row(0), row(1, InputState.UNKNOWN)], {}) is None
+
+
+def test_silent_unknown_is_waited_for_and_then_never_sent_again_into_that_flow() -> None:
+    unknown = row(1, InputState.UNKNOWN, until=200.0)
+    assert decide([row(0), unknown], [shown(0)]) == Wait(200.0, "an input was sent without an answer")
+    assert isinstance(decide([row(0), unknown], [shown(0)], now=200.0), Rebuild)
+    assert decide([row(0), unknown], [shown(0), shown(1)]) == Start()
+
+
+def test_answered_unknown_is_sent_again_and_holds_the_start_back() -> None:
+    unknown = row(1, InputState.UNKNOWN, until=200.0, answered=True)
+    assert decide([row(0), unknown], [shown(0)]) == SendAgain((KEYS[1],), 200.0)
+    assert isinstance(decide([row(0), row(1)], [shown(0), shown(1)], not_before=200.0), Wait)
+    assert decide([row(0), row(1)], [shown(0), shown(1)], now=200.0, not_before=200.0) == Start()
+
+
+def test_foreign_repeated_or_other_content_is_beyond_repair() -> None:
+    assert isinstance(decide([row(0)], [shown(0), shown(1)]), Rebuild)
+    assert isinstance(decide([row(0)], [shown(0), shown(0)]), Rebuild)
+    assert isinstance(decide([row(0)], [Listed(KEYS[0], SHA[1], "ready")]), Rebuild)
+
+
+def test_rows_that_are_not_the_manifests_inputs_never_start() -> None:
+    assert reconcile([row(0)], {}, [shown(0)], meant=2, now=0, not_before=None).decision == Incomplete()
+    assert decide([row(0, InputState.PENDING)], []) == Incomplete()

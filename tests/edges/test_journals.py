@@ -1,0 +1,119 @@
+"""The conformance suite for journals: SQLite and memory behave alike; and what only SQLite promises."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from batcher.core.errors import JournalError, Locked
+from batcher.core.facts import AddLitter, ClearLitter, FlowFacts, ForgetInputs, InputFacts, Print, PutFlow, PutInput, Watch
+from batcher.core.lifecycle import FlowState, InputState
+from batcher.core.tags import flow_key
+from batcher.edges.journal import JournalReader, MemoryJournal, SqliteJournal
+
+pytestmark = pytest.mark.anyio
+
+KEYS = [bytes([n + 1]) * 16 for n in range(3)]
+ROWS = [
+    InputFacts(KEYS[0], InputState.ACCEPTED, b"s" * 32, b"m", Print(3, 4, 5)),
+    InputFacts(KEYS[1], InputState.UNKNOWN, None, b"m", Print(1), False, 12.5, True),
+    InputFacts(KEYS[2], InputState.PENDING),
+]
+FLOW = FlowFacts("a flow", FlowState.OPEN, "id-1", 2, False, b"m", b"q", b"c", 1.5, None, 3, 9, None, '{"kind": "refused"}')
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def journal(request, tmp_path: Path):
+    made = MemoryJournal() if request.param == "memory" else SqliteJournal(tmp_path / "s" / "j.sqlite", "b", 15)
+    yield made
+    made.close()
+
+
+async def test_what_is_recorded_is_read_back(journal) -> None:
+    journal.post(PutFlow(FLOW))
+    await journal.record(*(PutInput("a flow", row) for row in ROWS))
+    assert journal.flow("a flow") == FLOW
+    assert journal.flow("another") is None
+    assert list(journal.flows()) == [FLOW]
+    assert journal.inputs("a flow", [KEYS[0], KEYS[1], b"x" * 16]) == {KEYS[0]: ROWS[0], KEYS[1]: ROWS[1]}
+    assert sorted(journal.input_rows("a flow"), key=lambda row: row.key) == ROWS
+    assert (journal.count_inputs("a flow"), journal.count_accepted("a flow")) == (2, 1)
+    assert journal.count_flows() == {FlowState.OPEN: 1}
+
+
+async def test_rows_are_replaced_and_forgotten(journal) -> None:
+    await journal.record(PutFlow(FLOW), *(PutInput("a flow", row) for row in ROWS))
+    changed = InputFacts(KEYS[1], InputState.ACCEPTED, b"t" * 32)
+    await journal.record(PutFlow(FlowFacts("a flow")), PutInput("a flow", changed))
+    assert journal.flow("a flow") == FlowFacts("a flow")
+    assert journal.inputs("a flow", [KEYS[1]]) == {KEYS[1]: changed}
+    await journal.record(ForgetInputs("a flow"))
+    assert list(journal.input_rows("a flow")) == []
+
+
+async def test_litter_and_watch_are_kept(journal) -> None:
+    await journal.record(AddLitter("id-1", "a"), AddLitter("id-2", "b"), AddLitter("id-1", "a"), Watch(77.0))
+    assert journal.litter() == [("id-1", "a"), ("id-2", "b")]
+    await journal.record(ClearLitter("id-1"))
+    assert journal.litter() == [("id-2", "b")]
+    assert journal.watch_until == 77.0
+    assert journal.owner
+
+
+async def test_second_process_is_locked_out_and_files_are_the_owners_only(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "j.sqlite"
+    journal = SqliteJournal(path, "b", 15)
+    with pytest.raises(Locked):
+        SqliteJournal(path, "b", 15)
+    assert os.stat(path.parent).st_mode & 0o777 == 0o700
+    assert all(os.stat(file).st_mode & 0o077 == 0 for file in path.parent.iterdir())
+    journal.close()
+    SqliteJournal(path, "b", 15).close()
+
+
+async def test_announced_and_never_left_is_pending_after_a_crash_and_left_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    pid = os.fork()
+    if pid == 0:
+        import asyncio
+
+        async def crash() -> None:
+            journal = SqliteJournal(path, "b", 15)
+            sending = [InputFacts(key, InputState.SENDING) for key in KEYS]
+            await journal.record(
+                PutFlow(FLOW), PutFlow(FlowFacts("c", FlowState.CREATING, build=1)),
+                PutFlow(FlowFacts("d", FlowState.CREATING, build=1)), *(PutInput("a flow", row) for row in sending),
+            )  # fmt: skip
+            journal.departs(KEYS[0])
+            journal.departs(KEYS[1])
+            journal.departs(flow_key("b", "d"))
+            await journal.record(PutInput("a flow", ROWS[0]))
+            os._exit(9)
+
+        asyncio.new_event_loop().run_until_complete(crash())
+    os.waitpid(pid, 0)
+    journal = SqliteJournal(path, "b", 15)
+    rows = journal.inputs("a flow", KEYS)
+    assert [rows[key].state for key in KEYS] == [InputState.ACCEPTED, InputState.UNKNOWN, InputState.PENDING]
+    assert rows[KEYS[1]].until is not None
+    states = {facts.name: facts.state for facts in journal.flows()}
+    assert (states["c"], states["d"]) == (FlowState.PLANNED, FlowState.CREATING)
+    journal.close()
+
+
+async def test_newer_or_broken_journal_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    SqliteJournal(path, "b", 15).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=99")
+    connection.close()
+    with pytest.raises(JournalError, match="newer batcher"):
+        SqliteJournal(path, "b", 15)
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(JournalError):
+        JournalReader(path)
+    with pytest.raises(JournalError):
+        SqliteJournal(path, "b", 15)

@@ -1,0 +1,117 @@
+"""The four guarantees under faults, judged by the sandbox's own record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batcher.sandbox import Sandbox, parse_fault
+
+from .batch import Batch, files, order_faults
+
+pytestmark = pytest.mark.anyio
+
+WRITES = ("create", "upload", "start")
+HEALED = [
+    *(f"{call}:p=0.3,lost_reply=close" for call in WRITES),
+    *(f"{call}:p=0.3,error_after_commit=500" for call in WRITES),
+    *(f"{call}:p=0.3,garbage=html" for call in WRITES),
+    *(f"{call}:p=0.2,late_commit=1.0s" for call in WRITES),
+    "upload:p=0.2,status=500",
+    "upload:nth=3,late_commit=4s",
+    "create:nth=2,late_commit=4s",
+    "upload:nth=4,drop_mid=1",
+    "upload:nth=4,drop_before=1",
+    "upload:p=0.2,status=408",
+    "*:p=0.1,status=503",
+    "*:nth=9,status=429,retry_after=1",
+    "inputs:nth=2,truncate=1",
+    "inputs:nth=2,corrupt_list=missing",
+    "inputs:nth=2,corrupt_list=twice",
+    "inputs:nth=2,corrupt_list=foreign",
+    "*:nth=7,status=502",
+]
+
+
+@pytest.mark.parametrize("fault", HEALED)
+async def test_run_heals_in_one_go(tmp_path: Path, fault: str) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4))
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault)]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems or report.stop
+    assert flows
+
+
+FATAL = [
+    ("upload:nth=3,status=413", 3),
+    ("upload:nth=3,status=422", 3),
+    ("start:nth=2,status=422", 3),
+    ("create:nth=2,status=422", 3),
+    ("*:status=401", 7),
+    ("upload:nth=5,status=402", 7),
+    ("upload:nth=5,status=403", 7),
+    ("upload:after=4,status=503", 5),
+    ("templates:huge=3MB", 5),
+]
+
+
+@pytest.mark.parametrize(("fault", "code"), FATAL)
+async def test_run_ends_with_its_code_and_the_next_one_completes(tmp_path: Path, fault: str, code: int) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4))
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault)]) as sandbox:
+        report = await batch.run(sandbox.url)
+        assert report.exit_code == code, report.problems or report.stop
+        await batch.judge(sandbox.url, report)
+        await order_faults(sandbox.url)
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems or report.stop
+
+
+async def test_second_run_sends_nothing(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4))
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert (report.exit_code, report.requests.sent, report.flows.started) == (0, 0, 4)
+
+
+async def test_lost_journal_stops_the_run(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3))
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        for path in (tmp_path / ".batcher").glob("m-*"):
+            path.unlink()
+        report = await batch.run(sandbox.url)
+        assert report.exit_code == 12
+        assert "--adopt" in report.problems[0].hint
+
+
+async def test_inputs_that_cannot_carry_a_tag_are_compared_by_their_data(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4), additional={0: "words", 1: [1, 2], 2: None})
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:p=0.3,lost_reply=close")]) as sandbox:
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems or report.stop
+
+
+async def test_change_before_the_start_is_built_anew_and_after_it_reported(tmp_path: Path) -> None:
+    paths = files(tmp_path, 3)
+    batch = Batch(tmp_path, paths)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("start:status=503")]) as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 5
+        paths[1].write_bytes(paths[1].read_bytes() + b"more")
+        await order_faults(sandbox.url)
+        report = await batch.run(sandbox.url)
+        assert report.exit_code == 0, report.problems or report.stop
+        await batch.judge(sandbox.url, report)
+        before = paths[1].read_bytes()
+        paths[1].write_bytes(b"\x89PNG\r\n\x1a\nother")
+        report = await batch.run(sandbox.url)
+        assert (report.exit_code, report.flows.changed, report.flows.started_now) == (0, 4, 0)
+        paths[1].write_bytes(before)
+        report = await batch.run(sandbox.url)
+        assert (report.exit_code, report.flows.changed) == (0, 0)

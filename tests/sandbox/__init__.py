@@ -1,0 +1,1 @@
+"""Tests of the sandbox: over the wire, as any client would meet it."""
