@@ -56,7 +56,7 @@ def command(
         common.exit_for(error, manifest, as_json)
     log = logging.getLogger("batcher")
     for problem in report.problems:
-        log.error("problem", extra=problem_json(problem))
+        log.error("%s", problem, extra={"problem": problem_json(problem)})
     log.info("run ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
     if not quiet and not as_json:
         print(summary(report))

@@ -5,7 +5,7 @@
 In: a path and the environment. Out: what `batcher.core.model` describes. Called by the command line and the public API.
 """
 
-from batcher.manifest.errors import ManifestError
+from batcher.core.errors import ManifestError
 from batcher.manifest.load import load
 from batcher.manifest.model import parse_endpoint, schema
 from batcher.manifest.units import parse_bandwidth, parse_duration, parse_rate, parse_size

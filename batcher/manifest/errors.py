@@ -1,6 +1,6 @@
-"""How the manifest package speaks: what it raises, how it collects, and how it shows a user's own words back.
+"""How the manifest package speaks: how it collects, and how it shows a user's own words back.
 
-In: positions and sentences. Out: `ManifestError`, `Findings`, and the helpers that make foreign text harmless on a
+In: positions and sentences. Out: `Findings`, and the helpers that make foreign text harmless on a
 terminal. Used by every module of the package.
 """
 

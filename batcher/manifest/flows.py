@@ -158,19 +158,16 @@ class Expansion:
 
     def flows(self) -> Iterator[Flow | Problem]:
         names, flow_ids = Names(), Names()
-        compared = 0
+        looks = iter(range(MAX_COMPARED))
         for flow in self._all():
-            if isinstance(flow, Problem):
-                yield flow
-                continue
-            for seen, key in ((names, "name"), (flow_ids, "flow_id")):
-                value = getattr(flow, key)
-                if value is not None and seen.suspected(value):
-                    compared += 1
-                    first = self._first(key, value, flow) if compared <= MAX_COMPARED else flow
-                    if first is not None:
-                        yield repeated(key, value, flow.place, None if first is flow else first.place)
-                        break
+            if isinstance(flow, Flow):
+                key = None
+                if names.suspected(flow.name):
+                    key = "name"
+                elif flow.flow_id is not None and flow_ids.suspected(flow.flow_id):
+                    key = "flow_id"
+                problem = self._repetition(flow, key, looks) if key else None
+                yield problem or flow
             else:
                 yield flow
 
@@ -178,11 +175,14 @@ class Expansion:
         for plan in self._plans:
             yield from plan.expand()
 
-    def _first(self, key: str, value: str, than: Flow) -> Flow | None:
-        """The first flow of that name; None where a hash was taken for another's."""
-        same = (flow for flow in self._all() if isinstance(flow, Flow) and getattr(flow, key) == value)
+    def _repetition(self, flow: Flow, key: str, looks: Iterator[int]) -> Problem | None:
+        """The problem of a repeated value; None where a hash was taken for another's."""
+        value = getattr(flow, key)
+        if next(looks, None) is None:
+            return repeated(key, value, flow.place, None)
+        same = (other for other in self._all() if isinstance(other, Flow) and getattr(other, key) == value)
         pair = list(islice(same, 2))
-        return pair[0] if len(pair) == 2 else None
+        return repeated(key, value, flow.place, pair[0].place) if len(pair) == 2 else None
 
 
 def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem:

@@ -34,6 +34,8 @@ def plain(text: str) -> bool | int | float | str | None:
         return text
     if text in _WORDS:
         return _WORDS[text]
+    if text[0].isalpha() or text[0] == "~":
+        return text
     if _INT.fullmatch(text):
         if len(text) > _MAX_DIGITS:
             raise Unfit(f"a number of {len(text)} digits is too long", "quote it if it is a text")

@@ -36,13 +36,14 @@ async def work(
 
 
 async def _deliver(context: Context, payload: Payload) -> None:
-    flow, row = payload.flow, payload.row
+    flow = payload.flow
     result: Reply | Problem | Verdict | None = None
     if not flow.failed and flow.facts.flow_id is not None and flow.trouble is None:
         try:
             result = await _upload(context, payload, flow.facts.flow_id)
         except Stop:
             result = None  # it waited for leave to go: not sent
+    row = payload.row  # with the digest, once it has been streamed
     match result:
         case None:
             row = row.on(InputEvent.NOT_SENT)

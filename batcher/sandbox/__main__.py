@@ -58,9 +58,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> ServeOptions:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves as the command line says; returns the exit code."""
     try:
-        serve_forever(parse_arguments())
+        serve_forever(parse_arguments(arguments))
     except (FormatError, OSError, ValueError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 2

@@ -110,33 +110,31 @@ async def test_data_that_the_template_does_not_take_is_refused(any_api: Api, flo
     assert await any_api.inputs(flow_id) == []
 
 
-@pytest.mark.parametrize("body", [{}, {"data": None}, {"data": 7}, {"additional": 1}])
-async def test_an_upload_without_data_is_refused(any_api: Api, flow_id: str, body: Any) -> None:
-    status, _ = await any_api.call("POST", f"/flows/{flow_id}/inputs", json=body)
-    assert status in REFUSED
+async def test_an_upload_without_data_is_refused(any_api: Api, flow_id: str) -> None:
+    for body in ({}, {"data": None}, {"data": 7}, {"additional": 1}):
+        status, _ = await any_api.call("POST", f"/flows/{flow_id}/inputs", json=body)
+        assert status in REFUSED, body
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"data":"x"', b'{"data":"x"}}', b'{"data":"x","additional":NaN}'])
-async def test_a_body_that_is_no_json_object_is_refused(any_api: Api, flow_id: str, body: bytes) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(any_api: Api, flow_id: str) -> None:
     headers = {"Content-Type": "application/json"}
-    status, _ = await any_api.call("POST", f"/flows/{flow_id}/inputs", data=body, headers=headers)
-    assert status in REFUSED
+    for body in (b"", b"{", b"[]", b'{"data":"x"', b'{"data":"x"}}', b'{"data":"x","additional":NaN}'):
+        status, _ = await any_api.call("POST", f"/flows/{flow_id}/inputs", data=body, headers=headers)
+        assert status in REFUSED, body
     assert await any_api.inputs(flow_id) == []
 
 
-@pytest.mark.parametrize(
-    "members",
-    [
+async def test_a_flow_that_makes_no_sense_is_refused(any_api: Api) -> None:
+    nonsense: list[dict[str, Any]] = [
         {"template": "no_such_template"},
         {"template": None},
         {"parameters": {"quality": "medium"}},
         {"parameters": {"texture": "yes"}},
         {"parameters": {"seed": 1.5}},
-    ],
-)
-async def test_a_flow_that_makes_no_sense_is_refused(any_api: Api, members: dict[str, Any]) -> None:
-    status, _ = await any_api.call("POST", "/flows", json={"template": IMAGE, **members})
-    assert status in REFUSED
+    ]
+    for members in nonsense:
+        status, _ = await any_api.call("POST", "/flows", json={"template": IMAGE, **members})
+        assert status in REFUSED, members
 
 
 async def test_an_unknown_flow_is_not_found(any_api: Api) -> None:
