@@ -7,8 +7,9 @@ In: a path and the environment. Out: what `batcher.core.model` describes. Called
 
 from batcher.core.errors import ManifestError
 from batcher.manifest.load import load
-from batcher.manifest.model import parse_endpoint, schema
+from batcher.manifest.model import schema
 from batcher.manifest.units import parse_bandwidth, parse_duration, parse_rate, parse_size
+from batcher.manifest.values import parse_endpoint
 
 __all__ = [
     "ManifestError",

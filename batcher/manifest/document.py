@@ -96,7 +96,7 @@ def read(text: str, resolve: Callable[[str], str], findings: Findings) -> Value:
         builder.run(loader.get_event)
     except _Stop:
         return BROKEN
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         _syntax_error(error, findings)
         return BROKEN
     finally:
@@ -290,8 +290,10 @@ _ADVICE: Final = (
 )
 
 
-def _syntax_error(error: yaml.MarkedYAMLError, findings: Findings) -> None:
-    said = error.problem or error.context or "it cannot be read"
-    at = error.problem_mark or error.context_mark
+def _syntax_error(error: yaml.YAMLError, findings: Findings) -> None:
+    said, at = "it cannot be read", None
+    if isinstance(error, yaml.MarkedYAMLError):
+        said = error.problem or error.context or said
+        at = error.problem_mark or error.context_mark
     hint = next((advice for fragment, advice in _ADVICE if fragment in said), "check the indentation and the quotes")
     findings.add(mark_of(at.line, at.column) if at else None, f"this is not YAML: {harmless(said)}", hint)

@@ -31,8 +31,8 @@ from batcher.manifest.template import (
     bind_text,
     uses,
 )
+from batcher.manifest.values import check_flow_id, check_name, check_template
 
-MAX_NAME_CHARS: Final = 200
 MAX_COMPARED: Final = 20  # repeated names of which the first place is looked for; each look lists all flows
 
 Make: TypeAlias = "Callable[[Row, Place | None], Flow]"  # may raise Unfit
@@ -196,34 +196,6 @@ def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem
 
 
 # --- Values -------------------------------------------------------------------------------------------------------------
-
-
-def check_name(name: str) -> str:
-    """A flow's name. Raises Unfit."""
-    if not name or name.isspace():
-        raise Unfit("the flow's name is empty", "give it one that is unique in the manifest")
-    if len(name) > MAX_NAME_CHARS:
-        raise Unfit(f"the flow's name has {len(name)} characters", f"{MAX_NAME_CHARS} are allowed")
-    # isprintable is quick, and too strict: it refuses joined emoji and no-break spaces.
-    if not name.isprintable() and any(char < " " or "\x7f" <= char <= "\x9f" or char in "\u2028\u2029" for char in name):
-        raise Unfit(f"the flow's name {quoted(name)} has control characters", "remove them")
-    return name
-
-
-def check_template(name: str) -> str:
-    if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
-        raise Unfit(f"{quoted(name)} is no template's name", "see `GET /templates`, or the service's documentation")
-    return name
-
-
-def check_flow_id(flow_id: str) -> str:
-    # It becomes a part of an address: nothing in it may lead elsewhere.
-    if not flow_id.strip(".") or len(flow_id) > MAX_NAME_CHARS or not set(flow_id) <= _ID_CHARS:
-        raise Unfit(f"{quoted(flow_id)} is no flow's id", "letters, digits, - and _ only, as the service gave it")
-    return flow_id
-
-
-_ID_CHARS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~:")
 
 
 def _bind_checked(node: Const | Text | None, scope: Scope, check: Callable[[str], str]) -> Render:

@@ -17,7 +17,7 @@ from typing import Final
 
 from batcher.core.errors import ManifestError
 from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Place, Problem
-from batcher.manifest import document, environment, model, planning, shape
+from batcher.manifest import document, environment, model, planning, shape, values
 from batcher.manifest.document import BROKEN, Map, Seq
 from batcher.manifest.errors import Findings, mark_of, quoted
 from batcher.manifest.flows import Expansion, Plan
@@ -79,7 +79,7 @@ def _batch(settings: model.ManifestShape | None, path: str, findings: Findings) 
     if settings.batch is not None:
         return settings.batch
     try:
-        return model.check_batch(os.path.splitext(os.path.basename(path))[0])
+        return values.check_batch(os.path.splitext(os.path.basename(path))[0])
     except ValueError as error:
         findings.add(None, f"the file's name gives no name to the batch: {error}", "add `batch:`")
         return ""
@@ -89,7 +89,7 @@ def _endpoint(settings: model.ManifestShape | None, override: str | None, findin
     if override is None:
         return (settings and settings.endpoint) or DEFAULT_ENDPOINT
     try:
-        return model.parse_endpoint(override)
+        return values.parse_endpoint(override)
     except ValueError as error:
         findings.add(None, str(error), "correct the endpoint that overrides the manifest's")
         return ""

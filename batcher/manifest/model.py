@@ -6,80 +6,23 @@ editors. What depends on more than one member, or on what a placeholder becomes,
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, TAG, Limits
-from batcher.manifest import units
-from batcher.manifest.errors import quoted
+from batcher.manifest import units, values
 
 DEFAULTS: Final = Limits()
 MAX_CONCURRENCY: Final = 1024  # beyond 1,000 requests in flight one process falls to a quarter of its speed
 MAX_RETRIES: Final = 100
-MIN_MEMORY_BYTES: Final = 1 << 20  # one chunk of a large file, encoded, has to fit
-MAX_BATCH_CHARS: Final = 100
 
 PATH, FILE, GLOB, TEXT, TABLE = "\0path", "\0file", "\0glob", "\0text", "\0table"  # tags, told from keys by the NUL
 INPUT_KINDS: Final = {"glob": GLOB, "table": TABLE, "text": TEXT, "file": FILE}  # a table comes with a file or a text
 EACH_KINDS: Final = {"glob": GLOB, "table": TABLE}
 
 
-# --- Values ---------------------------------------------------------------------------------------------------------
-
-
-def check_version(value: object) -> int:
-    if type(value) is int and value == 1:
-        return 1
-    raise ValueError(f"`version` must be 1, not {quoted(value)}")
-
-
-def parse_endpoint(value: object) -> str:
-    """An http(s) address without trailing slash, in one spelling, or the word `sandbox`. Never repeats a password."""
-    if not isinstance(value, str):
-        raise ValueError(f"an endpoint must be a text, not {quoted(value)}")
-    text = value.strip()
-    if text == SANDBOX:
-        return SANDBOX
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("the endpoint is no address; write one like https://flows.generio.ai") from None
-    if "@" in text:
-        raise ValueError("an endpoint holds no user name or password; the key comes from GENERIO_API_KEY")
-    if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[\w.:-]+", host):
-        raise ValueError(f"the endpoint {quoted(text)} is neither an http(s) address nor `{SANDBOX}`")
-    if "?" in text or "#" in text:
-        raise ValueError("an endpoint has no query (`?`) and no fragment (`#`)")
-    if not re.fullmatch(r"[!-~]*", parts.path):
-        raise ValueError("the endpoint's path has characters that must be percent-encoded")
-    shown_host = f"[{host}]" if ":" in host else host
-    default_port = {"http": 80, "https": 443}[parts.scheme]
-    shown_port = "" if port in (None, default_port) else f":{port}"
-    return f"{parts.scheme}://{shown_host}{shown_port}{parts.path.rstrip('/')}"
-
-
-def check_batch(value: object) -> str:
-    if isinstance(value, str) and value.strip() and len(value) <= MAX_BATCH_CHARS and value.isprintable():
-        return value
-    raise ValueError(f"a batch's name is a text of 1 to {MAX_BATCH_CHARS} printable characters, not {quoted(value)}")
-
-
-def check_timeout(value: Any) -> float:
-    seconds = units.parse_duration(value)
-    if seconds <= 0:
-        raise ValueError("a timeout must be more than zero")
-    return seconds
-
-
-def check_memory(value: Any) -> int:
-    size = units.parse_size(value)
-    if size < MIN_MEMORY_BYTES:
-        raise ValueError("at least 1MiB of memory is needed")
-    return size
+# --- Settings ------------------------------------------------------------------------------------------------------
 
 
 def _quantity(example: str, what: str) -> WithJsonSchema:
@@ -87,10 +30,10 @@ def _quantity(example: str, what: str) -> WithJsonSchema:
 
 
 _MAPPING = WithJsonSchema({"type": ["object", "null"]})
-Version = Annotated[int, PlainValidator(check_version), WithJsonSchema({"const": 1, "description": "Always 1."})]
+Version = Annotated[int, PlainValidator(values.check_version), WithJsonSchema({"const": 1, "description": "Always 1."})]
 Endpoint = Annotated[
     str,
-    PlainValidator(parse_endpoint),
+    PlainValidator(values.parse_endpoint),
     WithJsonSchema(
         {
             "type": "string",
@@ -101,12 +44,12 @@ Endpoint = Annotated[
 ]
 Batch = Annotated[
     str,
-    PlainValidator(check_batch),
+    PlainValidator(values.check_batch),
     WithJsonSchema(
         {
             "type": "string",
             "minLength": 1,
-            "maxLength": MAX_BATCH_CHARS,
+            "maxLength": values.MAX_BATCH_CHARS,
             "description": "The batch's name on the service. Default: the manifest's file name without suffix.",
         }
     ),
@@ -260,11 +203,11 @@ class LimitsShape(_Shape):
     ) = None
     memory: Annotated[
         int,
-        PlainValidator(check_memory),
+        PlainValidator(values.check_memory),
         _quantity("64MiB", "Encoded payload held at once. Default: 64MiB; at least 1MiB."),
     ] = DEFAULTS.memory_bytes
     timeout: Annotated[
-        float, PlainValidator(check_timeout), _quantity("60s", "No progress on a request for this long. Default: 60s.")
+        float, PlainValidator(values.check_timeout), _quantity("60s", "No progress on a request for this long. Default: 60s.")
     ] = DEFAULTS.timeout_s
     retries: int = Field(default=DEFAULTS.retries, ge=0, le=MAX_RETRIES, description="Attempts after the first, per request.")
     settle: Annotated[

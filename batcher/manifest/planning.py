@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterator
 from batcher.core.model import Input
 from batcher.manifest.defaults import inherited
 from batcher.manifest.document import BROKEN, Map, Seq, Value
+from batcher.manifest.entries import check_no_tag, compile_entry, compile_source
 from batcher.manifest.errors import Findings, Unfit, quoted
-from batcher.manifest.flows import Parameters, Plan, check_flow_id, check_name, check_template
-from batcher.manifest.inputs import Entry, check_no_tag, compile_entry, compile_source, unknown_in
+from batcher.manifest.flows import Parameters, Plan
+from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN
 from batcher.manifest.template import Const, Node, Scope, Text, compile_text, compile_value
+from batcher.manifest.values import check_flow_id, check_name, check_template
 
 _GLOB_SCOPE = Scope(dict.fromkeys(GLOB_COLUMNS, 0), True, 0, GLOB_ORIGIN)
 _EMPTY_SCOPE = Scope({}, True, 0, "this flow")
 
 
 def plans(tree: Map, folder: str, findings: Findings) -> list[Plan]:
-    """One plan per entry under `flows` that can be told."""
+    """One plan per entry under `flows`. Where problems were noted they are not to be expanded."""
     planner = _Planner(tree, folder, findings)
     return list(planner.plans(tree.get("flows")))
 
@@ -42,11 +44,10 @@ class _Planner:
     def plans(self, flows: Value) -> Iterator[Plan]:
         if isinstance(flows, Seq):
             for index, raw in enumerate(flows):
-                plan = self._plan(raw, flows.marks[index + 1]) if isinstance(raw, Map) else None
-                if plan:
-                    yield plan
+                if isinstance(raw, Map):
+                    yield self._plan(raw, flows.marks[index + 1])
 
-    def _plan(self, raw: Map, mark: int) -> Plan | None:
+    def _plan(self, raw: Map, mark: int) -> Plan:
         active = raw.get("each") is not None
         each_raw = raw.get("each")
         each = compile_source(each_raw, self._findings, active=False) if isinstance(each_raw, Map) else None
@@ -55,12 +56,10 @@ class _Planner:
         parameters = self._parameters(raw, template, flow_id, active)
         additional = self._additional(raw, flow_id, active)
         entries = self._entries(raw, active)
-        self._check_unique(raw, "name", name, active)
-        self._check_unique(raw, "flow_id", flow_id, active)
-        if name is None or not entries:
-            return None
+        self._check_unique(raw, mark, "name", name, active)
+        self._check_unique(raw, mark, "flow_id", flow_id, active)
         plan = Plan(
-            name, template, flow_id, parameters, additional, entries, each,
+            name or Const(""), template, flow_id, parameters, additional, entries, each,
             self._findings.place(mark), self._folder, self._findings.place,
         )  # fmt: skip
         self._check_names(plan, active)
@@ -129,7 +128,7 @@ class _Planner:
         )
         return tuple(entry for entry in made if entry is not None)
 
-    def _check_unique(self, raw: Map, key: str, node: Const | Text | None, active: bool) -> None:
+    def _check_unique(self, raw: Map, flow_mark: int, key: str, node: Const | Text | None, active: bool) -> None:
         if not isinstance(node, Const):
             return
         mark, value = raw.mark(key), str(node.value)
@@ -137,8 +136,11 @@ class _Planner:
             if key == "name" and raw["each"] is not BROKEN:
                 self._findings.add(mark, "with `each`, a name must differ from flow to flow", 'use a placeholder: "{stem}"')
             return
-        first = self._seen.setdefault((key, value), mark)
-        if first != mark:
+        first = self._seen.get((key, value))
+        if first is None:
+            self._seen[key, value] = mark
+        else:
+            mark = mark if mark != first else flow_mark  # an alias stands elsewhere than its name
             what = f"the flow name {quoted(value)}" if key == "name" else f"the flow id {quoted(value)}"
             self._findings.add(
                 mark,

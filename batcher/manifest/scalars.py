@@ -25,7 +25,9 @@ _OCTAL: Final = re.compile(r"0o[0-7]+")
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_MAX_DIGITS: Final = 4300  # Python's own bound: beyond it the conversion is refused, as it is quadratic
+_WHOLE: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
+# Python refuses conversions beyond 4,300 decimal digits, which are quadratic; that many hexadecimal ones are less.
+_MAX_DIGITS: Final = 3500
 
 
 def plain(text: str) -> bool | int | float | str | None:
@@ -36,9 +38,9 @@ def plain(text: str) -> bool | int | float | str | None:
         return _WORDS[text]
     if text[0].isalpha() or text[0] == "~":
         return text
+    if len(text) > _MAX_DIGITS and _WHOLE.fullmatch(text):
+        raise Unfit(f"a number of {len(text)} digits is too long", "quote it if it is a text")
     if _INT.fullmatch(text):
-        if len(text) > _MAX_DIGITS:
-            raise Unfit(f"a number of {len(text)} digits is too long", "quote it if it is a text")
         return int(text)
     if _OCTAL.fullmatch(text):
         return int(text[2:], 8)

@@ -72,8 +72,10 @@ def _tell(tree: Map, detail: ErrorDetails, findings: Findings) -> None:
         _tell_no_kind(value, mark, each=name == "each", findings=findings)
     elif kind == "value_error":
         message = str(detail["ctx"]["error"])
-        inside = len(loc) > 1  # a limit; the sentences for top-level members name them
-        findings.add(mark, f"`{name}` is {quoted(value)}: {message}" if inside else message, _advice(loc, value))
+        if loc[0] == "limits":
+            findings.add(mark, f"`{name}` cannot be {quoted(value)}", message)
+        else:
+            findings.add(mark, message, _advice(loc, value))
     elif kind == "too_short":
         findings.add(mark, "a flow needs at least one input", _INPUT_ADVICE)
     elif kind in ("greater_than_equal", "less_than_equal"):
@@ -117,8 +119,8 @@ def _tell_missing(name: str, mark: int, findings: Findings) -> None:
 def _tell_no_kind(value: Value, mark: int, *, each: bool, findings: Findings) -> None:
     subject, advice = ("`each`", _EACH_ADVICE) if each else ("an input", _INPUT_ADVICE)
     if not isinstance(value, Map):
-        null = " (a path that is called ~ or null needs quotes)" if value is None and not each else ""
-        findings.add(mark, f"{subject} cannot be {quoted(value)}{null}", advice)
+        null = "; a path that is called ~ or null needs quotes" if value is None and not each else ""
+        findings.add(mark, f"{subject} cannot be {quoted(value)}", advice + null)
         return
     kinds = model.EACH_KINDS if each else model.INPUT_KINDS
     for key in value:
@@ -135,10 +137,8 @@ def _advice(loc: _Loc, value: Value) -> str:
             return "remove the quotes" if value == "1" else "this is the only version there is; write `version: 1`"
         case ("endpoint",):
             return "leave `endpoint` out for the service's own address"
-        case ("batch",):
-            return "shorten or rename it"
         case _:
-            return "write a number with its unit"
+            return "rename it"
 
 
 def _cure(kind: str, value: Value, loc: _Loc) -> str:
@@ -147,7 +147,7 @@ def _cure(kind: str, value: Value, loc: _Loc) -> str:
             return "give it a value, or leave it out"
         return "put it in quotes" if not isinstance(value, dict | list) else ""
     if kind == "int_type":
-        return "remove the quotes" if isinstance(value, str) and value.isdecimal() else "write a number without a unit"
+        return "remove the quotes" if isinstance(value, str) and value.isdecimal() else "write digits only"
     if kind == "dict_type" and loc[-1] == "additional":
         return "a flow's `additional` is an object; only an input's may be any value"
     if kind == "list_type":

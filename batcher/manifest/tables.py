@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TextIO, TypeAlias
 
 from batcher.core.model import Place, Problem
+from batcher.manifest.document import MAX_DEPTH
 from batcher.manifest.errors import Unfit, quoted
 from batcher.manifest.template import Missing, Row
 
@@ -213,9 +214,20 @@ def json_object(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # Python's own: digits without end, nesting without end
         deep = isinstance(error, RecursionError)
         raise Unfit(f"this row has {'too many levels' if deep else 'a number of too many digits'}") from None
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
+        raise Unfit("this row has too many levels", "flatten it")
     if not isinstance(row, dict):
         raise Unfit(f"this row is {quoted(row)}, not an object", 'write {"column": value, …}')
     return row
+
+
+def _depth(value: object) -> int:
+    """Levels of nesting, counted without recursion."""
+    level, depth = [value], 0
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+        depth += 1
+    return depth
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

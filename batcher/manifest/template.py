@@ -153,7 +153,7 @@ def compile_text(text: str, mark: int, findings: Findings, *, active: bool) -> C
         parts = parse(text)
     except Unfit as unfit:
         findings.add(mark, unfit.message, unfit.hint)
-        return Const("?")
+        return Text((), mark)  # no constant, and it asks for nothing: no more is said about it
     if any(isinstance(part, Name) for part in parts):
         return Text(parts, mark)
     return Const("".join(str(part) for part in parts))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -93,7 +94,7 @@ def measure(setting: Setting, names: list[str], record: Path | None) -> list[Par
         if record:
             known = {known.name: known for known in read(record)} | {part.name: part}
             content = {"machine": about, "parts": [known[name].as_json() for name in PARTS if name in known]}
-            record.write_text(json.dumps(content, indent=1) + "\n")
+            record.write_text(json.dumps(content) + "\n")
     return parts
 
 
@@ -105,6 +106,7 @@ def read(record: Path) -> list[Part]:
 
 def main() -> int:
     args = read_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave through the context managers: folders, processes
     try:
         if args.replay:
             parts = [part for part in read(args.json) if part.name in args.only]
@@ -117,6 +119,8 @@ def main() -> int:
         if args.plot:
             for path in plots.draw(read(args.json) if args.json else parts, args.plot):
                 print(f"drawn: {path}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     except BenchError as error:
         print(f"bench.py: {error}", file=sys.stderr)
         return 1

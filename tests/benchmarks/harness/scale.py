@@ -61,36 +61,28 @@ def scale(setting: Setting) -> Part:
             part.targets.append(Target.at_most(4, what, RSS_LIMIT_MIB, it.rss_mib, " MiB"))
     for shape in (TABLE, GLOB):
         steps = [it for it in found if it.shape == shape]
-        part.targets += _growth(steps[0], steps[-1])
-        if len(steps) > 2:  # the last step alone: the start-up, which does not grow, flatters the whole way
-            last = ", ".join(f"{t.what.split(': ')[0]} {t.measured}" for t in _growth(steps[-2], steps[-1]))
-            part.notes.append(f"From {steps[-2].inputs:,} to {steps[-1].inputs:,} inputs: {last}.")
+        small, large = steps[0], steps[-1]
+        for what, times in _growth(small, large).items():
+            promise = f"{shape}, {what}: growth from {small.inputs:,} to {large.inputs:,}"
+            part.targets.append(Target.at_most(7, promise, large.inputs / small.inputs, times, " ×"))
+        if len(steps) > 2:
+            last = ", ".join(f"{what} × {number(times)}" for what, times in _growth(steps[-2], large).items())
+            part.notes.append(f"{shape}, the last step ({steps[-2].inputs:,} to {large.inputs:,}): {last}.")
+    part.notes.append("The last step by itself, because start-up, which does not grow, flatters the whole way.")
     part.notes.append("Planning and resuming: medians; sending: one run. The first request may be of any kind.")
     part.data = {"found": [asdict(it) for it in found]}
     return part
 
 
-def _growth(small: Scaled, large: Scaled) -> list[Target]:
-    """No time may grow by more than the number of inputs does."""
-    if small is large:
-        return []
+def _growth(small: Scaled, large: Scaled) -> dict[str, float]:
+    """How many times as long the larger one took; empty if they are one. Linear is the ratio of their inputs."""
     times: dict[str, Callable[[Scaled], float]] = {
         "plan": lambda it: statistics.median(it.plan_s),
         "first request": lambda it: it.first_request_s,
         "all sent": lambda it: it.send_s,
         "resume": lambda it: statistics.median(it.resume_s),
     }
-    step = f"{small.inputs:,} to {large.inputs:,}"
-    return [
-        Target.at_most(
-            7,
-            f"{small.shape}, {what}: growth from {step}",
-            large.inputs / small.inputs,
-            time(large) / time(small),
-            " ×",
-        )
-        for what, time in times.items()
-    ]
+    return {} if small is large else {what: time(large) / time(small) for what, time in times.items()}
 
 
 def _measure(setting: Setting, shape: str, scale_inputs: int) -> Scaled:
