@@ -80,7 +80,13 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
         return
     from .sandbox import Sandbox  # only where it is asked for
 
-    async with Sandbox(state_folder(manifest, state) / "sandbox") as sandbox:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            sandbox = await stack.enter_async_context(Sandbox(state_folder(manifest, state) / "sandbox"))
+        except BlockingIOError:
+            raise UsageError("the embedded sandbox is in use by another command", "wait for it to end") from None
+        except OSError as error:
+            raise UsageError(f"the embedded sandbox cannot be served: {error}", "see --state") from error
         yield sandbox.url
 
 
