@@ -127,7 +127,6 @@ async def run(
     if journal is None:
         own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
-    fresh = next(iter(journal.flows()), None) is None
     try:
         async with _context(manifest, settings, journal, report) as context:
             started(context)
@@ -136,7 +135,7 @@ async def run(
                 stop = Stop(Reason.DEADLINE, "the time given with --max-duration is over", "run again: it resumes")
                 timer = asyncio.get_running_loop().call_later(settings.max_duration_s, context.halt, stop)
             try:
-                await _run(context, fresh)
+                await _run(context)
             finally:
                 if timer is not None:
                     timer.cancel()

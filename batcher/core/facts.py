@@ -120,4 +120,9 @@ class Watch:
     until: float
 
 
-Record: TypeAlias = PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch
+@dataclass(frozen=True, slots=True)
+class StrangersChecked:
+    """The service has been asked for flows of this batch that the journal does not know; all were taken over."""
+
+
+Record: TypeAlias = PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked

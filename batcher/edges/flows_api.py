@@ -27,7 +27,7 @@ import pybase64
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from ..core.errors import UsageError
+from ..core.errors import BatcherError, UsageError
 from ..core.model import JSON
 from ..core.remote import RemoteFlow, RemoteInput, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
@@ -69,7 +69,11 @@ class Key:
 
     def again(self) -> bool:
         """Read it again; whether it is another one."""
-        before, self._value = self._value, self._read()
+        before = self._value
+        try:
+            self._value = self._read()
+        except BatcherError:
+            return False  # it cannot be read now: the one that was refused is all there is
         return self._value != before
 
     @property

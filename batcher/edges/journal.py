@@ -34,6 +34,7 @@ from ..core.facts import (
     PutFlow,
     PutInput,
     Record,
+    StrangersChecked,
     Watch,
 )
 from ..core.lifecycle import FlowState, InputState
@@ -87,6 +88,7 @@ class Departures:
         try:
             known = os.fstat(fd).st_size == size
             os.ftruncate(fd, size)
+            os.posix_fallocate(fd, 0, size)  # a hole that no disk is left for would be a SIGBUS later
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
@@ -149,6 +151,10 @@ class _Reader:
     @property
     def watch_until(self) -> float:
         return float(str(self._meta("watch_until") or 0))
+
+    @property
+    def strangers_checked(self) -> bool:
+        return self._meta("strangers_checked") is not None
 
     def flow(self, name: str) -> FlowFacts | None:
         row = self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name).fetchone()
@@ -247,7 +253,6 @@ class SqliteJournal(_Reader):
             self._writer = self._open(path)
             self._migrate(path)
             self._connection = self._open(path)
-            self.fresh = self._ask("SELECT count(*) FROM flows").fetchone()[0] == 0
             self._departures = Departures(path.with_suffix(".left"))
             self._recover(settle_s)
         except (OSError, sqlite3.Error) as error:
@@ -363,6 +368,8 @@ class SqliteJournal(_Reader):
                     self._writer.execute("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, flow))
                 case ClearLitter(flow_id):
                     self._writer.execute("DELETE FROM litter WHERE flow_id=?", (flow_id,))
+                case StrangersChecked():
+                    self._writer.execute("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case Watch(until):
                     self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
         self._writer.execute("COMMIT")
@@ -402,7 +409,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self.owner = secrets.token_hex(8)
         self.watch_until = 0.0
-        self.fresh = True
+        self.strangers_checked = False
         self._flows: dict[str, FlowFacts] = {}
         self._inputs: dict[str, dict[bytes, InputFacts]] = {}
         self._litter: dict[str, str] = {}
@@ -423,6 +430,8 @@ class MemoryJournal:
                     self._litter[flow_id] = flow
                 case ClearLitter(flow_id):
                     self._litter.pop(flow_id, None)
+                case StrangersChecked():
+                    self.strangers_checked = True
                 case Watch(until):
                     self.watch_until = until
 

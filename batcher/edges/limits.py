@@ -146,9 +146,10 @@ class Gate:
                 self._go()
                 waiter.set_result(None)
         if self._waiting and self._timer is None:
+            # Set even when the time has come between two looks at the clock, or nobody would look again.
             wait_s = max(self._pause_until, self._next_at) - self._steady()
-            if wait_s > 0:
-                self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+            if wait_s > 0 or not self.in_flight:
+                self._timer = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._tick)
 
     def _tick(self) -> None:
         self._timer = None

@@ -133,8 +133,9 @@ class _Planner:
             return
         mark, value = raw.mark(key), str(node.value)
         if active:
-            if key == "name" and raw["each"] is not BROKEN:
-                self._findings.add(mark, "with `each`, a name must differ from flow to flow", 'use a placeholder: "{stem}"')
+            if raw["each"] is not BROKEN:
+                what = f"with `each`, a `{key}` must differ from flow to flow"
+                self._findings.add(mark, what, 'use a placeholder, like "{stem}"')
             return
         first = self._seen.get((key, value))
         if first is None:

@@ -50,6 +50,7 @@ class FlowRun:
     plan: FlowPlan
     facts: FlowFacts
     rebuilds: int = 0
+    tries: int = 0  # writes of it that were answered, not done, and sent again
     outstanding: int = 0  # payloads on their way
     produced: bool = False  # no more of them will come
     failed: bool = False  # not to be started in this run
@@ -97,6 +98,7 @@ class Context:
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
     key_read: bool = False
+    key_generation: int = 0
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     lister: Lister = field(init=False)
@@ -135,6 +137,16 @@ class Context:
         counts.bytes += size_bytes
         counts.bytes_now += max(0, size_bytes)
 
+    async def try_again(self, flow: FlowRun, what: str) -> bool:
+        """Whether a write that was answered and not done may be sent once more; waits before it. Bounded by `retries`."""
+        flow.tries += 1
+        if flow.tries > self.limits.retries:
+            message = f"{what}, {flow.tries} times"
+            self.problem(flow, Problem("unavailable", message, "run again later", flow.plan.flow.place, flow.name))
+            return False
+        await self.sleep(backoff_s(flow.tries, self.chance))
+        return True
+
     def problem(self, flow: FlowRun | None, problem: Problem) -> None:
         """Note it; the flow is not started in this run."""
         if flow is not None:
@@ -153,6 +165,7 @@ class Context:
                 self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
                 raise
             verdict: Verdict | None = None
+            generation = self.key_generation
             try:
                 self.report.requests.sent += 1
                 self.report.requests.retried += attempt > 1
@@ -164,8 +177,11 @@ class Context:
             finally:
                 self.gate.leave(verdict)
             match verdict.kind:
+                case Kind.KEY if generation != self.key_generation:
+                    continue  # it left with the key that has been replaced meanwhile
                 case Kind.KEY if not self.key_read and self.client.read_key_again():
                     self.key_read = True
+                    self.key_generation += 1
                     continue
                 case Kind.KEY | Kind.FATAL:
                     self._fatal(verdict)

@@ -108,7 +108,7 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                 await context.sleep(until - context.clock.wall())
             case SendAgain(keys=keys, not_before=not_before):
                 await _send_again(context, flow, keys, not_before)
-                return True
+                return await context.try_again(flow, "the service answered an upload with an error, and does not list it")
             case Refused(keys=keys):
                 await _refused(context, flow, keys)
                 return False
@@ -336,7 +336,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
         if late:  # the service starts a flow once, so a late twin of the request does nothing
             flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
             await context.journal.record(PutFlow(flow.facts))
-            return True
+            return await context.try_again(flow, "the service did not start the flow")
         await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
 
 

@@ -94,6 +94,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
             return
         if late:
             flow.facts = flow.facts.on(FlowEvent.NOT_CREATED, until=None)
+            await context.try_again(flow, "the service did not create the flow")
             return
         await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
 
@@ -118,7 +119,7 @@ async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
 def not_created(flow: FlowRun, found: RemoteFlow) -> Problem:
     """The service shows a state that only a start by somebody else explains."""
     message = f"the service says that the flow is {found.state or 'in an unknown state'}, but batcher has not started it"
-    hint = "somebody else may have; look at it on the service" if flow.facts.given else "--redo NAME pays for it again"
+    hint = "somebody else may have; look at it on the service" if flow.plan.flow.flow_id else "--redo NAME pays for it again"
     return Problem("unsettled", message, hint, flow.plan.flow.place, flow.name)
 
 

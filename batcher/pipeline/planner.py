@@ -37,7 +37,7 @@ class Planner:
         self._journal = journal
         self._sources = sources
         self._wishes = wishes
-        self._templates = templates
+        self.templates = templates
 
     def flows(self) -> Iterator[FlowPlan | Problem]:
         """Every flow that the wishes let through, in the manifest's order."""
@@ -106,10 +106,25 @@ class Planner:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
         action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes)
+        if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
+            action = self._of_given(flow, action, problems)
         return FlowPlan(flow, action, facts, sent, quick, tally, tuple(problems), lambda: self.inputs(flow, facts))
 
+    def _of_given(self, flow: Flow, action: Action, problems: list[Problem]) -> Action:
+        """A flow that was given by its id is never deleted, and can be started once."""
+        hint = "make a new flow on the service and name its id"
+        if action is Action.REBUILD:
+            message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
+            problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
+            return Action.BLOCKED
+        if action is Action.REDO and self._wishes.redo(flow.name):
+            message = f"the flow {flow.flow_id} was started, and can be started once"
+            problems.append(Problem("manifest", message, hint, flow.place, flow.name))
+            return Action.BLOCKED
+        return Action.CHANGED if action is Action.REDO else action
+
     def _of_template(self, flow: Flow) -> list[Problem]:
-        known = self._templates() if flow.template is not None else None
+        known = self.templates() if flow.template is not None else None
         if known is None or flow.template in known:
             return []
         near = difflib.get_close_matches(flow.template or "", known, 1)
@@ -120,7 +135,7 @@ class Planner:
         """Every input of the flow, with its standing; those whose flow's state is PLANNED are all new."""
         types = None
         if flow.template is not None and not (facts is not None and facts.state is FlowState.STARTED):
-            types = (self._templates() or {}).get(flow.template)
+            types = (self.templates() or {}).get(flow.template)
         asked = facts is not None and facts.state is not FlowState.PLANNED
         key_of_flow = flow_key(self.manifest.batch, flow.name)
         occurrences: dict[str, int] = {}

@@ -28,6 +28,10 @@ class JournalView(Protocol):
     def watch_until(self) -> float:
         """Until then (wall-clock seconds) twins of lost creates are looked for."""
 
+    @property
+    def strangers_checked(self) -> bool:
+        """Whether the service has been asked, once, for flows of this batch that the journal does not know."""
+
     def flow(self, name: str) -> FlowFacts | None: ...
     def flows(self) -> Iterator[FlowFacts]: ...
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]: ...

@@ -62,7 +62,7 @@ class Producer:
                         more = bool(found)
                         for plan in found:
                             if plan is not None and context.stop is None:
-                                await self._begin(plan, 0)
+                                await self._begin(plan)
                     elif context.active:
                         context.changed.clear()
                         await context.changed.wait()
@@ -90,21 +90,21 @@ class Producer:
         context = self._context
         plan = await self._hop(self._planner.flow, flow.plan.flow)
         if plan.action.works and flow.rebuilds <= REBUILDS:
-            await self._begin(plan, flow.rebuilds)
+            await self._begin(plan, flow.rebuilds, flow.tries)
             return
         for problem in plan.problems:
             context.problem(None, problem)
         if flow.rebuilds > REBUILDS:
             message = f"the flow was given up and built anew {REBUILDS} times, and still its inputs are not certain"
             context.problem(None, Problem("unsettled", message, "run again later", flow.plan.flow.place, flow.name))
-        if plan.action is not Action.DONE:
+        if plan.action not in (Action.DONE, Action.WAITING):
             context.report.flows.failed += 1
 
-    async def _begin(self, plan: FlowPlan, rebuilds: int) -> None:
+    async def _begin(self, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
         context = self._context
         await self._slots.acquire()
         facts = plan.facts or FlowFacts(plan.flow.name)
-        flow = FlowRun(plan, facts, rebuilds)
+        flow = FlowRun(plan, facts, rebuilds, tries)
         context.active += 1
         starting = facts.state is FlowState.STARTING
         try:
@@ -151,6 +151,8 @@ class Producer:
             payloads, records = self._announce(flow, found)
             if records:
                 await context.journal.record(*records)
+            # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
+            payloads.sort(key=lambda payload: payload.body is None)
             for payload in payloads:
                 if payload.body is None:
                     await context.budget.take(STREAM_BYTES)

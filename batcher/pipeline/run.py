@@ -14,7 +14,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput
+from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, StrangersChecked
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan
@@ -104,14 +104,14 @@ async def _templates(context: Context) -> TemplateTypes | None:
     return {name: template.types for template in found for name in (template.name, *template.other_names)} or None
 
 
-async def run(context: Context, fresh: bool) -> None:
-    """Bring the batch to done; the outcome is in `context.report`. `fresh`: the journal knows of no flow yet."""
+async def run(context: Context) -> None:
+    """Bring the batch to done; the outcome is in `context.report`."""
     loop = asyncio.get_running_loop()
     planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop))
     began = context.clock.steady()
     try:
         found = await asyncio.to_thread(survey, context, planner)
-        if _may_go_on(context, found.problems) and (not fresh or not found.works or await _no_strangers(context, planner)):
+        if _may_go_on(context, found.problems) and await _no_strangers(context, planner, found):
             if found.works:
                 await _stages(context, planner)
             if context.stop is None:
@@ -144,7 +144,7 @@ def _may_go_on(context: Context, problems: list[Problem]) -> bool:
     """Everything that is wrong is said before the first write; only sources at fault may be gone past, if asked."""
     for problem in problems:
         context.report.add(problem)
-    kinds = {problem.kind for problem in problems}
+    kinds = {problem.kind for problem in problems} & {"manifest", "source"}
     return not kinds or (context.wishes.keep_going and kinds == {"source"})
 
 
@@ -184,7 +184,10 @@ async def _sweep(context: Context) -> None:
     """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
     if context.journal.watch_until > context.clock.wall():
         builds = await context.lister.builds()
-        if not isinstance(builds, Verdict):
+        if isinstance(builds, Verdict):
+            message = f"whether lost creates left flows behind cannot be told: {builds.message}"
+            context.report.add(Problem("unavailable", message, "the next run looks again", status=builds.status))
+        else:
             for flow in builds.values():
                 if flow.tag is None or flow.tag.owner != context.journal.owner or flow.state not in ("created", ""):
                     continue
@@ -194,6 +197,9 @@ async def _sweep(context: Context) -> None:
     for flow_id, name in context.journal.litter():
         await delete(context, flow_id, name)
     await context.journal.record()
+    for flow_id, name in context.journal.litter():
+        message = f"the flow {flow_id}, given up and never started, could not be deleted"
+        context.report.add(Problem("unavailable", message, "the next run tries again", flow=name))
 
 
 async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
@@ -204,7 +210,7 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
     found = [(f.flow_id, f.tag.flow) for f in builds.values() if f.tag is not None and f.state in ("created", "")]
     for flow_id, name in found if yes else ():
         facts = context.journal.flow(name)
-        if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN:
+        if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.given:
             records, _ = give_up(facts)
             await context.journal.record(*records)
         elif facts is not None and facts.flow_id == flow_id:
@@ -223,9 +229,11 @@ async def _forget_unknown(context: Context, known: set[str]) -> None:
             await context.journal.record(*records)
 
 
-async def _no_strangers(context: Context, planner: Planner) -> bool:
-    """With an empty journal: are flows of this batch on the service all the same? Then it was lost, and paying twice is
-    near; the run stops, or takes over what matches where that was asked for."""
+async def _no_strangers(context: Context, planner: Planner, found: Survey) -> bool:
+    """Once for each journal: are flows of this batch on the service that it does not know? Then a journal was lost, and
+    paying twice is near; the run stops, or takes over what matches where that was asked for."""
+    if not context.wishes.adopt and (context.journal.strangers_checked or not found.works):
+        return True
     builds = await context.lister.builds()
     if isinstance(builds, Verdict):
         message = f"the service's flows cannot be listed: {builds.message}"
@@ -233,12 +241,13 @@ async def _no_strangers(context: Context, planner: Planner) -> bool:
             raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
         context.report.add(Problem("unsettled", message, "run again later", status=builds.status))
         return False
-    if not builds:
+    strangers = [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
+    if strangers and context.wishes.adopt:
+        await _adopt(context, planner, strangers)
+    if not strangers or context.wishes.adopt:
+        await context.journal.record(StrangersChecked())
         return True
-    if context.wishes.adopt:
-        await _adopt(context, planner, list(builds.values()))
-        return context.stop is None
-    message = (f"the journal is empty, but the service has {len(builds)} flow(s) of the batch "
+    message = (f"the journal knows nothing of it, but the service has {len(strangers)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip
     hint = "put the journal back, or take them over with --adopt, or give this batch another name"
     context.report.add(Problem("unsettled", message, hint))
@@ -247,15 +256,17 @@ async def _no_strangers(context: Context, planner: Planner) -> bool:
 
 async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> None:
     """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter."""
+    everything = Planner(context.manifest, context.journal, context.sources, replace(context.wishes, only=lambda name: True),
+                         planner.templates)  # fmt: skip
     by_name: dict[str, list[RemoteFlow]] = {}
     for flow in remote:
         assert flow.tag is not None
         by_name.setdefault(flow.tag.flow, []).append(flow)
-    plans = await asyncio.to_thread(lambda: [p for p in planner.flows() if isinstance(p, FlowPlan)])
+    plans = await asyncio.to_thread(lambda: [p for p in everything.flows() if isinstance(p, FlowPlan)])
     for plan in plans:
         flows = by_name.pop(plan.flow.name, [])
         flows.sort(key=lambda flow: flow.state in ("created", ""))  # a started one first: it is paid for
-        taken = False
+        taken = plan.facts is not None and plan.facts.state is not FlowState.PLANNED  # the journal knows another
         for flow in flows:
             if not taken and await _adopt_one(context, planner, plan, flow):
                 taken = True
@@ -267,7 +278,25 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
 
 
 async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote: RemoteFlow) -> bool:
-    """Whether the flow's inputs are the manifest's, or a part of them where it is not started."""
+    """Whether it was taken over: an open flow whose inputs are a part of the manifest's; a started one always, for it is
+    paid for (where its inputs differ, or cannot carry a tag, the plan will say that it changed)."""
+    rows = await _adoptable(context, planner, plan, remote)
+    started = remote.state not in ("created", "")
+    if rows is None and not started:
+        return False
+    facts = FlowFacts(plan.flow.name)
+    if rows is not None:
+        facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
+                        size_bytes=plan.tally.total_bytes)  # fmt: skip
+    event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
+    at = context.clock.wall() if started else None
+    await context.journal.record(PutFlow(facts.on(event, flow_id=remote.flow_id, started_at=at)), *(rows or ()))
+    return True
+
+
+async def _adoptable(context: Context, planner: Planner, plan: FlowPlan, remote: RemoteFlow) -> list[PutInput] | None:
+    """The rows of the flow's inputs where they are the manifest's; None where they are not. Raises Stop where the
+    service does not tell."""
     shown: dict[bytes, bytes] = {}
     strangers = 0
 
@@ -285,28 +314,24 @@ async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote:
         strangers = 0
         return await context.client.inputs(remote.flow_id, take)
 
-    if await context.ask(Call.INPUTS, listing) is not None or strangers:
-        return False
+    verdict = await context.ask(Call.INPUTS, listing)
+    if verdict is not None:
+        raise Stop(Reason.UNAVAILABLE, f"a flow's inputs cannot be listed: {verdict.message}", "run --adopt again",
+                   verdict.status)  # fmt: skip
+    if strangers:
+        return None
     started = remote.state not in ("created", "")
     rows: list[PutInput] = []
     inputs = await asyncio.to_thread(lambda: list(planner.inputs(plan.flow, None)))
     for item in inputs:
         if isinstance(item, Problem):
-            return False
+            return None
         sha256 = await asyncio.to_thread(context.sources.digest, item.input)
         there = shown.pop(item.key, None)
         if there is None and not started:
             continue
         if isinstance(sha256, Problem) or there != sha256:
-            return False
+            return None
         row = InputFacts(item.key, sha256=sha256, meaning=item.meaning, print=item.print)
         rows.append(PutInput(plan.flow.name, row.on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)))
-    if shown:
-        return False
-    facts = replace(FlowFacts(plan.flow.name), meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
-                    size_bytes=plan.tally.total_bytes)  # fmt: skip
-    event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
-    at = context.clock.wall() if started else None
-    await context.journal.record(PutFlow(facts.on(event, flow_id=remote.flow_id, started_at=at)), *rows)
-    return True
-
+    return None if shown else rows

@@ -10,12 +10,12 @@ from batcher.core.retry import BACKOFF_CAP_S, Call, Fault, FaultKind, Kind, Repl
 
 
 @pytest.mark.parametrize("call", list(Call))
-@pytest.mark.parametrize("status", [*range(200, 600)])
-def test_every_status_has_a_verdict(call: Call, status: int) -> None:
-    verdict = classify(call, Reply(status))
-    assert (verdict.kind is Kind.DONE) == (200 <= status < 300 or (call is Call.DELETE and status == 404))
-    if verdict.kind is Kind.UNKNOWN:
-        assert call.writes
+def test_every_status_has_a_verdict(call: Call) -> None:
+    for status in range(200, 600):
+        verdict = classify(call, Reply(status))
+        assert (verdict.kind is Kind.DONE) == (200 <= status < 300 or (call is Call.DELETE and status == 404))
+        if verdict.kind is Kind.UNKNOWN:
+            assert call.writes
 
 
 @pytest.mark.parametrize("call", [call for call in Call if call.writes])

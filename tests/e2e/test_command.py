@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -187,3 +188,28 @@ def test_usage_errors_are_said_in_a_line(tmp_path: Path) -> None:
         assert fragment in result.stderr
         assert "Traceback" not in result.stderr
     assert batcher(tmp_path, "--version").stdout.startswith("batcher, version")
+
+
+def test_flow_that_was_given_by_its_id_is_neither_deleted_nor_started_twice(service: Service, tmp_path: Path) -> None:
+    request = urllib.request.Request(
+        f"{service.url}/flows", b'{"template": "model_generate_fromimage"}', {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as reply:
+        flow_id = json.load(reply)["flow_id"]
+    source = tmp_path / "a.png"
+    source.write_bytes(PNG + b"one")
+    (tmp_path / "m.yaml").write_text(f"version: 1\nflows: [{{name: g, flow_id: {flow_id}, inputs: [a.png]}}]\n")
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words, "--no-start").returncode == 0
+    before = source.stat()
+    source.write_bytes(PNG + b"two")
+    changed = batcher(tmp_path, *words)
+    assert changed.returncode == 12
+    assert "does not delete" in changed.stderr
+    source.write_bytes(PNG + b"one")
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert batcher(tmp_path, *words).returncode == 0
+    assert batcher(tmp_path, *words, "--redo", "g").returncode == 2
+    assert batcher(tmp_path, *words).returncode == 0
+    (flow,) = service.record()["flows"]
+    assert (flow["starts"], len(flow["inputs"]), flow["deleted"]) == (1, 1, False)

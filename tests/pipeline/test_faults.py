@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from batcher.api import Settings
+from batcher.core.planning import Wishes
+
 from batcher.sandbox import Sandbox, parse_fault
 
-from .batch import Batch, files, order_faults
+from .batch import LIMITS, Batch, files, order_faults
 
 pytestmark = pytest.mark.anyio
 
@@ -53,14 +57,19 @@ FATAL = [
     ("upload:nth=5,status=402", 7),
     ("upload:nth=5,status=403", 7),
     ("upload:after=4,status=503", 5),
+    ("upload:status=500", 5),
+    ("create:status=500", 5),
+    ("start:status=500", 5),
+    ("delete:status=400+upload:nth=3,late_commit=4s", 5),
     ("templates:huge=3MB", 5),
 ]
 
 
 @pytest.mark.parametrize(("fault", "code"), FATAL)
 async def test_run_ends_with_its_code_and_the_next_one_completes(tmp_path: Path, fault: str, code: int) -> None:
-    batch = Batch(tmp_path, files(tmp_path, 4))
-    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault)]) as sandbox:
+    batch = Batch(tmp_path, files(tmp_path, 4), limits=replace(LIMITS, retries=2, settle_s=0.3))
+    faults = [parse_fault(one) for one in fault.split("+")]
+    async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
         report = await batch.run(sandbox.url)
         assert report.exit_code == code, report.problems or report.stop
         await batch.judge(sandbox.url, report)
@@ -115,3 +124,34 @@ async def test_change_before_the_start_is_built_anew_and_after_it_reported(tmp_p
         paths[1].write_bytes(before)
         report = await batch.run(sandbox.url)
         assert (report.exit_code, report.flows.changed) == (0, 0)
+
+
+async def test_adopting_never_pays_again_for_what_was_started(tmp_path: Path) -> None:
+    paths = files(tmp_path, 3)
+    batch = Batch(tmp_path, paths, additional={1: [1, 2]})
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        for path in (tmp_path / ".batcher").glob("m-*"):
+            path.unlink()
+        only = Wishes(adopt=True, only=lambda name: name == "flow 1")
+        assert (await batch.run(sandbox.url, Settings(only))).flows.started_now == 0
+        report = await batch.run(sandbox.url)
+        assert (report.exit_code, report.flows.started_now, report.flows.changed) == (0, 0, 4)
+
+
+async def test_little_memory_and_files_of_all_sizes_do_not_block_each_other(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 5, size=60_000), limits=replace(LIMITS, memory_bytes=1 << 20, concurrency=1))
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0
+
+
+async def test_key_that_is_replaced_while_requests_are_under_way_is_taken_up_once(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4))
+    keys = iter(["old", "new", "newer"])
+    faults = [parse_fault("upload:first=4,status=401")]
+    async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
+        report = await batch.run(sandbox.url, Settings(key=lambda: next(keys)))
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.stop

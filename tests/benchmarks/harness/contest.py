@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ class Contestant:
     name: str
     work: Work
     command: Callable[[Path], list[str]]  # given a folder that is fresh for this run
-    env: Mapping[str, str] = field(default_factory=dict)
     inspect: Callable[[Path], None] = lambda _folder: None  # raises BenchError if the run was not what it claims
 
 
@@ -55,7 +54,7 @@ def _run(setting: Setting, server: FlowsServer, contestant: Contestant) -> Sampl
     server.reset()
     with setting.folder("run") as folder:
         try:
-            usage = measure(contestant.command(folder), folder, contestant.env)
+            usage = measure(contestant.command(folder), folder)
         except BenchError as error:
             raise BenchError(f"{contestant.name}: {error}") from None
         stats = server.stats()

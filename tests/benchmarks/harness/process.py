@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +29,16 @@ class Usage:
     exit_code: int
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours without proxies: nothing may stand between a client and the loopback."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return {**kept, "GENERIO_API_KEY": "bench", **extra}
+    return {**kept, "GENERIO_API_KEY": "bench"}
 
 
 class Launched:
     """A command that runs; its output is in `folder`, as `out` and `err`."""
 
-    def __init__(self, command: Sequence[str], folder: Path, extra_env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.command, self.folder = list(command), folder
         launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(folder / "usage.json"), *self.command]
         with open(folder / "out", "wb") as out, open(folder / "err", "wb") as err:
@@ -47,7 +47,7 @@ class Launched:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=environment(extra_env or {}),
+                env=environment(),
                 start_new_session=True,  # so that a time-out ends the command and not only its launcher
             )
 
@@ -74,9 +74,9 @@ class Launched:
         return f"{' '.join(self.command)}\n{text[-2000:].strip()}"
 
 
-def measure(command: Sequence[str], folder: Path, extra_env: Mapping[str, str] | None = None) -> Usage:
+def measure(command: Sequence[str], folder: Path) -> Usage:
     """Runs the command to its end. Raises BenchError if it fails."""
-    launched = Launched(command, folder, extra_env)
+    launched = Launched(command, folder)
     try:
         return launched.wait()
     finally:

@@ -77,7 +77,7 @@ def machine(setting: Setting) -> dict[str, str]:
     with setting.folder("version") as folder:
         launched = Launched([setting.batcher, "--version"], folder)
         launched.wait(60)
-        version = (folder / "out").read_text().strip()
+        version = (folder / "out").read_text().split()[-1]
     return {
         "batcher": version,
         "cores": str(os.cpu_count()),

@@ -21,13 +21,13 @@ from .setting import RAM_DISK, Setting, free_memory_bytes
 from .workload import GB, KB, MB, Work, data_length, make_files, write_manifest
 
 PEERS = Path(__file__).parent.parent / "peers.py"
+MEMORY_JOURNAL = Path(__file__).parent.parent / "memory_journal.py"
 BATCHER, LOOP, CURL = "batcher", "requests loop", "curl --parallel"
 THREADS, AIOHTTP, HTTPX = "requests, 16 threads", "aiohttp, json=", "httpx"
 CLIENTS = {LOOP: "requests-loop", THREADS: "requests-threads", AIOHTTP: "aiohttp-plain", HTTPX: "httpx"}
 PEER_COPIES = 8  # of one encoded file that a `json=` client may hold at once, for the check of free memory
 RSS_LIMIT_MIB = 110
 LATENCY_MS = 50
-MEMORY_JOURNAL = {"BATCHER_BENCH_JOURNAL": "memory"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,11 @@ def journal(setting: Setting) -> Part:
     with setting.folder("journal") as folder, FlowsServer() as server:
         manifest = _prepare(folder, case)
         normal = _batcher(setting, case, manifest, server.url)
-        memory = replace(normal, name=in_memory, env=MEMORY_JOURNAL, inspect=_has_no_database)
+
+        def command(folder: Path) -> list[str]:
+            return [setting.batcher_python, str(MEMORY_JOURNAL), *normal.command(folder)[1:]]
+
+        memory = replace(normal, name=in_memory, command=command, inspect=_has_no_database)
         samples = compete(setting, server, [replace(normal, inspect=_has_database), memory])
     part = _part("journal", case, samples, {})
     part.title = "The journal's cost, 1 KB"
@@ -219,7 +223,7 @@ def _peer(setting: Setting, case: Case, name: str, folder: Path, url: str) -> Co
 def _curl(setting: Setting, case: Case, folder: Path, url: str, ram: Path) -> Contestant:
     work = case.work(CURL)
     prepare = _peer_command(setting, case, "curl-prepare", work, folder, url)
-    subprocess.run([*prepare, "--out", str(ram)], check=True, env=environment({}))
+    subprocess.run([*prepare, "--out", str(ram)], check=True, env=environment())
     return Contestant(CURL, work, lambda _folder: ["sh", str(ram / "curl.sh")])
 
 

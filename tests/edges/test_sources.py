@@ -1,0 +1,148 @@
+"""Bodies of exactly known length; a source that changes while it is read is found out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
+from batcher.core.planning import InputPlan, Standing
+from batcher.edges.sources import SMALL_BYTES, LocalSources, StreamBody
+
+pytestmark = pytest.mark.anyio
+
+PNG = b"\x89PNG\r\n\x1a\n"
+TYPES = ("image/png", "image/jpg", "image/webp")
+
+
+def source(path: Path | None, text: str | None = None, additional: JSON | Absent = ABSENT, mime: str | None = None) -> Input:
+    return Input(path.name if path else "text", str(path) if path else None, text, mime, additional, Place("m", 1, 1))
+
+
+def plan(sources: LocalSources, what: Input, types: tuple[str, ...] | None = None) -> InputPlan:
+    outside, mime = sources.look(what), sources.mime(what, types)
+    assert not isinstance(outside, Problem)
+    assert isinstance(mime, str)
+    return InputPlan(what, b"k" * 16, outside, mime, b"m", Standing.NEW, None)
+
+
+@pytest.fixture
+def sources():
+    made = LocalSources(0, 0)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, SMALL_BYTES, SMALL_BYTES + 1, 393_216 * 2, 1_000_001])
+async def test_body_is_as_long_as_it_said_and_holds_the_file(sources: LocalSources, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.png"
+    content = (PNG + os.urandom(size))[-size:] if size < 8 else PNG + os.urandom(size - 8)
+    path.write_bytes(content)
+    one = plan(sources, source(path, additional={"n": "ü"}, mime="image/png"))
+    body = sources.body(one)
+    assert not isinstance(body, Problem)
+    streamed = isinstance(body, StreamBody)
+    sent = b"".join([chunk async for chunk in body.chunks()]) if streamed else body.content
+    assert body.fault is None
+    assert len(sent) == body.length
+    document = json.loads(sent)
+    head, _, data = document["data"].partition(",")
+    assert head == "data:image/png;base64"
+    assert base64.b64decode(data, validate=True) == content
+    digest = hashlib.sha256(content)
+    assert body.sha256 == digest.digest()
+    tag = {"key": (b"k" * 16).hex(), "sha256": digest.hexdigest()}
+    assert document["additional"] == {"n": "ü", "batcher": tag}
+
+
+@pytest.mark.parametrize("change", ["shrinks", "grows", "is rewritten", "vanishes"])
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+async def test_source_that_changes_is_found_out(sources: LocalSources, tmp_path: Path, change: str, size: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + os.urandom(size))
+    one = plan(sources, source(path))
+    match change:
+        case "shrinks":
+            os.truncate(path, size // 2)
+        case "grows":
+            path.write_bytes(path.read_bytes() + b"more")
+        case "is rewritten":
+            (tmp_path / "b.png").write_bytes(PNG + os.urandom(size))
+            os.replace(tmp_path / "b.png", path)
+        case "vanishes":
+            path.unlink()
+    body = sources.body(one)
+    if isinstance(body, StreamBody):
+        async for _ in body.chunks():
+            pass
+        assert body.sha256 is None
+        body = body.fault
+    assert isinstance(body, Problem)
+    assert body.kind == "source"
+
+
+async def test_file_that_grows_while_it_streams_is_found_out(sources: LocalSources, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + os.urandom(2_000_000))
+    body = sources.body(plan(sources, source(path)))
+    assert isinstance(body, StreamBody)
+    seen = 0
+    async for chunk in body.chunks():
+        if not seen:
+            with path.open("ab") as file:
+                file.write(b"more")
+        seen += len(chunk)
+    assert body.fault is not None
+    assert seen < body.length, "a body that is not whole must not look whole"
+
+
+def test_types_come_from_content_before_names(sources: LocalSources, tmp_path: Path) -> None:
+    cases = {
+        "a.txt": (PNG, "image/png"), "b.png": (b"\xff\xd8\xff\xe0", "image/jpg"), "c": (b"RIFF....WEBPVP8 ", "image/webp"),
+    }  # fmt: skip
+    for name, (content, mime) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        assert sources.mime(source(tmp_path / name), TYPES) == mime
+    (tmp_path / "d.bin").write_bytes(b"????")
+    assert isinstance(sources.mime(source(tmp_path / "d.bin"), TYPES), Problem)
+    assert sources.mime(source(tmp_path / "d.bin", mime="image/png"), TYPES) == "image/png"
+    refused = sources.mime(source(None, "a chair"), TYPES)
+    assert isinstance(refused, Problem)
+    assert refused.kind == "manifest"
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "folder", "fifo", "loop", "secret"])
+def test_source_that_cannot_be_sent_is_a_problem_with_advice(sources: LocalSources, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.png"
+    match kind:
+        case "empty":
+            path.write_bytes(b"")
+        case "folder":
+            path.mkdir()
+        case "fifo":
+            os.mkfifo(path)
+        case "loop":
+            path.symlink_to(path)
+        case "secret":
+            path.write_bytes(PNG)
+            path.chmod(0)
+            if os.access(path, os.R_OK):
+                pytest.skip("root reads everything")
+    found = sources.look(source(path))
+    if not isinstance(found, Problem):
+        found = sources.mime(source(path), TYPES)
+    assert isinstance(found, Problem)
+    assert found.kind == "source"
+    assert found.hint
+
+
+@pytest.mark.parametrize("content", [b"", b"  \n", b"\xff\xfe", b"data:x"])
+def test_prompt_that_is_none_is_a_problem(sources: LocalSources, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "p.txt"
+    path.write_bytes(content)
+    assert isinstance(sources.mime(source(path), ("text/plain",)), Problem)
