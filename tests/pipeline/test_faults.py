@@ -150,7 +150,7 @@ async def test_little_memory_and_files_of_all_sizes_do_not_block_each_other(tmp_
 async def test_key_that_is_replaced_while_requests_are_under_way_is_taken_up_once(tmp_path: Path) -> None:
     batch = Batch(tmp_path, files(tmp_path, 4))
     keys = iter(["old", "new", "newer"])
-    faults = [parse_fault("upload:first=4,status=401")]
+    faults = [parse_fault("upload:latency=300ms,status=401,count=4")]
     async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
         report = await batch.run(sandbox.url, Settings(key=lambda: next(keys)))
         await batch.judge(sandbox.url, report)
