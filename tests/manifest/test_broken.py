@@ -24,6 +24,8 @@ BROKEN = {
     "merge key": (FLOW + "  - {file: a, <<: {mime: image/png}}\n", "6:15", "merge keys"),
     "number as key": (FLOW + "  - {file: a, additional: {1: x}}\n", "6:28", "put it in quotes"),
     "list as key": (FLOW + "  - {file: a, additional: {[1]: x}}\n", "6:28", "a key must be a text"),
+    "alias as key": (FLOW + "  - {file: &f a, additional: {*f : x}}\n", "6:31", "not an alias"),
+    "NaN as key": (FLOW + "  - {file: a, additional: {.nan: x}}\n", "6:28", "put it in quotes"),
     "python tag": (FLOW + "  - !!python/name:os.system x\n", "6:5", "python/name:os.system"),
     "custom tag": (FLOW + "  - !env HOME\n", "6:5", "the YAML tag"),
     "unknown alias": (FLOW + "  - *nobody\n", "6:5", "nothing is anchored"),
@@ -107,6 +109,7 @@ BROKEN = {
     # placeholders and references
     "unset": (FLOW + "  - ${NOPE}/a.png\n", "6:5", "set NOPE, or write ${NOPE:-default}"),
     "unset but close": (FLOW + "  - ${HOEM}/a.png\n", "6:5", "did you mean `HOME`?"),
+    "not UTF-8": (FLOW + "  - ${BYTES}\n", "6:5", "BYTES is not UTF-8"),
     "reference": (FLOW + "  - ${a b}\n", "6:5", "a plain dollar sign before a brace is $$"),
     "unknown variable": (FLOW + "  - {glob: '*', additional: {s: '{stm}'}}\n", "6:33", "did you mean `stem`?"),
     "attribute": (FLOW + "  - {glob: '*', additional: '{stem.__class__}'}\n", "6:29", "no plain name"),
@@ -122,7 +125,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_manifest_is_refused_at_its_place_with_advice(desk: Desk, name: str) -> None:
     text, place, fragment = BROKEN[name]
-    problems = desk.refusal(text, {"HOME": "/home/x"})
+    problems = desk.refusal(text, {"HOME": "/home/x", "BYTES": "\udcff"})
     told = [str(problem) for problem in problems]
     assert len(told) == 1, told
     assert told[0].startswith(f"m.yaml:{place}: "), told

@@ -9,7 +9,6 @@ import pytest
 
 from batcher.api import Settings
 from batcher.core.planning import Wishes
-
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, order_faults

@@ -62,11 +62,11 @@ def scale(setting: Setting) -> Part:
     for shape in (TABLE, GLOB):
         steps = [it for it in found if it.shape == shape]
         small, large = steps[0], steps[-1]
-        for what, times in _growth(small, large).items():
+        for what, growth in _growth(small, large).items():
             promise = f"{shape}, {what}: growth from {small.inputs:,} to {large.inputs:,}"
-            part.targets.append(Target.at_most(7, promise, large.inputs / small.inputs, times, " ×"))
+            part.targets.append(Target.at_most(7, promise, large.inputs / small.inputs, growth, " ×"))
         if len(steps) > 2:
-            last = ", ".join(f"{what} × {number(times)}" for what, times in _growth(steps[-2], large).items())
+            last = ", ".join(f"{what} × {number(growth)}" for what, growth in _growth(steps[-2], large).items())
             part.notes.append(f"{shape}, the last step ({steps[-2].inputs:,} to {large.inputs:,}): {last}.")
     part.notes.append("The last step by itself, because start-up, which does not grow, flatters the whole way.")
     part.notes.append("Planning and resuming: medians; sending: one run. The first request may be of any kind.")
