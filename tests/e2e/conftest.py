@@ -27,6 +27,13 @@ class Service:
         with urllib.request.urlopen(f"{self.url}/_sandbox/record") as reply:
             return json.load(reply)
 
+    def create(self) -> str:
+        """A flow that waits for inputs, made by somebody else; its id."""
+        body = b'{"template": "model_generate_fromimage"}'
+        request = urllib.request.Request(f"{self.url}/flows", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)["flow_id"]
+
     def order(self, *faults: str) -> None:
         body = json.dumps(list(faults)).encode()
         request = urllib.request.Request(f"{self.url}/_sandbox/faults", body, {"Content-Type": "application/json"})

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -191,11 +190,7 @@ def test_usage_errors_are_said_in_a_line(tmp_path: Path) -> None:
 
 
 def test_flow_that_was_given_by_its_id_is_neither_deleted_nor_started_twice(service: Service, tmp_path: Path) -> None:
-    request = urllib.request.Request(
-        f"{service.url}/flows", b'{"template": "model_generate_fromimage"}', {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as reply:
-        flow_id = json.load(reply)["flow_id"]
+    flow_id = service.create()
     source = tmp_path / "a.png"
     source.write_bytes(PNG + b"one")
     (tmp_path / "m.yaml").write_text(f"version: 1\nflows: [{{name: g, flow_id: {flow_id}, inputs: [a.png]}}]\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -81,13 +83,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_byte_arrives_as_meant(service: Service, folder: Path) -> None:
-    import urllib.request
-
-    request = urllib.request.Request(
-        f"{service.url}/flows", b'{"template": "model_generate_fromimage"}', {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as reply:
-        flow_id = json.load(reply)["flow_id"]
+    flow_id = service.create()
     words = ("m.yaml", "--endpoint", service.url)
     planned = batcher(folder, "plan", *words, FLOW_ID=flow_id)
     assert planned.returncode == 0, planned.stderr
@@ -134,18 +130,28 @@ def _extra(additional: object) -> str:
     return json.dumps(additional, sort_keys=True)
 
 
+def copy_examples(folder: Path) -> None:
+    shutil.copytree(Path(__file__).parents[2] / "manifests", folder / "m", ignore=shutil.ignore_patterns(".batcher"))
+    for path in (folder / "m").rglob("*"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # long ago, for min_age
+
+
 EXAMPLES = ["quickstart", "flow-per-file", "product-table", "prompts"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example_runs_as_it_is(tmp_path: Path, name: str) -> None:
-    import os
-    import shutil
-
-    shutil.copytree(Path(__file__).parents[2] / "manifests", tmp_path / "m", ignore=shutil.ignore_patterns(".batcher"))
-    for path in (tmp_path / "m").rglob("*"):
-        os.utime(path, (1_700_000_000, 1_700_000_000))  # long ago, for min_age
+    copy_examples(tmp_path)
     result = batcher(tmp_path, "run", f"m/{name}.yaml", "--endpoint", "sandbox", "--json")
     assert result.returncode == 0, result.stderr
     flows = json.loads(result.stdout)["flows"]
     assert flows["started_now"] == flows["total"] > 0
+
+
+def test_example_of_a_prepared_flow_runs(service: Service, tmp_path: Path) -> None:
+    copy_examples(tmp_path)
+    words = ("run", "m/prepared-flows.yaml", "--endpoint", service.url)
+    result = batcher(tmp_path, *words, FLOW_ID=service.create())
+    assert result.returncode == 0, result.stderr
+    (flow,) = service.record()["flows"]
+    assert (flow["starts"], len(flow["inputs"])) == (1, 2)
