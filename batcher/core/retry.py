@@ -15,6 +15,8 @@ from .model import JSON
 
 BACKOFF_BASE_S: Final = 0.5  # 0.5, 1, 2, 4 … 30; full jitter as in botocore
 BACKOFF_CAP_S: Final = 30.0
+BUDGET: Final = 100.0  # retries of a run that may go at their own pace; a success earns half of one back
+BUDGET_EARNED: Final = 0.5
 PAUSE_CAP_S: Final = 900.0  # a longer pause than this is an outage: the run ends, and cron comes again
 
 
@@ -161,3 +163,22 @@ class Chance(Protocol):
 def backoff_s(attempt: int, chance: Chance) -> float:
     """Seconds to wait after failed attempt number `attempt` (from 1): full jitter over 0.5, 1, 2 … 30."""
     return chance.uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16)))
+
+
+class RetryBudget:
+    """What keeps retries from becoming the load: while it is spent, each waits as long as one that has failed four times
+    more (botocore's retry quota, but it slows down instead of giving up)."""
+
+    def __init__(self) -> None:
+        self.left = BUDGET
+
+    def earn(self) -> None:
+        """A request was done."""
+        self.left = min(BUDGET, self.left + BUDGET_EARNED)
+
+    def patience(self, attempt: int) -> int:
+        """Pay for a retry after failed attempt number `attempt`; the attempt to take for `backoff_s`."""
+        if self.left < 1.0:
+            return attempt + 4
+        self.left -= 1.0
+        return attempt

@@ -56,7 +56,8 @@ async def _bar(report: Report) -> None:
             bar.n = report.inputs.uploaded
             rate = report.inputs.bytes_now / max(0.1, time.monotonic() - began)
             flows = report.flows
-            bar.set_postfix_str(f"{flows.started}/{flows.total} flows, {size(rate)}/s", refresh=False)
+            sent = size(report.inputs.bytes_now)
+            bar.set_postfix_str(f"{flows.started}/{flows.total} flows, {sent}, {size(rate)}/s", refresh=False)
             bar.refresh()
             await asyncio.sleep(BAR_S)
     finally:

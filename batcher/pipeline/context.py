@@ -19,7 +19,7 @@ from ..core.model import Limits, Manifest, Problem
 from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import RemoteFlow
 from ..core.report import Report
-from ..core.retry import Call, Fault, Kind, Reply, Verdict, backoff_s, classify
+from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from .ports import Body, Client, Clock, Journal, Sources
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
@@ -97,6 +97,7 @@ class Context:
     again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
+    retry_budget: RetryBudget = field(default_factory=RetryBudget)
     key_read: bool = False
     key_generation: int = 0
     stop: Stop | None = None
@@ -172,6 +173,7 @@ class Context:
                 what = await request()
                 if not isinstance(what, Reply | Fault):
                     verdict = Verdict(Kind.DONE)
+                    self.retry_budget.earn()
                     return what
                 verdict = classify(call, what)
             finally:
@@ -188,7 +190,7 @@ class Context:
                 case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self.limits.retries:
                     self.report.requests.throttled += verdict.kind is Kind.THROTTLED
                     if verdict.kind is Kind.UNAVAILABLE:
-                        await self.sleep(backoff_s(attempt, self.chance))
+                        await self.sleep(backoff_s(self.retry_budget.patience(attempt), self.chance))
                     attempt += 1
                 case _:
                     return verdict

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from batcher.core.retry import BACKOFF_CAP_S, Call, Fault, FaultKind, Kind, Reply, backoff_s, classify
+from batcher.core.retry import BACKOFF_CAP_S, BUDGET, Call, Fault, FaultKind, Kind, Reply, RetryBudget, backoff_s, classify
 
 
 @pytest.mark.parametrize("call", list(Call))
@@ -44,3 +44,13 @@ def test_backoff_grows_to_its_cap() -> None:
     chance = random.Random(1)
     for attempt in range(1, 40):
         assert 0 <= backoff_s(attempt, chance) <= min(BACKOFF_CAP_S, 0.5 * 2 ** (attempt - 1))
+
+
+def test_spent_budget_makes_retries_wait_longer_until_successes_earn_it_back() -> None:
+    budget = RetryBudget()
+    assert [budget.patience(1) for _ in range(int(BUDGET))] == [1] * int(BUDGET)
+    assert budget.patience(1) == 5
+    budget.earn()
+    budget.earn()
+    assert budget.patience(2) == 2
+    assert budget.patience(2) == 6
