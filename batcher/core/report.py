@@ -83,7 +83,6 @@ class Report:
     problems_total: int = 0
     kinds: set[ProblemKind] = field(default_factory=set)
     stop: Stop | None = None
-    no_start: bool = False
 
     def add(self, problem: Problem) -> None:
         """Note a problem; beyond the first thousand they are counted."""
