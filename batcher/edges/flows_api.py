@@ -32,6 +32,7 @@ from ..core.model import JSON
 from ..core.remote import RemoteFlow, RemoteInput, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
+from .boundary import reached
 from .limits import Bandwidth
 from .sources import SmallBody, StreamBody
 
@@ -108,6 +109,7 @@ class _Sent:
     def leaving(self) -> None:
         self._departs()
         self.left = True
+        reached("leaving")
 
 
 class _NotWritten(Exception):
@@ -141,6 +143,7 @@ class _Posted(Payload):
             if written == length:
                 self._sent.leaving()
             await writer.write(chunk)
+            reached("between chunks")
             self._sent.moved(len(chunk))
         if written != length:
             raise _NotWritten  # aiohttp would wait for ever for the rest
@@ -198,6 +201,7 @@ class FlowsApi:
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
         assert self._session is not None
+        reached("before request")
         sent = _Sent(departs, self._timeout_s)
         if body is None:
             sent.leaving()
@@ -212,9 +216,9 @@ class FlowsApi:
                 if not sent.left and status < 300:
                     # A success for a request that has not arrived whole is none.
                     return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
-                if not 200 <= status < 300:
-                    return await _reply(response, sent)
-                return await read(response, sent)
+                found = await (read if 200 <= status < 300 else _reply)(response, sent)
+                reached("after reply")
+                return found
         except aiohttp.ClientConnectorError as error:
             return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_words(error)}")
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, ijson.JSONError) as error:

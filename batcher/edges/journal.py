@@ -39,6 +39,7 @@ from ..core.facts import (
 )
 from ..core.lifecycle import FlowState, InputState
 from ..core.tags import KEY_BYTES, flow_key
+from .boundary import reached
 
 MIGRATIONS: Final = (
     """
@@ -276,7 +277,10 @@ class SqliteJournal(_Reader):
     def _migrate(self, path: Path) -> None:
         version = _check_version(self._writer, path)
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._writer.executescript(f"BEGIN IMMEDIATE;{script};PRAGMA user_version={number};COMMIT;")
+            self._writer.execute("BEGIN IMMEDIATE")
+            for statement in (*script.split(";"), f"PRAGMA user_version={number}", "COMMIT"):
+                self._writer.execute(statement)
+                reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
 
     def _recover(self, settle_s: float) -> None:
@@ -291,6 +295,7 @@ class SqliteJournal(_Reader):
         ).fetchall()
         self._writer.execute("BEGIN IMMEDIATE")
         for flow, key in sending:
+            reached("in recovery")
             if left is not None and key not in left:
                 self._writer.execute("UPDATE inputs SET state='pending' WHERE flow=? AND key=?", (flow, key))
             else:
@@ -305,6 +310,7 @@ class SqliteJournal(_Reader):
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until + WATCH_S,))
         self._writer.execute("UPDATE flows SET until=? WHERE state='starting' AND until IS NULL", (until,))
         self._writer.execute("COMMIT")
+        reached("in recovery")
         self._departures.begin()
 
     async def record(self, *records: Record) -> None:
@@ -372,9 +378,12 @@ class SqliteJournal(_Reader):
                     self._writer.execute("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case Watch(until):
                     self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+        reached("before commit")
         self._writer.execute("COMMIT")
+        reached("after commit")
         for key in settled:  # only now: a kill before the commit must find the mark
             self._departures.clear(key)
+        reached("after departures")
 
     def close(self) -> None:
         """Write what was posted, take back what was announced and never left, and let go of the lock."""

@@ -19,15 +19,14 @@ from .context import Context, FlowRun
 
 
 async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStream[FlowRun]) -> None:
-    """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case."""
-    ready = ready.clone()
-    try:
-        await _open(context, flow)
-    except Stop:
-        flow.failed = True
-    finally:
-        flow.opened.set()
+    """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case. Closes `ready`."""
     async with ready:
+        try:
+            await _open(context, flow)
+        except Stop:
+            flow.failed = True
+        finally:
+            flow.opened.set()
         if flow.settled:
             await ready.send(flow)
 

@@ -110,7 +110,7 @@ class Producer:
         try:
             if not starting:
                 await self._renew(flow)
-            self._group.start_soon(open_flow, context, flow, self._ready)
+            self._group.start_soon(open_flow, context, flow, self._ready.clone())  # cloned while it is surely open
             if not starting:  # else its start is settled first, by the finalizer
                 await self._produce(flow)
         finally:
