@@ -18,11 +18,11 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
-import ijson
 import pybase64
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
@@ -34,7 +34,9 @@ from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from .boundary import reached
 from .limits import Bandwidth
+from .listing import ListParser
 from .sources import SmallBody, StreamBody
+from .wire import Answer, Wire
 
 REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
@@ -43,6 +45,7 @@ DETAIL_CHARS: Final = 300
 PIECE_BYTES: Final = 256 << 10
 
 T = TypeVar("T")
+Response = Answer | aiohttp.ClientResponse
 
 
 def is_loopback(host: str) -> bool:
@@ -87,29 +90,76 @@ class Key:
 
 class _Sent:
     """How far one request got, and until when it may take. Both bounds move with the bytes, out and in: `timeout_s` from
-    the last that moved, and in all what the least throughput allows."""
+    the last that moved, and in all what the least throughput allows. Works as `asyncio.timeout` does, but one `_Watch`
+    looks after all requests, where a timer each, moved with every byte, cost as much as the parsing of the reply."""
 
-    __slots__ = ("_bytes", "_departs", "_started", "_timeout_s", "left", "scope")
+    __slots__ = ("_bytes", "_cancelling", "_departs", "_late", "_started", "_task", "_watch", "deadline", "left")
 
-    def __init__(self, departs: Callable[[], None], timeout_s: float) -> None:
+    def __init__(self, departs: Callable[[], None], watch: _Watch) -> None:
         self._departs = departs
-        self._timeout_s = timeout_s
+        self._watch = watch
         self._bytes = 0
-        self._started = asyncio.get_running_loop().time()
+        self._started = watch.time()
+        self._late = False
+        self.deadline = self._started + watch.timeout_s
         self.left = False  # the last byte has been handed on
-        self.scope = asyncio.timeout(timeout_s)
+
+    def __enter__(self) -> _Sent:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._watch.add(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._watch.requests.discard(self)
+        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def expire(self) -> None:
+        """Too late: the request is given up."""
+        self._late = True
+        self._task.cancel()
 
     def moved(self, count: int) -> None:
         """So many bytes more have moved."""
         self._bytes += count
-        now = asyncio.get_running_loop().time()
-        total = self._started + 2 * self._timeout_s + self._bytes / LEAST_BYTES_PER_S
-        self.scope.reschedule(min(now + self._timeout_s, total))
+        timeout_s = self._watch.timeout_s
+        total = self._started + 2 * timeout_s + self._bytes / LEAST_BYTES_PER_S
+        self.deadline = min(self._watch.time() + timeout_s, total)
 
     def leaving(self) -> None:
         self._departs()
         self.left = True
         reached("leaving")
+
+
+class _Watch:
+    """Gives up requests whose deadline has passed; looks ten times per `timeout_s` while there are any."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.requests: set[_Sent] = set()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self.time = self._loop.time
+
+    def add(self, sent: _Sent) -> None:
+        self.requests.add(sent)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self.timeout_s / 10, self._look)
+
+    def _look(self) -> None:
+        now = self.time()
+        for sent in [sent for sent in self.requests if sent.deadline <= now]:
+            self.requests.discard(sent)
+            sent.expire()
+        self._timer = self._loop.call_later(self.timeout_s / 10, self._look) if self.requests else None
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _NotWritten(Exception):
@@ -166,8 +216,10 @@ class FlowsApi:
         self._connections = connections
         self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
         self._ca_file = ca_file
-        self._session: aiohttp.ClientSession | None = None
         self._proxy = _proxy_for(self._base)
+        self._session: aiohttp.ClientSession | None = None
+        self._watch: _Watch | None = None
+        self._wire: Wire | None = None
 
     async def __aenter__(self) -> FlowsApi:
         context: ssl.SSLContext | bool = True
@@ -176,9 +228,13 @@ class FlowsApi:
                 context = ssl.create_default_context(cafile=self._ca_file)
             except OSError as error:
                 raise UsageError(f"--ca-file {self._ca_file}: {error.strerror or error}", "name a PEM file") from error
+        connect_s = min(30.0, self._timeout_s)
+        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context)
+        self._watch = _Watch(self._timeout_s)
+        self._wire = Wire(connector, self._base, context, connect_s) if self._proxy is None else None
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(30.0, self._timeout_s)),
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not trust_env: it would also take a password from ~/.netrc in place of the key.
             proxy=self._proxy,
@@ -188,6 +244,8 @@ class FlowsApi:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._session is not None
+        assert self._watch is not None
+        self._watch.close()
         await self._session.close()
 
     def read_key_again(self) -> bool:
@@ -195,34 +253,54 @@ class FlowsApi:
         return self._key.again()
 
     async def _call(
-        self, call: Call, method: str, path: str, read: Callable[[aiohttp.ClientResponse, _Sent], Any],
+        self, call: Call, method: str, path: str, read: Callable[[Response, _Sent], Any],
         *, body: SmallBody | StreamBody | None = None, departs: Callable[[], None] = lambda: None,
         query: Mapping[str, str] | None = None,
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
-        assert self._session is not None
+        assert self._watch is not None
         reached("before request")
-        sent = _Sent(departs, self._timeout_s)
-        if body is None:
-            sent.leaving()
+        sent = _Sent(departs, self._watch)
         status: int | None = None
         try:
-            async with sent.scope, self._session.request(
-                method, self._base + path, params=query, headers=self._key.headers, allow_redirects=False,
-                data=_Posted(body, sent, self._bandwidth) if body is not None else None,
-            ) as response:  # fmt: skip
-                status = response.status
-                sent.moved(0)
-                if not sent.left and status < 300:
-                    # A success for a request that has not arrived whole is none.
-                    return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
-                found = await (read if 200 <= status < 300 else _reply)(response, sent)
-                reached("after reply")
-                return found
+            with sent:
+                if self._wire is not None and (body is None or isinstance(body, SmallBody)):
+                    content = body.content if body is not None else b""
+                    head = self._wire.head(method, path, self._key.headers, query, len(content) if body is not None else None)
+                    async with self._wire.exchange() as exchange:
+                        await self._bandwidth.spend(len(content))
+                        sent.leaving()
+                        response: Answer | aiohttp.ClientResponse = await exchange.ask(head + content)
+                        status = response.status
+                        sent.moved(len(content))
+                        return await self._answer(response, sent, read)
+                async with self._long(method, path, query, body, sent) as response:
+                    status = response.status
+                    sent.moved(0)
+                    if not sent.left and status < 300:
+                        # A success for a request that has not arrived whole is none.
+                        return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
+                    return await self._answer(response, sent, read)
         except aiohttp.ClientConnectorError as error:
             return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_words(error)}")
-        except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, ijson.JSONError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
             return _fault(error, sent.left, status, self._timeout_s)
+
+    async def _answer(self, response: Response, sent: _Sent, read: Callable[[Response, _Sent], Any]) -> Any:
+        found = await (read if 200 <= response.status < 300 else _reply)(response, sent)
+        reached("after reply")
+        return found
+
+    def _long(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: SmallBody | StreamBody | None, sent: _Sent
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        assert self._session is not None
+        if body is None:
+            sent.leaving()
+        return self._session.request(
+            method, self._base + path, params=query, headers=self._key.headers, allow_redirects=False,
+            data=_Posted(body, sent, self._bandwidth) if body is not None else None,
+        )  # fmt: skip
 
     async def templates(self) -> list[Template] | Reply | Fault:
         found = await self._call(Call.TEMPLATES, "GET", "/templates", _json)
@@ -309,7 +387,7 @@ class FlowsApi:
                 if found is not None and len(ids) < 10_000:
                     ids.append(found)
 
-            async def read(response: aiohttp.ClientResponse, sent: _Sent, one: Any = one) -> dict[str, object]:
+            async def read(response: Response, sent: _Sent, one: Any = one) -> dict[str, object]:
                 return await _stream_list(response, sent, one)
 
             found = await self._call(call, "GET", path, read, query=ask)
@@ -365,19 +443,18 @@ def _fault(error: BaseException, left: bool, status: int | None, timeout_s: floa
     return Fault(FaultKind.NO_ANSWER, f"no answer: {message}")
 
 
-async def _bounded(response: aiohttp.ClientResponse, sent: _Sent) -> bytes:
+async def _bounded(response: Response, sent: _Sent) -> bytes:
     """The reply's body. Raises ValueError over 1 MiB."""
     data = bytearray()
     async for piece in response.content.iter_any():
         data += piece
         sent.moved(len(piece))
         if len(data) > REPLY_BYTES:
-            response.close()
             raise ValueError("the reply is larger than 1 MiB")
     return bytes(data)
 
 
-async def _json(response: aiohttp.ClientResponse, sent: _Sent) -> Reply:
+async def _json(response: Response, sent: _Sent) -> Reply:
     data = await _bounded(response, sent)
     if not data.strip():
         return Reply(response.status)
@@ -387,7 +464,7 @@ async def _json(response: aiohttp.ClientResponse, sent: _Sent) -> Reply:
         return Reply(response.status, readable=False, detail=_harmless(data.decode(errors="replace")))
 
 
-async def _reply(response: aiohttp.ClientResponse, sent: _Sent) -> Reply:
+async def _reply(response: Response, sent: _Sent) -> Reply:
     """A reply that is no success: its status matters, its words are shown."""
     try:
         data = await _bounded(response, sent)
@@ -479,62 +556,18 @@ def _template(item: object) -> Template | None:
     return Template(names[0], types, tuple(names[1:]))
 
 
-async def _stream_list(
-    response: aiohttp.ClientResponse, sent: _Sent, take: Callable[[object], None]
-) -> dict[str, object]:
+async def _stream_list(response: Response, sent: _Sent, take: Callable[[object], None]) -> dict[str, object]:
     """Hand over the items of the first list in the reply; return the envelope's plain members. Raises on bad JSON."""
-    envelope: dict[str, object] = {}
-    builder: Any = None
-    depth = 0
-    in_list = False
-    name = ""
-    events = ijson.sendable_list()
-    parser = ijson.basic_parse_coro(events, use_float=True)
-    empty = True
-
-    def step() -> None:
-        nonlocal builder, depth, in_list, name
-        for event, value in events:
-            if event in ("end_map", "end_array"):
-                depth -= 1
-            if in_list and event == "end_array" and builder is None:
-                in_list = False
-            elif in_list:
-                if builder is None:
-                    builder = ijson.ObjectBuilder()
-                    start = depth
-                    builder.base = start
-                builder.event(event, value)
-                if depth == builder.base and event not in ("start_map", "start_array", "map_key"):
-                    take(builder.value)
-                    builder = None
-            elif event == "map_key" and depth == 1:
-                name = value
-            elif event == "start_array" and not envelope.get("", False) and depth <= 1:
-                in_list = True
-                envelope[""] = True
-            elif depth == 1 and event in ("string", "number", "null", "boolean"):
-                envelope[name] = value
-            if event in ("start_map", "start_array"):
-                depth += 1
-        events.clear()
-
+    parser = ListParser(take)
     async for piece in response.content.iter_any():
         sent.moved(len(piece))
-        empty = empty and not piece.strip()
         for start in range(0, len(piece), PIECE_BYTES):
-            parser.send(piece[start : start + PIECE_BYTES])
-            step()
-    if empty:
-        raise ValueError("the listing is empty")
+            parser.feed(piece[start : start + PIECE_BYTES])
     parser.close()
-    step()
-    if not envelope.pop("", False):
-        raise ValueError("there is no list in the listing")
-    return envelope
+    return parser.envelope
 
 
-async def _digest(response: aiohttp.ClientResponse, sent: _Sent) -> bytes:
+async def _digest(response: Response, sent: _Sent) -> bytes:
     """SHA-256 of the data in `{"data": "data:…;base64,…"}`, decoded while it streams; of a prompt, its UTF-8."""
     marker = b'"data"'
     held = b""

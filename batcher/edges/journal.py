@@ -13,11 +13,11 @@ import contextlib
 import fcntl
 import mmap
 import os
-import queue
 import secrets
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -55,6 +55,9 @@ MIGRATIONS: Final = (
     CREATE TABLE litter(flow_id TEXT PRIMARY KEY, flow TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
+LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
+ROWS: Final = 16  # per statement: 176 values, SQLite takes 999 in its older builds
+COMMIT_ITEMS: Final = 4096  # at most in one commit
 SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
 _HEAD: Final = 64  # the boot's name, then the slots
 _FLOW_COLUMNS: Final = (
@@ -65,11 +68,15 @@ _PUT_FLOW: Final = (
     f"INSERT INTO flows({_FLOW_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
     + ", ".join(f"{c}=excluded.{c}" for c in _FLOW_COLUMNS.split(", ")[1:])
 )
-_PUT_INPUT: Final = (
-    f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?)"
-)
+_INPUT_VALUES: Final = 11
+_ROW: Final = "((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?)"
+_PUT_INPUT: Final = f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES{_ROW}"
+_PUT_INPUTS: Final = _PUT_INPUT + f",{_ROW}" * (ROWS - 1)
 _OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
 _ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
+
+
+_Item = tuple[tuple[Record, ...], "asyncio.Future[None] | None"]  # records, and who waits for them
 
 
 def _boot() -> bytes:
@@ -262,7 +269,10 @@ class SqliteJournal(_Reader):
         except JournalError:
             os.close(self._lock)
             raise
-        self._queue: queue.SimpleQueue[tuple[tuple[Record, ...], _Waiter | None] | None] = queue.SimpleQueue()
+        self._items: deque[_Item] = deque()
+        self._bell = threading.Event()
+        self._lingering = False
+        self._closing = False
         self._failed: str | None = None
         self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
         self._thread.start()
@@ -314,80 +324,104 @@ class SqliteJournal(_Reader):
         self._departures.begin()
 
     async def record(self, *records: Record) -> None:
-        waiter = _Waiter(asyncio.get_running_loop())
-        self._queue.put((records, waiter))
-        await waiter.future
+        waiter = asyncio.get_running_loop().create_future()
+        self._items.append((records, waiter))
+        self._bell.set()
+        await waiter
         if self._failed is not None:
             raise JournalError(f"the journal cannot be written: {self._failed}", "free some space, then run again")
 
     def post(self, *records: Record) -> None:
-        self._queue.put((records, None))
+        self._items.append((records, None))
+        if not self._lingering:  # nobody waits: let some more gather, for a commit costs as much as thirty rows
+            self._lingering = True
+            asyncio.get_running_loop().call_later(LINGER_S, self._bell.set)
 
     def departs(self, key: bytes) -> None:
         self._departures.mark(key)
 
     def _write(self) -> None:
-        open_ = True
-        while open_:
-            items = [self._queue.get()]
-            while not self._queue.empty() and len(items) < 4096:
-                items.append(self._queue.get_nowait())
-            if items[-1] is None or None in items:
-                open_ = False
-            work = [item for item in items if item is not None]
-            if work and self._failed is None:
+        """The writer's thread."""
+        while self._bell.wait():
+            self._bell.clear()
+            self._lingering = False
+            closing = self._closing  # looked at before the items: what was put before it is among them
+            items: list[_Item] = []
+            while self._items and len(items) < COMMIT_ITEMS:
+                items.append(self._items.popleft())
+            if items and self._failed is None:
                 try:
-                    self._commit([record for records, _ in work for record in records])
+                    self._commit([record for records, _ in items for record in records])
                 except sqlite3.Error as error:
                     self._failed = str(error)  # nothing is recorded any more, so nothing more is sent
                     with contextlib.suppress(sqlite3.Error):
                         self._writer.execute("ROLLBACK")
-            for _, waiter in work:
-                if waiter is not None:
-                    waiter.wake()
+            waiters = [waiter for _, waiter in items if waiter is not None]
+            if waiters:
+                with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+                    waiters[0].get_loop().call_soon_threadsafe(_wake, waiters)
+            if self._items or closing:
+                self._bell.set()
+            if closing and not items:
+                return
 
     def _commit(self, records: Sequence[Record]) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
+        write = self._writer.execute
+        write("BEGIN IMMEDIATE")
         settled: list[bytes] = []
+        rows: list[object] = []  # of inputs, one after the other, not written yet
         for record in records:
+            if isinstance(record, PutInput):
+                f = record.facts
+                outside = f.print
+                rows += (record.flow, f.key, f.state.value, f.sha256, f.meaning, outside.size, outside.mtime_ns,
+                         outside.inode, f.tagged, f.until, f.answered)  # fmt: skip
+                if f.state is not InputState.SENDING:
+                    settled.append(f.key)
+                continue
+            self._put_inputs(rows)
+            rows.clear()
             match record:
-                case PutInput(flow, f):
-                    outside = f.print
-                    self._writer.execute(
-                        _PUT_INPUT,
-                        (flow, f.key, f.state.value, f.sha256, f.meaning, outside.size, outside.mtime_ns, outside.inode,
-                         f.tagged, f.until, f.answered),
-                    )  # fmt: skip
-                    if f.state is not InputState.SENDING:
-                        settled.append(f.key)
-                case PutFlow(f):
-                    self._writer.execute(
+                case PutFlow(flow_facts):
+                    g = flow_facts
+                    write(
                         _PUT_FLOW,
-                        (f.name, f.state.value, f.flow_id, f.build, f.given, f.meaning, f.quick, f.content, f.until,
-                         f.not_before, f.inputs, f.size_bytes, f.started_at, f.problem),
+                        (g.name, g.state.value, g.flow_id, g.build, g.given, g.meaning, g.quick, g.content, g.until,
+                         g.not_before, g.inputs, g.size_bytes, g.started_at, g.problem),
                     )  # fmt: skip
-                    if f.state is not FlowState.CREATING:
-                        settled.append(flow_key(self._batch, f.name))
+                    if g.state is not FlowState.CREATING:
+                        settled.append(flow_key(self._batch, g.name))
                 case ForgetInputs(flow):
-                    self._writer.execute(f"DELETE FROM inputs WHERE {_OF_FLOW}", (flow,))
+                    write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (flow,))
                 case AddLitter(flow_id, flow):
-                    self._writer.execute("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, flow))
+                    write("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, flow))
                 case ClearLitter(flow_id):
-                    self._writer.execute("DELETE FROM litter WHERE flow_id=?", (flow_id,))
+                    write("DELETE FROM litter WHERE flow_id=?", (flow_id,))
                 case StrangersChecked():
-                    self._writer.execute("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
+                    write("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case Watch(until):
-                    self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+                    write("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+        self._put_inputs(rows)
         reached("before commit")
-        self._writer.execute("COMMIT")
+        write("COMMIT")
         reached("after commit")
         for key in settled:  # only now: a kill before the commit must find the mark
             self._departures.clear(key)
         reached("after departures")
 
+    def _put_inputs(self, rows: Sequence[object]) -> None:
+        """Many rows in one statement: each statement lets go of the interpreter's lock and has to get it back."""
+        step = ROWS * _INPUT_VALUES
+        whole = len(rows) // step * step
+        for start in range(0, whole, step):
+            self._writer.execute(_PUT_INPUTS, rows[start : start + step])
+        for start in range(whole, len(rows), _INPUT_VALUES):
+            self._writer.execute(_PUT_INPUT, rows[start : start + _INPUT_VALUES])
+
     def close(self) -> None:
         """Write what was posted, take back what was announced and never left, and let go of the lock."""
-        self._queue.put(None)
+        self._closing = True
+        self._bell.set()
         self._thread.join()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
@@ -396,20 +430,10 @@ class SqliteJournal(_Reader):
         os.close(self._lock)
 
 
-class _Waiter:
-    """A future that the writer's thread can wake."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.future: asyncio.Future[None] = loop.create_future()
-
-    def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-            self._loop.call_soon_threadsafe(self._done)
-
-    def _done(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+def _wake(waiters: Sequence[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class MemoryJournal:

@@ -6,8 +6,10 @@ Called by `run`, which starts more workers than requests may be in flight: one t
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
+import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..core.errors import Stop
@@ -24,7 +26,7 @@ async def work(
 ) -> None:
     """One worker, until the producer has ended."""
     async with inbox, ready:
-        async for payload in inbox:
+        while (payload := await _next(inbox)) is not None:
             flow = payload.flow
             await flow.opened.wait()
             await _deliver(context, payload)
@@ -33,6 +35,16 @@ async def work(
             flow.outstanding -= 1
             if flow.settled:
                 await ready.send(flow)
+
+
+async def _next(inbox: MemoryObjectReceiveStream[Payload]) -> Payload | None:
+    """The next payload, None at the end. `receive` goes once around the loop even where one is there."""
+    with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
+        return inbox.receive_nowait()
+    try:
+        return await inbox.receive()
+    except anyio.EndOfStream:
+        return None
 
 
 async def _deliver(context: Context, payload: Payload) -> None:
