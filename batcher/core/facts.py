@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
+from .rows import row
 
 WATCH_S: Final = 7 * 86400.0  # a create that is done later than a week after it was sent is past belief
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Print:
     """A file's outside, by which unchanged content is recognised without reading: bytes, nanoseconds, inode number.
 
@@ -55,7 +56,7 @@ class FlowFacts:
         return replace(self, state=flow_next(self.state, event), **changes)  # type: ignore[arg-type]  # named fields
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class InputFacts:
     """One input as journaled. `sha256` is None while it is not known what was sent (a stream that was cut).
 
@@ -73,7 +74,10 @@ class InputFacts:
 
     def on(self, event: InputEvent, **changes: object) -> InputFacts:
         """The row after the event. Raises IllegalTransition."""
-        return replace(self, state=input_next(self.state, event), **changes)  # type: ignore[arg-type]  # named fields
+        state = input_next(self.state, event)
+        if not changes:  # as `replace` does, at a third of its cost
+            return InputFacts(self.key, state, self.sha256, self.meaning, self.print, self.tagged, self.until, self.answered)
+        return replace(self, state=state, **changes)  # type: ignore[arg-type]  # named fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class PutFlow:
     facts: FlowFacts
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class PutInput:
     """The row of an input of the flow with this name is now this."""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
+from .rows import row
+
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
 TAG: Final = "batcher"  # the member of `additional` that is ours
@@ -87,7 +89,7 @@ class Limits:
     min_age_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Input:
     """One asset of a flow, as meant: a file or a text, and what is attached to it.
 

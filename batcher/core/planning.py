@@ -13,6 +13,7 @@ from enum import Enum
 from .facts import FlowFacts, InputFacts, Print
 from .lifecycle import FlowState, InputState
 from .model import Flow, Input, Problem
+from .rows import row
 
 
 class Standing(Enum):
@@ -110,7 +111,7 @@ def decide(
     return Action.REBUILD if differs or taken_out else Action.RESUME
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class InputPlan:
     """One input with all that is known before it is read. `mime` is the type as it is sent."""
 

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from .facts import InputFacts
 from .lifecycle import InputState
+from .rows import row
 from .tags import Multiset
 
 READY_STATUSES: Final = frozenset({"available", "ready", "processed", "completed", "done", ""})
@@ -21,7 +22,7 @@ ERROR_STATUSES: Final = frozenset({"error", "failed", "rejected", "invalid"})
 SENT: Final = frozenset({InputState.ACCEPTED, InputState.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Listed:
     """One asset as the service lists it.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .model import JSON
+from .rows import row
 from .tags import FlowTag
 
 
@@ -24,7 +25,7 @@ class RemoteFlow:
     tag: FlowTag | None
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class RemoteInput:
     """An asset as the service lists it; `status` is lower case."""
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from .model import JSON
+from .rows import row
 
 BACKOFF_BASE_S: Final = 0.5  # 0.5, 1, 2, 4 … 30; full jitter as in botocore
 BACKOFF_CAP_S: Final = 30.0
@@ -39,7 +40,7 @@ class Call(Enum):
         return self in (Call.CREATE, Call.UPLOAD, Call.START)
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Reply:
     """An answer that was read to its end. `body` is the JSON value; `readable` is False where it was none.
 
@@ -81,7 +82,7 @@ class Kind(Enum):
     UNKNOWN = "unknown"  # a write that may have been done: ask
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Verdict:
     """`pause_s` is the wait that the service asked of everybody; `answered` tells the two unknowns apart: a service that
     has answered will not do it later, one that was silent may."""

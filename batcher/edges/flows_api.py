@@ -19,6 +19,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -324,7 +325,7 @@ class FlowsApi:
         return found  # type: ignore[no-any-return]
 
     async def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Reply | Fault:
-        path = f"/flows/{quote(flow_id, safe='')}/inputs"
+        path = _inputs_of(flow_id)
         return await self._call(Call.UPLOAD, "POST", path, _json, body=body, departs=departs)  # type: ignore[no-any-return]
 
     async def start(self, flow_id: str) -> Reply | Fault:
@@ -361,7 +362,7 @@ class FlowsApi:
             take(RemoteInput(asset_id or "", status.lower() if isinstance(status, str) else "", item.get("additional")))
             return asset_id
 
-        path = f"/flows/{quote(flow_id, safe='')}/inputs"
+        path = _inputs_of(flow_id)
         return await self._list(Call.INPUTS, path, {"include_data": "false"}, each)
 
     async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
@@ -419,6 +420,11 @@ class FlowsApi:
                 return None
 
 
+@lru_cache(64)
+def _inputs_of(flow_id: str) -> str:
+    return f"/flows/{quote(flow_id, safe='')}/inputs"
+
+
 def _proxy_for(base: str) -> str | None:
     """The proxy that the environment names for this endpoint; loopback is always asked directly."""
     parts = urlsplit(base)
@@ -445,8 +451,11 @@ def _fault(error: BaseException, left: bool, status: int | None, timeout_s: floa
 
 async def _bounded(response: Response, sent: _Sent) -> bytes:
     """The reply's body. Raises ValueError over 1 MiB."""
+    content = response.content
+    if content.is_eof() and content.total_bytes <= REPLY_BYTES:  # it came with the head, as most do
+        return content.read_nowait()
     data = bytearray()
-    async for piece in response.content.iter_any():
+    async for piece in content.iter_any():
         data += piece
         sent.moved(len(piece))
         if len(data) > REPLY_BYTES:

@@ -183,9 +183,15 @@ class ByteBudget:
         self._held = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def take_now(self, count: int) -> bool:
+        """Take them if nobody has to wait for it."""
+        if self._waiting or (self._held and self._held + count > self._budget):
+            return False
+        self._held += count
+        return True
+
     async def take(self, count: int) -> None:
-        if not self._waiting and (self._held == 0 or self._held + count <= self._budget):
-            self._held += count
+        if self.take_now(count):
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((count, waiter))

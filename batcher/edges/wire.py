@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 from collections.abc import Mapping
+from functools import cached_property
 from types import TracebackType
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import BaseConnector, Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDictProxy
@@ -36,6 +37,14 @@ class Answer:
         self.content = content
 
 
+class _Target(ClientRequest):
+    """What the pool tells connections apart by; it is never sent."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
+        return super().connection_key
+
+
 class Wire:
     """The way to one endpoint. Use it inside a running loop; the connector is its owner's to close."""
 
@@ -45,22 +54,26 @@ class Wire:
         self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
         host = parts.netloc.rpartition("@")[2]
         self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n".encode()
-        # Only what the pool tells connections apart by is taken from it; it is never sent.
-        self._request = ClientRequest("GET", URL(base), loop=asyncio.get_running_loop(), ssl=context)
+        self._request = _Target("GET", URL(base), loop=asyncio.get_running_loop(), ssl=context)
+        self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
     def head(
         self, method: str, path: str, headers: Mapping[str, str], query: Mapping[str, str] | None, length: int | None
     ) -> bytes:
         """The request's head. `length`: of its JSON body, None for none. Raises ValueError for what would split it."""
-        target = f"{self._path}{path}" + (f"?{urlencode(query)}" if query else "")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        if length is not None:
-            lines += f"Content-Type: application/json\r\nContent-Length: {length}\r\n"
-        text = f"{method} {target}".encode("ascii") + self._head + lines.encode("latin-1") + b"\r\n"
-        if text.count(b"\n") != 4 + len(headers) + (0 if length is None else 2):
-            raise ValueError("a line break in a header")
-        return text
+        if query:
+            path = f"{path}?{urlencode(query)}"
+        what = (method, path, headers)
+        if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            text = f"{method} {self._path}{path}".encode("ascii") + self._head + lines.encode("latin-1")
+            if text.count(b"\n") != 3 + len(headers):
+                raise ValueError("a line break in a header")
+            self._last = what, text
+        if length is None:
+            return self._last[1] + b"\r\n"
+        return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (self._last[1], length)
 
     def exchange(self) -> _Exchange:
         """One request and its reply, as an async context manager."""

@@ -1,8 +1,8 @@
 """The plan: every flow of the manifest held against the journal and the sources, one at a time.
 
 In: manifest, a view of the journal, sources, wishes. Out: a stream of `FlowPlan`s and of Problems that belong to no flow.
-Synchronous, for a thread of its own; called by `plan` and `run` to check everything, and again by the producer to do it
-(facts may have changed meanwhile, and a million inputs are not held in between). It reads, and writes nothing.
+Synchronous, for a thread of its own; called by `plan` and `run` to check everything, and by the producer to do it (a
+million inputs are not held in between: what does not fit is looked at again). It reads, and writes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .ports import JournalView, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 
+KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
+
 TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
 
 
@@ -38,26 +40,49 @@ class Planner:
         self._sources = sources
         self._wishes = wishes
         self.templates = templates
+        self._kept: list[FlowPlan] | None = None  # everything that has work; None: it was too much to keep
 
     def flows(self) -> Iterator[FlowPlan | Problem]:
         """Every flow that the wishes let through, in the manifest's order."""
+        kept: list[FlowPlan] = []
+        room = KEEP
         for item in self.manifest.flows():
             if isinstance(item, Problem):
                 yield item
             elif self._wishes.only(item.name):
-                yield self.flow(item)
+                plan = self._look(item, room)
+                if plan.action.works:
+                    room -= plan.tally.total + 1
+                    if room > 0:
+                        kept.append(plan)
+                yield plan
+        self._kept = kept if room > 0 else None
+
+    def work(self) -> Iterator[FlowPlan | Problem]:
+        """What has work, as it was looked at last where that could be kept, or else looked at now. Once after `flows`."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            yield from self.flows()
+            return
+        kept.reverse()
+        while kept:
+            yield kept.pop()
 
     def flow(self, flow: Flow) -> FlowPlan:
         """One flow, looked at now."""
+        return self._look(flow, 0)
+
+    def _look(self, flow: Flow, room: int) -> FlowPlan:
         facts = self._journal.flow(flow.name)
         sent = flow_meaning(flow.template, flow.parameters, flow.additional)
-        looked = self._quick(flow, sent)
-        done = facts is not None and facts.state is FlowState.STARTED and looked is not None and looked[0] == facts.quick
-        if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
-            assert facts is not None and looked is not None  # noqa: PT018
-            tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
-            return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
-        return self._detailed(flow, facts, sent, looked[0] if looked is not None else b"")
+        if facts is not None and facts.state is FlowState.STARTED:
+            looked = self._quick(flow, sent)
+            done = looked is not None and looked[0] == facts.quick
+            if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
+                assert looked is not None  # by `done`
+                tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
+                return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
+        return self._detailed(flow, facts, sent, room)
 
     def _quick(self, flow: Flow, sent: bytes) -> tuple[bytes, int, int] | None:
         """(sum of the outsides, inputs, bytes); None where a source is at fault."""
@@ -69,17 +94,16 @@ class Planner:
                 return None
             count += 1
             size += outside.size
-            what = item.label if item.path is not None else item.text
-            extra = b"" if item.additional is ABSENT else canonical(item.additional)
-            line = f"{what}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{item.mime}\0"
-            hashed.update(line.encode() + extra + b"\n")
+            hashed.update(_outside(item, outside))
         return hashed.digest(), count, size
 
-    def _detailed(self, flow: Flow, facts: FlowFacts | None, sent: bytes, quick: bytes) -> FlowPlan:
+    def _detailed(self, flow: Flow, facts: FlowFacts | None, sent: bytes, room: int) -> FlowPlan:
         started = facts is not None and facts.state is FlowState.STARTED
         problems: list[Problem] = []
         waiting = False
         tally = Tally()
+        quick = hashlib.blake2b(sent, digest_size=16)
+        kept: list[InputPlan] = []
         for item in self.inputs(flow, facts):
             if isinstance(item, Problem):
                 if item.kind == "waiting":
@@ -89,6 +113,9 @@ class Planner:
                 continue
             tally.total += 1
             tally.total_bytes += item.print.size
+            quick.update(_outside(item.input, item.print))
+            if tally.total < room:
+                kept.append(item)
             match item.standing:
                 case Standing.NEW:
                     tally.new += 1
@@ -108,7 +135,13 @@ class Planner:
         action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)
-        return FlowPlan(flow, action, facts, sent, quick, tally, tuple(problems), lambda: self.inputs(flow, facts))
+        whole = len(kept) == tally.total
+
+        def inputs() -> Iterator[InputPlan | Problem]:
+            return iter(kept) if whole else self.inputs(flow, facts)
+
+        outside = quick.digest() if not problems and not waiting else b""
+        return FlowPlan(flow, action, facts, sent, outside, tally, tuple(problems), inputs)
 
     def _of_given(self, flow: Flow, action: Action, problems: list[Problem]) -> Action:
         """A flow that was given by its id is never deleted, and can be started once."""
@@ -172,3 +205,10 @@ class Planner:
             sha256 = digest
             found = standing(row, meant, outside, sha256, trust=False)
         return InputPlan(source, key, outside, mime, meant, found, row, sha256)
+
+
+def _outside(source: Input, outside: Print) -> bytes:
+    """What is seen of an input without reading it, for the quick sum."""
+    what = source.label if source.path is not None else source.text
+    extra = b"" if source.additional is ABSENT else canonical(source.additional)
+    return f"{what}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{source.mime}\0".encode() + extra + b"\n"

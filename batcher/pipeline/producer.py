@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, TypeVar
 
+import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
@@ -28,7 +29,7 @@ from .ports import Body
 
 T = TypeVar("T")
 
-HOP_FILES: Final = 64  # small files per thread hop
+HOP_FILES: Final = 256  # small files per thread hop, and announcements per commit
 HOP_BYTES: Final = 1 << 20  # encoded, per hop
 STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
 PLANS: Final = 32  # flows planned per thread hop
@@ -37,7 +38,7 @@ PLANS: Final = 32  # flows planned per thread hop
 class Producer:
     def __init__(
         self, context: Context, planner: Planner, group: TaskGroup, slots: asyncio.Semaphore,
-        out: MemoryObjectSendStream[Payload], ready: MemoryObjectSendStream[FlowRun],
+        out: asyncio.Queue[Payload | None], ready: MemoryObjectSendStream[FlowRun],
     ) -> None:  # fmt: skip
         self._context = context
         self._planner = planner
@@ -50,19 +51,19 @@ class Producer:
     async def run(self) -> None:
         """Until nothing remains, or the run is to end."""
         context = self._context
-        plans = self._planner.flows()
+        plans = self._planner.work()
         more = True
         try:
-            async with self._out, self._ready:
+            async with self._ready, anyio.create_task_group() as begun:
                 while context.stop is None:
                     if context.again:
-                        await self._again(context.again.popleft())
+                        await self._again(begun, context.again.popleft())
                     elif more:
                         found = await self._hop(self._next_plans, plans)
                         more = bool(found)
                         for plan in found:
                             if plan is not None and context.stop is None:
-                                await self._begin(plan)
+                                await self._begin(begun, plan)
                     elif context.active:
                         context.changed.clear()
                         await context.changed.wait()
@@ -85,12 +86,12 @@ class Producer:
                 return found or [None]
         return found
 
-    async def _again(self, flow: FlowRun) -> None:
+    async def _again(self, begun: TaskGroup, flow: FlowRun) -> None:
         """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
         context = self._context
         plan = await self._hop(self._planner.flow, flow.plan.flow)
         if plan.action.works and flow.rebuilds <= REBUILDS:
-            await self._begin(plan, flow.rebuilds, flow.tries)
+            await self._begin(begun, plan, flow.rebuilds, flow.tries)
             return
         for problem in plan.problems:
             context.problem(None, problem)
@@ -100,13 +101,20 @@ class Producer:
         if plan.action not in (Action.DONE, Action.WAITING):
             context.report.flows.failed += 1
 
-    async def _begin(self, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
-        context = self._context
+    async def _begin(self, begun: TaskGroup, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
+        """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
+        the first are started while the later ones are still being read."""
         await self._slots.acquire()
-        facts = plan.facts or FlowFacts(plan.flow.name)
-        flow = FlowRun(plan, facts, rebuilds, tries)
-        context.active += 1
-        starting = facts.state is FlowState.STARTING
+        flow = FlowRun(plan, plan.facts or FlowFacts(plan.flow.name), rebuilds, tries)
+        self._context.active += 1
+        if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:
+            begun.start_soon(self._work_on, flow)
+        else:
+            await self._work_on(flow)
+
+    async def _work_on(self, flow: FlowRun) -> None:
+        context = self._context
+        starting = flow.facts.state is FlowState.STARTING
         try:
             if not starting:
                 await self._renew(flow)
@@ -139,15 +147,20 @@ class Producer:
         await self._context.journal.record(*records, PutFlow(flow.facts))
 
     async def _produce(self, flow: FlowRun) -> None:
+        """Read, announce, hand over. The next files are read while these are being announced, where there is room."""
         context = self._context
         inputs = flow.plan.inputs()
-        while context.stop is None and not flow.failed:
-            await context.budget.take(HOP_BYTES)
-            found, end = await self._hop(self._read, inputs)
+        await context.budget.take(HOP_BYTES)
+        reading = asyncio.ensure_future(self._hop(self._read, inputs))
+        while True:
+            found, end = await reading
             held = sum(body.length for _, body in found if body is not None and not isinstance(body, Problem))
             context.budget.give(HOP_BYTES)
             if held:
                 await context.budget.take(held)
+            ahead = not end and context.stop is None and not flow.failed and context.budget.take_now(HOP_BYTES)
+            if ahead:
+                reading = asyncio.ensure_future(self._hop(self._read, inputs))
             payloads, records = self._announce(flow, found)
             if records:
                 await context.journal.record(*records)
@@ -157,9 +170,17 @@ class Producer:
                 if payload.body is None:
                     await context.budget.take(STREAM_BYTES)
                 flow.outstanding += 1
-                await self._out.send(payload)
+                await self._out.put(payload)
             if end:
                 return
+            if context.stop is not None or flow.failed:
+                break
+            if not ahead:
+                await context.budget.take(HOP_BYTES)
+                reading = asyncio.ensure_future(self._hop(self._read, inputs))
+        if ahead:
+            await reading  # read in vain: what it found is not announced
+            context.budget.give(HOP_BYTES)
 
     def _read(
         self, inputs: Iterator[InputPlan | Problem]

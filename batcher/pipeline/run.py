@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, StrangersChecked
@@ -26,6 +26,9 @@ from .finalizer import delete, finalize
 from .planner import Planner, TemplateTypes
 from .producer import Producer, give_up
 from .workers import work
+
+QUEUE: Final = 256  # payloads between producer and workers; the byte budget bounds them further
+FLOWS_OPEN: Final = 256  # flows worked on at once
 
 
 @dataclass(slots=True)
@@ -150,28 +153,22 @@ def _may_go_on(context: Context, problems: list[Problem]) -> bool:
 
 async def _stages(context: Context, planner: Planner) -> None:
     width = context.limits.concurrency
-    payloads, inbox = anyio.create_memory_object_stream[Payload](2 * width)
+    # asyncio's queue, for anyio's streams go around the loop once for each item: 25 µs of the 100 that one may take
+    payloads: asyncio.Queue[Payload | None] = asyncio.Queue(max(QUEUE, 2 * width))
     ready, finished = anyio.create_memory_object_stream[FlowRun](4 * width)
-    slots = asyncio.Semaphore(max(64, 4 * width))
+    slots = asyncio.Semaphore(max(FLOWS_OPEN, 4 * width))
     async with anyio.create_task_group() as group:
         watcher = asyncio.ensure_future(_drain(context, group.cancel_scope))
         try:
-            await _in_group(context, planner, group, slots, payloads, inbox, ready, finished)
+            async with anyio.create_task_group() as inner:
+                for _ in range(2 * width):
+                    inner.start_soon(work, context, payloads, ready.clone())
+                inner.start_soon(finalize, context, inner, slots, finished)
+                await Producer(context, planner, inner, slots, payloads, ready).run()
+                for _ in range(2 * width):
+                    await payloads.put(None)
         finally:
             watcher.cancel()
-
-
-async def _in_group(
-    context: Context, planner: Planner, group: anyio.abc.TaskGroup, slots: asyncio.Semaphore,
-    payloads: MemoryObjectSendStream[Payload], inbox: MemoryObjectReceiveStream[Payload],
-    ready: MemoryObjectSendStream[FlowRun], finished: MemoryObjectReceiveStream[FlowRun],
-) -> None:  # fmt: skip
-    async with anyio.create_task_group() as inner:
-        with inbox:
-            for _ in range(2 * context.limits.concurrency):
-                inner.start_soon(work, context, inbox.clone(), ready.clone())
-        inner.start_soon(finalize, context, inner, slots, finished)
-        await Producer(context, planner, inner, slots, payloads, ready).run()
 
 
 async def _drain(context: Context, scope: anyio.CancelScope) -> None:

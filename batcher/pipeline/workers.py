@@ -6,11 +6,10 @@ Called by `run`, which starts more workers than requests may be in flight: one t
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from dataclasses import replace
 
-import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 
 from ..core.errors import Stop
 from ..core.facts import PutInput
@@ -21,30 +20,19 @@ from .context import Context, FlowRun, Payload
 from .opener import of_verdict
 
 
-async def work(
-    context: Context, inbox: MemoryObjectReceiveStream[Payload], ready: MemoryObjectSendStream[FlowRun]
-) -> None:
-    """One worker, until the producer has ended."""
-    async with inbox, ready:
-        while (payload := await _next(inbox)) is not None:
+async def work(context: Context, inbox: asyncio.Queue[Payload | None], ready: MemoryObjectSendStream[FlowRun]) -> None:
+    """One worker, until it is handed None."""
+    async with ready:
+        while (payload := await inbox.get()) is not None:
             flow = payload.flow
-            await flow.opened.wait()
+            if not flow.opened.is_set():
+                await flow.opened.wait()
             await _deliver(context, payload)
             context.budget.give(payload.held_bytes)
             payload.body = None
             flow.outstanding -= 1
             if flow.settled:
                 await ready.send(flow)
-
-
-async def _next(inbox: MemoryObjectReceiveStream[Payload]) -> Payload | None:
-    """The next payload, None at the end. `receive` goes once around the loop even where one is there."""
-    with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
-        return inbox.receive_nowait()
-    try:
-        return await inbox.receive()
-    except anyio.EndOfStream:
-        return None
 
 
 async def _deliver(context: Context, payload: Payload) -> None:
