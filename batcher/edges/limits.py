@@ -1,8 +1,8 @@
 """The gate that every request passes: how many at a time, how fast, and when nobody may.
 
 In: requests that want to leave, verdicts on those that did. Out: leave to go, in order of arrival. Called by the pipeline.
-- concurrency: at most `concurrency` in flight; within that a limit that grows while replies are good and is halved when
-  the service throttles (AIMD, as in TCP Reno, at most once per round trip).
+- concurrency: what `core.adaptive` allows, at most `concurrency`.
+- a rate: requests leave evenly, however late the loop's timers come.
 - a pause that the service asked for holds everybody.
 - an outage (nothing but failures): one probe at a time, with backoff; `retries` + 1 failed ones end the run.
 """
@@ -15,10 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from ..core.adaptive import Adaptive
 from ..core.errors import Reason, Stop
 from ..core.retry import PAUSE_CAP_S, Kind, Verdict, backoff_s
 
-FIRST_LIMIT: Final = 4  # requests; doubled per round trip until the first trouble, as in slow start
+CATCH_UP_S: Final = (0.01, 0.05)  # a request that left late by up to one interval (within these) makes up for it
 OUTAGE_AFTER: Final = 6  # failures in a row, with no success between: 5 % of 503 make that once in 64 million
 
 
@@ -29,11 +30,10 @@ class Gate:
         self, concurrency: int, retries: int, rate_per_s: float | None, chance: random.Random,
         steady: Callable[[], float],
     ) -> None:  # fmt: skip
-        self._most = concurrency
-        self._limit = float(min(FIRST_LIMIT, concurrency))
-        self._slow_start = True
+        self.adaptive = Adaptive(concurrency)
         self._retries = retries
         self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
+        self._late_s = min(max(self._interval_s, CATCH_UP_S[0]), CATCH_UP_S[1])
         self._next_at = 0.0
         self._chance = chance
         self._steady = steady
@@ -41,7 +41,7 @@ class Gate:
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self._pause_until = 0.0
-        self._cut_at = 0.0
+        self._probe_at = 0.0  # in an outage
         self._in_a_row = 0
         self._probes = 0  # failed ones, in this outage
         self._stragglers = 0  # in flight when the outage began: their failures are no probes
@@ -56,13 +56,14 @@ class Gate:
                 waiter.set_exception(stop)
         self._waiting.clear()
 
-    async def enter(self) -> None:
-        """Wait for leave. Raises Stop once the run is ending. Every `enter` is followed by one `leave`."""
+    async def enter(self) -> float:
+        """Wait for leave; the moment at which it was given. Raises Stop once the run is ending. Every `enter` is followed
+        by one `leave`."""
         if self._stop is not None:
             raise self._stop
         if not self._waiting and self._may_go():
             self._go()
-            return
+            return self._steady()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._serve()
@@ -75,16 +76,20 @@ class Gate:
             else:
                 waiter.cancel()
             raise
+        return self._steady()
 
-    def leave(self, verdict: Verdict | None) -> None:
-        """The request is over; None: it was cancelled and says nothing."""
+    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> None:
+        """The request is over; None: it was cancelled and says nothing. `timed`: the time since `entered` tells how quick
+        the service is, which it does not where a large body or a long list was on the way."""
+        full = bool(self._waiting) or 2 * self.in_flight >= self.adaptive.limit
         self.in_flight -= 1
         if verdict is not None:
-            self._learn(verdict)
-        self._serve()
+            now = self._steady()
+            self._learn(verdict, now, now - entered, timed, full)
+        if self._waiting:
+            self._serve()
 
-    def _learn(self, verdict: Verdict) -> None:
-        now = self._steady()
+    def _learn(self, verdict: Verdict, now: float, took_s: float, timed: bool, full: bool) -> None:
         match verdict.kind:
             case Kind.THROTTLED:
                 pause_s = verdict.pause_s
@@ -93,10 +98,10 @@ class Gate:
                 if pause_s > PAUSE_CAP_S:
                     self.close(Stop(Reason.UNAVAILABLE, f"the service asks to wait {pause_s:.0f} s", "run again then"))
                 self._pause_until = max(self._pause_until, now + pause_s)
-                self._cut(now)
+                self.adaptive.refused(now, took_s)
                 self._fail(verdict, now)
             case Kind.UNAVAILABLE:
-                self._cut(now)
+                self.adaptive.refused(now, took_s)
                 self._fail(verdict, now)
             case Kind.UNKNOWN if not verdict.answered:
                 self._fail(verdict, now)
@@ -105,13 +110,7 @@ class Gate:
             case _:
                 self._in_a_row = self._probes = 0
                 self._outage = False
-                self._limit = min(self._most, self._limit + (1.0 if self._slow_start else 1.0 / self._limit))
-
-    def _cut(self, now: float) -> None:
-        self._slow_start = False
-        if now - self._cut_at > 1.0:  # one cut per burst: sixteen 503 at once are one message
-            self._cut_at = now
-            self._limit = max(1.0, self._limit * 0.7)
+                self.adaptive.done(now, took_s if timed else None, full=full)
 
     def _fail(self, verdict: Verdict, now: float) -> None:
         if self._outage and self._stragglers:
@@ -121,23 +120,23 @@ class Gate:
             if self._probes > self._retries:
                 self.close(Stop(Reason.UNAVAILABLE, f"the service is unavailable: {verdict.message}",
                                 "check the endpoint and the network; run again later", verdict.status))  # fmt: skip
-            self._pause_until = max(self._pause_until, now + backoff_s(self._probes + 1, self._chance))
+            self._probe_at = now + backoff_s(self._probes + 1, self._chance)
         else:
             self._in_a_row += 1
             if self._in_a_row >= OUTAGE_AFTER or not self.in_flight:  # the only one there was, or nothing but failures
                 self._outage, self._probes, self._stragglers = True, 0, self.in_flight
-                self._pause_until = max(self._pause_until, now + backoff_s(1, self._chance))
+                self._probe_at = now + backoff_s(1, self._chance)
 
     def _may_go(self) -> bool:
         now = self._steady()
-        if now < self._pause_until or now < self._next_at:
+        if now < self._pause_until or now < self._next_at or (self._outage and now < self._probe_at):
             return False
-        return self.in_flight < (1 if self._outage else int(self._limit))
+        return self.in_flight < (1 if self._outage else self.adaptive.allowed(now))
 
     def _go(self) -> None:
         self.in_flight += 1
         if self._interval_s:
-            self._next_at = max(self._steady(), self._next_at) + self._interval_s
+            self._next_at = max(self._steady() - self._late_s, self._next_at) + self._interval_s
 
     def _serve(self) -> None:
         while self._waiting and self._may_go():
@@ -145,11 +144,27 @@ class Gate:
             if not waiter.done():
                 self._go()
                 waiter.set_result(None)
-        if self._waiting and self._timer is None:
-            # Set even when the time has come between two looks at the clock, or nobody would look again.
-            wait_s = max(self._pause_until, self._next_at) - self._steady()
-            if wait_s > 0 or not self.in_flight:
-                self._timer = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._tick)
+        if self._waiting:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        """Look again when the time alone may have let somebody through; replies look by themselves."""
+        now = self._steady()
+        at = max(self._pause_until, self._next_at, self._probe_at if self._outage else 0.0)
+        if at <= now and self.in_flight:
+            change = self.adaptive.next_change()
+            if change is None or self._outage:
+                return
+            at = change
+        if self._timer is not None:
+            if self._timer.when() <= self._timer_at(at, now):
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._timer_at(at, now), self._tick)
+
+    @staticmethod
+    def _timer_at(at: float, now: float) -> float:
+        return asyncio.get_running_loop().time() + max(0.0, at - now)
 
     def _tick(self) -> None:
         self._timer = None

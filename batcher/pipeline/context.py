@@ -31,8 +31,8 @@ T = TypeVar("T")
 class GatePort(Protocol):
     """Leave to send: see `edges.limits.Gate`."""
 
-    async def enter(self) -> None: ...
-    def leave(self, verdict: Verdict | None) -> None: ...
+    async def enter(self) -> float: ...
+    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> None: ...
     def close(self, stop: Stop) -> None: ...
 
 
@@ -155,14 +155,17 @@ class Context:
             flow.failed = True
         self.report.add(problem)
 
-    async def ask(self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]]) -> T | Verdict:
+    async def ask(
+        self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]], *, timed: bool = False
+    ) -> T | Verdict:
         """Send, and send again where that is safe, at most `retries` times. A value, or the verdict that ended it.
+        `timed`: how long it takes tells how quick the service is.
 
         Raises Stop when the run is to end, the key is refused or the credit exhausted."""
         attempt = 1
         while True:
             try:
-                await self.gate.enter()
+                entered = await self.gate.enter()
             except Stop as stop:
                 self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
                 raise
@@ -178,7 +181,7 @@ class Context:
                     return what
                 verdict = classify(call, what)
             finally:
-                self.gate.leave(verdict)
+                self.gate.leave(verdict, entered, timed=timed)
             match verdict.kind:
                 case Kind.KEY if generation != self.key_generation:
                     continue  # it left with the key that has been replaced meanwhile

@@ -86,4 +86,4 @@ async def _upload(context: Context, payload: Payload, flow_id: str) -> Verdict |
             return Verdict(Kind.DONE, status=what.status)
         return what
 
-    return await context.ask(Call.UPLOAD, attempt)
+    return await context.ask(Call.UPLOAD, attempt, timed=payload.body is not None)

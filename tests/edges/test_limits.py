@@ -28,10 +28,10 @@ async def test_never_more_in_flight_than_the_concurrency() -> None:
 
     async def request() -> None:
         nonlocal most
-        await one.enter()
+        entered = await one.enter()
         most = max(most, one.in_flight)
         await asyncio.sleep(0.001)
-        one.leave(DONE)
+        one.leave(DONE, entered)
 
     await asyncio.gather(*(request() for _ in range(200)))
     assert most == 5
@@ -40,8 +40,7 @@ async def test_never_more_in_flight_than_the_concurrency() -> None:
 
 async def test_pause_that_the_service_asked_for_holds_everybody() -> None:
     one = gate()
-    await one.enter()
-    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=0.3))
+    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=0.3), await one.enter())
     began = time.monotonic()
     await asyncio.wait_for(one.enter(), 5)
     assert time.monotonic() - began >= 0.29
@@ -49,8 +48,7 @@ async def test_pause_that_the_service_asked_for_holds_everybody() -> None:
 
 async def test_pause_beyond_all_bounds_ends_the_run() -> None:
     one = gate()
-    await one.enter()
-    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=86400.0))
+    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=86400.0), await one.enter())
     with pytest.raises(Stop, match="asks to wait"):
         await one.enter()
 
@@ -58,22 +56,20 @@ async def test_pause_beyond_all_bounds_ends_the_run() -> None:
 async def test_outage_lets_one_probe_at_a_time_through_and_ends_after_retries_plus_one(monkeypatch) -> None:
     monkeypatch.setattr("batcher.edges.limits.backoff_s", lambda attempt, chance: 0.005)
     one = gate(8, retries=3)
-    for _ in range(50):  # past the slow start
-        await one.enter()
-        one.leave(DONE)
-    for _ in range(8):
-        await one.enter()
-    for _ in range(8):
-        one.leave(DOWN)
+    for _ in range(6):  # past the slow start
+        for entered in [await one.enter() for _ in range(4)]:
+            one.leave(DONE, entered)
+    for entered in [await one.enter() for _ in range(8)]:
+        one.leave(DOWN, entered)
     probes = 0
 
     async def probe() -> None:
         nonlocal probes
-        await one.enter()
+        entered = await one.enter()
         probes += 1
         assert one.in_flight == 1, "one probe at a time"
         await asyncio.sleep(0.002)
-        one.leave(DOWN)
+        one.leave(DOWN, entered)
 
     results = await asyncio.gather(*(probe() for _ in range(20)), return_exceptions=True)
     assert probes == 4
@@ -83,10 +79,8 @@ async def test_outage_lets_one_probe_at_a_time_through_and_ends_after_retries_pl
 async def test_success_ends_an_outage(monkeypatch) -> None:
     monkeypatch.setattr("batcher.edges.limits.backoff_s", lambda attempt, chance: 0.005)
     one = gate(8)
-    await one.enter()
-    one.leave(DOWN)
-    await one.enter()
-    one.leave(DONE)
+    one.leave(DOWN, await one.enter())
+    one.leave(DONE, await one.enter())
     await asyncio.wait_for(asyncio.gather(one.enter(), one.enter()), 1)
     assert one.in_flight == 2
 
@@ -96,8 +90,7 @@ async def test_rate_does_not_burst() -> None:
     began = time.monotonic()
 
     async def request() -> None:
-        await one.enter()
-        one.leave(DONE)
+        one.leave(DONE, await one.enter())
 
     await asyncio.gather(*(request() for _ in range(20)))
     assert time.monotonic() - began >= 0.18

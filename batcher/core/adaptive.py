@@ -1,0 +1,128 @@
+"""How many requests at a time: learnt from what comes of them. No clock; the time is passed in, in seconds.
+
+In: each request that was done, or refused for want of capacity. Out: how many may be in flight. Called by the gate.
+Three ideas, each from where it has been proved:
+- Doubling until the first trouble (TCP's slow start), then, after a cut, growth with the cube of the time since: near the
+  point of the cut for seconds, far beyond it soon after (CUBIC, RFC 9438). A probe costs refusals, so they are rare.
+- Latency that rises against its own long average means that the service queues (Gradient2 in Netflix's
+  concurrency-limits). An average and not a minimum, so that a service of varying speed is not throttled to nothing.
+- A cut that does not help is taken back: one in twenty refused at random, whatever the concurrency, is the service's
+  way and no sign of load. That share is the background, and only what exceeds it counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final
+
+FIRST: Final = 4  # requests in flight at first
+GROWTH: Final = 0.04  # requests per cubed second: one more 3 s after a cut, 24 more after 8.4 s
+WINDOW_S: Final = 0.1  # judged over so long, or two round trips; and over
+WINDOW: Final = 10  # requests at least
+LONGEST: Final = 300  # requests in a window whose refusals may be chance or not
+FORGET: Final = 0.1  # of the difference to a smaller background, per window
+EXCESS: Final = 0.02  # refusals beyond the background that may be chance
+BACKGROUND: Final = 0.04  # refusals that are put up with in any case
+BACKGROUND_MOST: Final = 0.2  # a service that refuses more than this is asked to do less
+SHORT: Final = 1 / 50  # weights of a new latency in the two averages, of logarithms: one slow reply is no trend
+LONG: Final = 1 / 1000
+SLOWER: Final = 2.0  # times its long average, and
+SLOWER_S: Final = 0.02  # a latency may be more before it counts as queueing
+SLOWER_CUT: Final = 0.9
+
+
+class Adaptive:
+    """`most`: what the limit never exceeds."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.limit = float(min(FIRST, most))
+        self._cut_at: float | None = None  # None: nothing has gone wrong yet
+        self._cut_to = self.limit
+        self._before = self.limit  # the last cut
+        self._tried = 0.0  # share of refusals that led to it; 0: it was no cut, or has helped
+        self._background = BACKGROUND
+        self._empty: deque[float] = deque()  # until when places of refused requests stay empty
+        self._latencies = 0
+        self._short_s = self._long_s = WINDOW_S
+        self._judge_from = self._judge_at = 0.0
+        self._seen = self._refused = 0
+
+    def allowed(self, now: float) -> int:
+        """Requests in flight at most, at this moment; one at least."""
+        while self._empty and self._empty[0] <= now:
+            self._empty.popleft()
+        return max(1, int(self.limit) - len(self._empty))
+
+    def next_change(self) -> float | None:
+        """When `allowed` will be more again by itself."""
+        return self._empty[0] if self._empty else None
+
+    def done(self, now: float, took_s: float | None, *, full: bool) -> None:
+        """A request was done; `took_s` where that tells the service's speed. `full`: the limit is made use of."""
+        if took_s is not None:
+            self._timed(now, took_s)
+        self._judge(now, refused=False)
+        if self._cut_at is None:
+            self.limit = min(self._most, self.limit + full)
+        elif full:
+            self.limit = min(self._most, max(self.limit, self._cut_to + GROWTH * (now - self._cut_at) ** 3))
+
+    def refused(self, now: float, took_s: float) -> None:
+        """The service had no room for a request, and said so after `took_s`. Its place stays empty for what remains of a
+        round trip: a quick refusal would be followed by the next one at once, a thousand times a second."""
+        if took_s < self._round_trip_s():
+            self._empty.append(max(now + self._round_trip_s() - took_s, self._empty[-1] if self._empty else 0.0))
+        self._judge(now, refused=True)
+
+    def _round_trip_s(self) -> float:
+        return min(1.0, self._short_s)
+
+    def _timed(self, now: float, took_s: float) -> None:
+        took_s = max(took_s, 1e-6)
+        self._latencies += 1
+        self._short_s *= (took_s / self._short_s) ** max(SHORT, 1 / self._latencies)
+        self._long_s *= (took_s / self._long_s) ** max(LONG, 1 / self._latencies)
+        slower = self._short_s > SLOWER * self._long_s + SLOWER_S
+        if slower and (self._cut_at is None or now - self._cut_at > self._short_s):
+            self._tried = 0.0
+            self._cut(now, SLOWER_CUT)
+
+    def _judge(self, now: float, *, refused: bool) -> None:
+        if now < self._judge_from:
+            return  # sent before the cut
+        self._seen += 1
+        self._refused += refused
+        if self._seen < WINDOW or now < self._judge_at:
+            return
+        share = self._refused / self._seen
+        usual = self._background
+        chance = 4.0 * math.sqrt(usual * (1.0 - usual) / self._seen)  # four standard deviations
+        excess = share - self._background
+        if EXCESS < excess <= chance and self._seen < LONGEST:
+            self._judge_at = now + WINDOW_S  # it may be chance: look longer
+        elif excess <= max(EXCESS, chance):
+            if share < self._background:
+                self._background = max(BACKGROUND, self._background + FORGET * (share - self._background))
+            self._tried = 0.0
+            self._begin_window(now)
+        elif self._tried and share > self._tried / 4 and share <= BACKGROUND_MOST:
+            self._background = share  # fewer at a time, and no fewer refused: it is not our doing
+            self.limit = self._cut_to = self._before
+            self._tried = 0.0
+            self._begin_window(now)
+        else:
+            self._tried = share
+            self._cut(now, 1.0 - share)
+
+    def _cut(self, now: float, factor: float) -> None:
+        self._before = self.limit
+        self.limit = self._cut_to = max(1.0, self.limit * factor)
+        self._cut_at = now
+        self._judge_from = now + self._round_trip_s()
+        self._begin_window(self._judge_from)
+
+    def _begin_window(self, now: float) -> None:
+        self._seen = self._refused = 0
+        self._judge_at = now + max(WINDOW_S, 2.0 * self._round_trip_s())
