@@ -215,22 +215,37 @@ class SmallBody:
 
 
 class _EncodingReader(io.BufferedReader):
-    """Reads a chunk, hashes it and encodes it: one hop instead of three."""
+    """Reads a chunk, hashes it and encodes it: one hop instead of three. The last chunk's hop also finds out whether the
+    file is still what it was when it was planned."""
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, planned: Print) -> None:
         super().__init__(raw, 1)
-        self.hashed = hashlib.sha256()
-        self.raw_bytes = 0
+        self._planned = planned
+        self._hashed = hashlib.sha256()
+        self._raw_bytes = 0
+        self.sha256: bytes | None = None  # once all of it has been read, and it was what was planned
+
+    def same(self) -> bool:
+        found = os.fstat(self.fileno())
+        return Print(found.st_size, found.st_mtime_ns, found.st_ino) == self._planned
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """The next chunk, encoded; empty where the file is another one now."""
+        if not self._raw_bytes and not self.same():
+            return b""
+        wanted = min(size or 0, self._planned.size - self._raw_bytes)
         data = bytearray()
-        while len(data) < (size or 0):  # a short read in the middle would break the 3-byte groups
-            part = self.raw.read((size or 0) - len(data))
+        while len(data) < wanted:  # a short read in the middle would break the 3-byte groups
+            part = self.raw.read(wanted - len(data))
             if not part:
-                break
+                return b""
             data += part
-        self.hashed.update(data)
-        self.raw_bytes += len(data)
+        self._hashed.update(data)
+        self._raw_bytes += len(data)
+        if self._raw_bytes == self._planned.size:
+            if self.raw.read(1) or not self.same():
+                return b""
+            self.sha256 = self._hashed.digest()
         return pybase64.b64encode(data)
 
 
@@ -247,44 +262,45 @@ class StreamBody:
         self.fault: Problem | None = None
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body in order; the last chunk closes the JSON object. Ends early where `fault` says why."""
+        """The body in order; the last chunk closes the JSON object. Ends early where `fault` says why.
+
+        While a chunk is being written, the next one is read."""
         source = self._plan.input
         assert source.path is not None
         loop = asyncio.get_running_loop()
         try:
-            file = await loop.run_in_executor(self._reader, self._open, source.path)
+            file, chunk = await loop.run_in_executor(self._reader, self._open, source.path)
         except OSError as error:
             self.fault = _unreadable(source, error)
             return
-        reader: Any = wrap(file, loop=loop, executor=self._reader)
+        ahead: asyncio.Future[bytes] | None = None
         try:
-            if self._outside(file) != self._plan.print:
-                self.fault = changed(source)
-                return
+            reader: Any = wrap(file, loop=loop, executor=self._reader)
             yield self._head
-            while chunk := await reader.read(CHUNK_BYTES):
-                if file.raw_bytes > self._plan.print.size:
-                    break
+            while chunk:
+                ahead = None if file.sha256 is not None else asyncio.ensure_future(reader.read(CHUNK_BYTES))
                 yield chunk
-            if file.raw_bytes != self._plan.print.size or self._outside(file) != self._plan.print:
-                self.fault = changed(source)
-                return
+                chunk = await ahead if ahead is not None else b""
         except OSError as error:
             self.fault = _unreadable(source, error)
             return
         finally:
+            if ahead is not None and not ahead.done():
+                await asyncio.wait([ahead])  # the thread has the file
             file.close()
-        digest = file.hashed.digest()
-        tail = b'",' + _additional(self._plan, digest) + b"}"
+        self.sha256 = file.sha256
+        if self.sha256 is None:
+            self.fault = changed(source)
+            return
+        tail = b'",' + _additional(self._plan, self.sha256) + b"}"
         assert len(tail) == self._tail_bytes
-        self.sha256 = digest
         yield tail
 
-    @staticmethod
-    def _open(path: str) -> _EncodingReader:
-        return _EncodingReader(io.FileIO(path))
-
-    @staticmethod
-    def _outside(file: _EncodingReader) -> Print:
-        found = os.fstat(file.fileno())
-        return Print(found.st_size, found.st_mtime_ns, found.st_ino)
+    def _open(self, path: str) -> tuple[_EncodingReader, bytes]:
+        """In the thread: the file, and its first chunk."""
+        file = _EncodingReader(io.FileIO(path), self._plan.print)
+        try:
+            return file, file.read(CHUNK_BYTES)
+        except OSError:
+            file.close()
+            raise
