@@ -1,4 +1,5 @@
-"""The Flows API over aiohttp: one request in, one reply or fault out. It never retries.
+"""The Flows API over aiohttp: one request in, one reply or fault out. It never retries (aiohttp itself repeats a GET or a
+DELETE once where a kept connection turns out to be dead; never a POST or a PATCH).
 
 In: calls with what they need. Out: values, a `Reply` that is no success, or a `Fault` that says how far the request got.
 Called by the pipeline, which holds a place at the gate meanwhile. The service's facts: flows-api; where they are silent
@@ -347,9 +348,10 @@ class FlowsApi:
     async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
         def each(item: object) -> str | None:
             flow = _remote_flow(item, None)
-            if flow is not None:
-                take(flow)
-            return None if flow is None else flow.flow_id
+            if flow is None:  # a list of something else must not pass for one without our flows
+                raise ValueError("a flow is no object with an id")
+            take(flow)
+            return flow.flow_id
 
         return await self._list(Call.FLOWS, "/flows", {}, each)
 

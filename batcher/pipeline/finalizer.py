@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..core.errors import Stop
-from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, Record
+from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
 from ..core.reconcile import (
@@ -38,12 +38,13 @@ from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import Multiset, can_carry_tag, read_input_tag, untagged_ident
 from .context import Context, FlowRun
-from .opener import not_created, of_verdict
+from .opener import not_created, of_read, of_verdict
 from .producer import give_up
 
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
 POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed; the last again and again
 PROCESSING_S: Final = 600.0  # so long they may be processed
+LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
 async def finalize(
@@ -279,7 +280,9 @@ async def _give_up(context: Context, flow: FlowRun) -> None:
 
 
 async def delete(context: Context, flow_id: str, name: str) -> None:
-    """Delete a flow that was given up and never started. What fails is tried again by the next run."""
+    """Delete a flow that was given up and never started. What fails is tried again by the next run.
+
+    A 404 is mostly an earlier attempt that was done; the list is looked at all the same, for it could be mistaken."""
     verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
     if isinstance(verdict, Verdict) and verdict.kind in (Kind.CONFLICT, Kind.REFUSED):
         found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
@@ -289,6 +292,9 @@ async def delete(context: Context, flow_id: str, name: str) -> None:
             context.journal.post(ClearLitter(flow_id))
     elif not isinstance(verdict, Verdict) or verdict.kind in (Kind.DONE, Kind.GONE):
         context.journal.post(ClearLitter(flow_id))
+        if isinstance(verdict, Verdict) and verdict.status == 404:
+            until = max(context.journal.watch_until, context.clock.wall() + LOOK_S)
+            context.journal.post(Watch(until))
 
 
 async def _start(context: Context, flow: FlowRun) -> bool:
@@ -362,7 +368,7 @@ async def _look_at_trouble(context: Context, flow: FlowRun) -> None:
         hint = "another account's key? if somebody deleted it, batcher clean forgets it"
         context.problem(flow, Problem("unsettled", message, hint, flow.plan.flow.place, flow.name, status=404))
         return
-    context.problem(flow, of_verdict(trouble, flow, "the flow's inputs are not certain"))
+    context.problem(flow, of_read(trouble, flow, "the flow's inputs are not certain"))
 
 
 def _unsettled(flow: FlowRun, message: str) -> Problem:

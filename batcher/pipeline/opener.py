@@ -6,6 +6,8 @@ producer for each flow it begins, so that creates overlap with reading and with 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anyio.streams.memory import MemoryObjectSendStream
 
 from ..core.errors import Stop
@@ -84,7 +86,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
         late = context.clock.wall() >= (flow.facts.until or 0.0)
         builds = await context.lister.builds()
         if isinstance(builds, Verdict):
-            context.problem(flow, of_verdict(builds, flow, "the service's flows cannot be listed"))
+            context.problem(flow, of_read(builds, flow, "whether it was created cannot be told: the flows cannot be listed"))
             return
         found = builds.get(wanted)
         if found is not None:
@@ -106,7 +108,7 @@ async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
             context.problem(flow, Problem("unsettled", message, "check flow_id, and whose key it is",
                                           flow.plan.flow.place, flow.name, status=404))  # fmt: skip
         else:
-            context.problem(flow, of_verdict(found, flow, "the flow cannot be looked at"))
+            context.problem(flow, of_read(found, flow, "the flow cannot be looked at"))
         return
     if found.state not in ("created", ""):
         context.problem(flow, not_created(flow, found))
@@ -120,6 +122,11 @@ def not_created(flow: FlowRun, found: RemoteFlow) -> Problem:
     message = f"the service says that the flow is {found.state or 'in an unknown state'}, but batcher has not started it"
     hint = "somebody else may have; look at it on the service" if flow.plan.flow.flow_id else "--redo NAME pays for it again"
     return Problem("unsettled", message, hint, flow.plan.flow.place, flow.name)
+
+
+def of_read(verdict: Verdict, flow: FlowRun, what: str) -> Problem:
+    """As `of_verdict`, for a request that only asks: one that is refused settles nothing, and no input was refused."""
+    return of_verdict(replace(verdict, kind=Kind.UNKNOWN) if verdict.kind is Kind.REFUSED else verdict, flow, what)
 
 
 def of_verdict(verdict: Verdict, flow: FlowRun, what: str, source: str | None = None) -> Problem:

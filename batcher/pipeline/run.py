@@ -179,6 +179,7 @@ async def _drain(context: Context, scope: anyio.CancelScope) -> None:
 
 async def _sweep(context: Context) -> None:
     """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
+    tried = await _delete_litter(context, frozenset())
     if context.journal.watch_until > context.clock.wall():
         builds = await context.lister.builds()
         if isinstance(builds, Verdict):
@@ -191,12 +192,19 @@ async def _sweep(context: Context) -> None:
                 facts = context.journal.flow(flow.tag.flow)
                 if facts is None or facts.flow_id != flow.flow_id:
                     await context.journal.record(AddLitter(flow.flow_id, flow.tag.flow))
-    for flow_id, name in context.journal.litter():
-        await delete(context, flow_id, name)
-    await context.journal.record()
+    await _delete_litter(context, tried)
     for flow_id, name in context.journal.litter():
         message = f"the flow {flow_id}, given up and never started, could not be deleted"
         context.report.add(Problem("unavailable", message, "the next run tries again", flow=name))
+
+
+async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
+    """Delete what the journal has given up, but for those that were `tried` just now; returns the ids."""
+    litter = [(flow_id, name) for flow_id, name in context.journal.litter() if flow_id not in tried]
+    for flow_id, name in litter:
+        await delete(context, flow_id, name)
+    await context.journal.record()
+    return frozenset(flow_id for flow_id, _ in litter)
 
 
 async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:

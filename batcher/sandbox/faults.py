@@ -97,7 +97,7 @@ class Effect:
     """A kind of fault: how its value is read and when it strikes.
 
     `phase`: `gate` before the body is read; `body` while it is; `commit` changes what is committed; `before` and
-    `after` the commit. An effect of the last two kinds may be moved by `when=`.
+    `after` the commit. An effect of the last two kinds may be moved by `when=`; an outage may begin after the reply.
     """
 
     phase: str
@@ -109,7 +109,9 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     "capacity": Effect("gate", _count, "requests at a time; more get 503, or wait with over=queue"),
     "drop_before": Effect("gate", _flag, "connection reset before the body is read"),
     "early_reply": Effect("gate", _status, "replies with this status before the body is read"),
-    "outage": Effect("gate", parse_duration, "connections reset, then refused, for this long; once, unless count="),
+    "outage": Effect(
+        "gate", parse_duration, "connections reset, then refused, for this long; once, unless count=; when=after: replies first"
+    ),
     "drop_mid": Effect("body", _flag, "connection reset in the middle of the body; nothing is committed"),
     "late_commit": Effect("commit", parse_duration, "no reply (or status= at once); committed after this long"),
     "fail_flow": Effect("commit", _flag, "the flow that this call starts fails"),
@@ -213,7 +215,7 @@ def _make(text: str, calls: frozenset[str], terms: Mapping[str, str]) -> Fault:
     if not effect and "latency" not in values:
         raise FormatError(f"fault {text!r}: an effect is missing; known: latency, {', '.join(EFFECTS)}")
     phase, when = EFFECTS[effect].phase if effect else "", values.pop("when", None)
-    if when and phase not in ("before", "after"):
+    if when and phase not in ("before", "after") and (effect, when) != ("outage", "after"):
         raise FormatError(f"fault {text!r}: when= does not fit {effect or 'latency'}")
     if effect == "outage":
         values.setdefault("count", 1)  # else the first call after it would begin the next one

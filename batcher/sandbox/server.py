@@ -117,6 +117,11 @@ class Sandbox:
         await self._runner.cleanup()
         await self.service.close()
 
+    async def caught_up(self) -> None:
+        """Waits until nothing is due any more: no late commit, no end of an outage."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     def set_faults(self, faults: Sequence[Fault]) -> None:
         """Replaces the faults; their counts begin anew."""
         self.plan = Plan(tuple(faults), self._seed)
@@ -179,6 +184,8 @@ class Sandbox:
                     return await mischief.lose(call.request, "reset", self._stopping)
                 case "early_reply":
                     return await deliver(call.request, mischief.error_of(fault, fault.value))
+                case "outage" if fault.phase == "after":
+                    return await self._reply_and_begin_outage(call, entry, fault)
                 case "outage":
                     return await self._begin_outage(call, fault.value)
                 case "drop_mid":
@@ -272,8 +279,25 @@ class Sandbox:
         self._site = web.SockSite(self._runner, listener, backlog=BACKLOG)
         await self._site.start()
 
+    async def _reply_and_begin_outage(self, call: Call, entry: Entry, fault: Fault) -> web.StreamResponse:
+        """The call is answered, and the client told that the connection ends: its next request meets a closed port."""
+        response = await self._answer(call, entry, None)
+        response.force_close()
+        await response.prepare(call.request)
+        await response.write_eof()
+        await self._close_port(fault.value)
+        if call.request.transport is not None:
+            call.request.transport.close()  # in order: what was written leaves first
+        return response
+
     async def _begin_outage(self, call: Call, seconds: float) -> web.StreamResponse:
         """Resets every connection and refuses new ones for a while."""
+        await self._close_port(seconds)
+        for connection in list(self._server.connections):
+            mischief.reset(connection.transport)
+        return await mischief.lose(call.request, "reset", self._stopping)
+
+    async def _close_port(self, seconds: float) -> None:
         await self._site.stop()
         # Bound, but not listening: connections are refused, and whoever asks for a free port does not get this one.
         listener = _bind(*self._address)
@@ -287,9 +311,6 @@ class Sandbox:
             await self._listen(listener)
 
         self._spawn(end())
-        for connection in list(self._server.connections):
-            mischief.reset(connection.transport)
-        return await mischief.lose(call.request, "reset", self._stopping)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -78,6 +78,33 @@ async def test_run_ends_with_its_code_and_the_next_one_completes(tmp_path: Path,
     assert report.exit_code == 0, report.problems or report.stop
 
 
+async def test_a_list_of_something_else_is_no_list_without_our_flows(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2))
+    faults = ["create:nth=1,lost_reply=close", "flows:nth=2,garbage=json"]
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault) for fault in faults]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert (report.exit_code, len(flows)) == (0, batch.flows), "a twin was made"
+
+
+async def test_a_flow_that_a_delete_did_not_find_is_looked_for_on_the_list(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2))
+    faults = ["inputs:nth=1,corrupt_list=foreign", "delete:nth=1,status=404"]
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault) for fault in faults]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert (report.exit_code, len(flows)) == (0, batch.flows + 1)
+
+
+async def test_who_cannot_ask_cannot_settle(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2))
+    faults = ["create:nth=1,lost_reply=close", "flows:after=1,status=400"]
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault) for fault in faults]) as sandbox:
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 12, "nothing was refused, but an outcome is open"
+
+
 async def test_second_run_sends_nothing(tmp_path: Path) -> None:
     batch = Batch(tmp_path, files(tmp_path, 4))
     async with Sandbox(tmp_path / "sandbox") as sandbox:

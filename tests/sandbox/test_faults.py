@@ -6,12 +6,15 @@ import asyncio
 import json
 import time
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from .api import IMAGE, PNG, Api, data_uri, id_of, items_of
+from batcher.sandbox import Sandbox, parse_fault
+
+from .api import IMAGE, PNG, Api, data_uri, id_of, items_of, open_api
 from .conftest import Serve
 
 pytestmark = pytest.mark.anyio
@@ -234,6 +237,24 @@ async def test_an_outage_takes_the_connections_of_others_with_it(api: Api) -> No
     for call in (api.call("GET", "/templates"), hanging):
         with pytest.raises(aiohttp.ClientError):
             await call
+
+
+async def test_an_outage_may_begin_when_a_call_has_been_answered(api: Api) -> None:
+    await api.faults("create:outage=300ms,when=after")
+    flow_id = await api.create()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await api.call("GET", "/templates")
+    await asyncio.sleep(0.5)
+    assert (await api.flow(flow_id))["flow_id"] == flow_id
+
+
+async def test_the_sandbox_tells_when_nothing_is_due_any_more(tmp_path: Path) -> None:
+    faults = [parse_fault("create:late_commit=300ms,status=504")]
+    async with Sandbox(tmp_path / "store", faults=faults) as sandbox, open_api(sandbox.url) as late:
+        assert (await late.call("POST", "/flows", json={"template": IMAGE}))[0] == 504
+        assert (await late.record())["flows"] == []
+        await sandbox.caught_up()
+        assert len((await late.record())["flows"]) == 1
 
 
 async def test_capacity_refuses_what_is_too_much_or_lets_it_wait(api: Api) -> None:
