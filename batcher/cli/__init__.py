@@ -6,9 +6,11 @@ is called, so that help is quick.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import sys
+from typing import Any
 
 import click
 
@@ -41,6 +43,13 @@ class Commands(click.Group):
         with formatter.section("Commands"):  # from the table, so that help imports no command
             formatter.write_dl(list(COMMANDS.items()))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # outside of a run, which has its own way to end; click would say 1, which is a bug of ours
+            print("batcher: stopped by SIGINT", file=sys.stderr)
+            sys.exit(130)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -65,8 +74,20 @@ def main() -> None:
     try:
         cli(prog_name="batcher")
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
-        if "--verbose" in sys.argv:
-            raise
-        print(f"batcher: a bug in batcher: {type(error).__name__}: {error}", file=sys.stderr)
-        print("  run again with --verbose and report what it prints", file=sys.stderr)
+        _say_bug(error, "--verbose" in sys.argv)
         sys.exit(1)
+
+
+def _say_bug(error: Exception, verbose: bool) -> None:
+    import traceback
+
+    from ..edges.secrets import Mask
+    from .common import read_key
+
+    mask = Mask()
+    with contextlib.suppress(Exception):  # whatever is wrong with the key, it is not what is to be said now
+        mask.add(read_key())
+    if verbose:
+        print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    print(mask(f"batcher: a bug in batcher: {type(error).__name__}: {error}"), file=sys.stderr)
+    print("  report this" if verbose else "  run again with --verbose and report what it prints", file=sys.stderr)

@@ -71,11 +71,19 @@ def read_key() -> str | None:
     path = os.environ.get("GENERIO_API_KEY_FILE")
     if path:
         try:
-            return Path(path).read_text().strip() or None
+            return _key("GENERIO_API_KEY_FILE", Path(path).read_text())
         except (OSError, UnicodeDecodeError) as error:
             what = getattr(error, "strerror", None) or "it is not text"
             raise UsageError(f"GENERIO_API_KEY_FILE: {path} cannot be read: {what}", "name a file that holds the key") from None
-    return os.environ.get("GENERIO_API_KEY", "").strip() or None
+    return _key("GENERIO_API_KEY", os.environ.get("GENERIO_API_KEY", ""))
+
+
+def _key(where: str, text: str) -> str | None:
+    """The key without the white space around it. Raises UsageError where it cannot stand in a header."""
+    key = text.strip()
+    if not key.isprintable() or not key.isascii() or " " in key:
+        raise UsageError(f"{where} holds no key: there is white space, or another odd character, in it", "give the key alone")
+    return key or None
 
 
 def setup_log(log_file: str | None, log_format: str, verbose: bool) -> None:

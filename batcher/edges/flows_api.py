@@ -37,6 +37,7 @@ from ..core.tags import read_flow_tag
 from .boundary import reached
 from .limits import Bandwidth
 from .listing import ListParser
+from .secrets import Mask
 from .sources import SmallBody, StreamBody
 from .wire import Answer, Wire
 
@@ -72,6 +73,8 @@ class Key:
     def __init__(self, read: Callable[[], str | None]) -> None:
         self._read = read
         self._value = read()
+        self.mask = Mask()
+        self.mask.add(self._value)
 
     def again(self) -> bool:
         """Read it again; whether it is another one."""
@@ -80,6 +83,7 @@ class Key:
             self._value = self._read()
         except BatcherError:
             return False  # it cannot be read now: the one that was refused is all there is
+        self.mask.add(self._value)
         return self._value != before
 
     @property
@@ -95,9 +99,10 @@ class _Sent:
     the last that moved, and in all what the least throughput allows. Works as `asyncio.timeout` does, but one `_Watch`
     looks after all requests, where a timer each, moved with every byte, cost as much as the parsing of the reply."""
 
-    __slots__ = ("_bytes", "_cancelling", "_departs", "_late", "_started", "_task", "_watch", "deadline", "left")
+    __slots__ = ("_bytes", "_cancelling", "_departs", "_late", "_started", "_task", "_watch", "deadline", "left", "mask")
 
-    def __init__(self, departs: Callable[[], None], watch: _Watch) -> None:
+    def __init__(self, departs: Callable[[], None], watch: _Watch, mask: Mask) -> None:
+        self.mask = mask  # for the words of the reply
         self._departs = departs
         self._watch = watch
         self._bytes = 0
@@ -262,7 +267,7 @@ class FlowsApi:
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
         assert self._watch is not None
         reached("before request")
-        sent = _Sent(departs, self._watch)
+        sent = _Sent(departs, self._watch, self._key.mask)
         status: int | None = None
         try:
             with sent:
@@ -284,9 +289,9 @@ class FlowsApi:
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
                     return await self._answer(response, sent, read)
         except aiohttp.ClientConnectorError as error:
-            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_words(error)}")
+            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {self._key.mask(_words(error))}")
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
-            return _fault(error, sent.left, status, self._timeout_s)
+            return _fault(error, sent, status, self._timeout_s)
 
     async def _answer(self, response: Response, sent: _Sent, read: Callable[[Response, _Sent], Any]) -> Any:
         found = await (read if 200 <= response.status < 300 else _reply)(response, sent)
@@ -313,7 +318,7 @@ class FlowsApi:
             items = next((value for value in items.values() if isinstance(value, list)), None)
         if not isinstance(items, list):
             return Reply(found.status, readable=False, detail="no list of templates")
-        return [template for item in items if (template := _template(item)) is not None]
+        return [template for item in items if (template := _template(item, self._key.mask)) is not None]
 
     async def create(
         self, template: str, parameters: Mapping[str, JSON], additional: JSON, departs: Callable[[], None]
@@ -341,13 +346,13 @@ class FlowsApi:
     async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault:
         found = await self._call(Call.FLOW, "GET", f"/flows/{quote(flow_id, safe='')}", _json)
         if isinstance(found, Reply) and 200 <= found.status < 300:
-            flow = _remote_flow(found.body, flow_id)
+            flow = _remote_flow(found.body, flow_id, self._key.mask)
             return flow if flow is not None else Reply(found.status, readable=False, detail="no flow")
         return found  # type: ignore[no-any-return]
 
     async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
         def each(item: object) -> str | None:
-            flow = _remote_flow(item, None)
+            flow = _remote_flow(item, None, self._key.mask)
             if flow is None:  # a list of something else must not pass for one without our flows
                 raise ValueError("a flow is no object with an id")
             take(flow)
@@ -442,11 +447,11 @@ def _words(error: BaseException) -> str:
     return (os_error.strerror or text) if isinstance(os_error, OSError) else text
 
 
-def _fault(error: BaseException, left: bool, status: int | None, timeout_s: float) -> Fault:
-    message = f"nothing moved for {timeout_s:g} s" if isinstance(error, TimeoutError) else _words(error)
+def _fault(error: BaseException, sent: _Sent, status: int | None, timeout_s: float) -> Fault:
+    message = f"nothing moved for {timeout_s:g} s" if isinstance(error, TimeoutError) else _harmless(_words(error), sent.mask)
     if status is not None:
         return Fault(FaultKind.CUT_OFF, f"the reply was cut off: {message}", status)
-    if not left:
+    if not sent.left:
         return Fault(FaultKind.NOT_SENT, f"not sent: {message}")
     return Fault(FaultKind.NO_ANSWER, f"no answer: {message}")
 
@@ -472,7 +477,7 @@ async def _json(response: Response, sent: _Sent) -> Reply:
     try:
         return Reply(response.status, json.loads(data))
     except (ValueError, RecursionError):
-        return Reply(response.status, readable=False, detail=_harmless(data.decode(errors="replace")))
+        return Reply(response.status, readable=False, detail=_harmless(data.decode(errors="replace"), sent.mask))
 
 
 async def _reply(response: Response, sent: _Sent) -> Reply:
@@ -484,19 +489,19 @@ async def _reply(response: Response, sent: _Sent) -> Reply:
     detail = ""
     if response.status // 100 == 3:
         host = urlsplit(response.headers.get("Location", "")).netloc
-        detail = f"it redirects to {_harmless(host)}; if that is right, make it the endpoint"
+        detail = f"it redirects to {_harmless(host, sent.mask)}; if that is right, make it the endpoint"
     elif data:
-        detail = _detail(data)
+        detail = _detail(data, sent.mask)
     return Reply(response.status, None, True, detail, _retry_after(response.headers.get("Retry-After")))
 
 
-def _detail(data: bytes) -> str:
+def _detail(data: bytes, mask: Mask) -> str:
     """The service's words: `detail` as text, or the `msg` of its entries; of HTML nothing but that it is some."""
     text = data.decode(errors="replace").strip()
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
-        return "an HTML page" if text[:1] == "<" else _harmless(text)
+        return "an HTML page" if text[:1] == "<" else _harmless(text, mask)
     detail = body.get("detail", body) if isinstance(body, dict) else body
     if isinstance(detail, list):
         parts = [
@@ -504,12 +509,13 @@ def _detail(data: bytes) -> str:
             if isinstance(e, dict) else str(e)
             for e in detail
         ]  # fmt: skip
-        return _harmless("; ".join(parts))
-    return _harmless(detail if isinstance(detail, str) else json.dumps(detail))
+        return _harmless("; ".join(parts), mask)
+    return _harmless(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False), mask)
 
 
-def _harmless(text: str) -> str:
-    """Shortened, and without what a terminal would obey."""
+def _harmless(text: str, mask: Mask) -> str:
+    """Without the key, shortened, and without what a terminal would obey."""
+    text = mask(text)  # before anything is cut off: half a key is one, too
     short = text if len(text) <= DETAIL_CHARS else text[:DETAIL_CHARS] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in short)
 
@@ -539,13 +545,13 @@ def _id(item: object, *names: str) -> str | None:
     return None
 
 
-def _remote_flow(item: object, flow_id: str | None) -> RemoteFlow | None:
+def _remote_flow(item: object, flow_id: str | None, mask: Mask) -> RemoteFlow | None:
     found = _id(item, "flow_id", "id") or flow_id
     if not isinstance(item, dict) or found is None:
         return None
     state = next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
     additional = item.get("additional")
-    return RemoteFlow(found, state.lower(), str(item.get("template", "")), item.get("parameters"), additional,
+    return RemoteFlow(found, _harmless(state.lower(), mask), str(item.get("template", "")), item.get("parameters"), additional,
                       read_flow_tag(additional))  # fmt: skip
 
 
@@ -553,9 +559,9 @@ def _looks_like_a_type(value: object) -> bool:
     return isinstance(value, str) and ("/" in value or value in ("prompt", "text"))
 
 
-def _template(item: object) -> Template | None:
+def _template(item: object, mask: Mask) -> Template | None:
     if isinstance(item, str):
-        return Template(item, None)
+        return Template(_harmless(item, mask), None)
     if not isinstance(item, dict):
         return None
     names = [item[n] for n in ("name", "template_name", "id", "template_id") if isinstance(item.get(n), str)]
@@ -563,8 +569,9 @@ def _template(item: object) -> Template | None:
         return None
     # The types stand under a key that is not documented: a list of what looks like types, and not of the outputs'.
     lists = (value for key, value in item.items() if isinstance(value, list) and "output" not in key.lower())
-    types = next((tuple(value) for value in lists if value and all(map(_looks_like_a_type, value))), None)
-    return Template(names[0], types, tuple(names[1:]))
+    types = next((value for value in lists if value and all(map(_looks_like_a_type, value))), None)
+    first, *others = (_harmless(name, mask) for name in names)
+    return Template(first, None if types is None else tuple(_harmless(each, mask) for each in types), tuple(others))
 
 
 async def _stream_list(response: Response, sent: _Sent, take: Callable[[object], None]) -> dict[str, object]:

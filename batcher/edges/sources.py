@@ -23,12 +23,14 @@ from typing import Any, Final
 import pybase64
 from aiofiles.threadpool import wrap
 
+from ..core.errors import BatcherError, UsageError
 from ..core.facts import Print
 from ..core.model import ABSENT, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
+DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
 SMALL_BYTES: Final = 192 << 10  # up to here a file is encoded once and kept; above, streamed
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
 
@@ -73,12 +75,22 @@ class LocalSources:
     def __init__(self, min_age_s: float, now: float) -> None:
         self._min_age_s = min_age_s
         self._now = now
+        self._interrupted: BatcherError | None = None
         self.reader = ThreadPoolExecutor(1, "reader")
 
     def close(self) -> None:
+        self.interrupt(UsageError("the sources are closed"))  # a walk whose command was interrupted ends
         self.reader.shutdown(wait=False, cancel_futures=True)
 
+    def interrupt(self, error: BatcherError) -> None:
+        self._interrupted = self._interrupted or error
+
+    def _go_on(self) -> None:
+        if self._interrupted is not None:
+            raise self._interrupted
+
     def look(self, source: Input) -> Print | Problem:
+        self._go_on()
         if source.path is None:
             return Print(len((source.text or "").encode()))
         try:
@@ -144,8 +156,12 @@ class LocalSources:
         if source.path is None:
             return hashlib.sha256((source.text or "").encode()).digest()
         try:
-            with open(source.path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+            hashed = hashlib.sha256()
+            with open(source.path, "rb", buffering=0) as file:
+                while chunk := file.read(DIGEST_BYTES):
+                    hashed.update(chunk)
+                    self._go_on()
+            return hashed.digest()
         except OSError as error:
             return _unreadable(source, error)
 

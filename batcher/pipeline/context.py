@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ..core.errors import Reason, Stop
 from ..core.facts import FlowFacts, InputFacts
@@ -113,8 +113,30 @@ class Context:
         if self.stop is None or stop.reason in (Reason.SIGINT, Reason.SIGTERM):
             self.stop = self.report.stop = stop
         self.gate.close(self.stop)
+        self.sources.interrupt(self.stop)
         self.stopping.set()
         self.changed.set()
+
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """`work` outside of the stages, which are drained as a whole. Raises Stop where the run is to end and `work` has
+        not come to an end within the time for that."""
+        task = asyncio.ensure_future(work)
+        late = asyncio.ensure_future(self.drained())
+        try:
+            await asyncio.wait({task, late}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                assert self.stop is not None
+                raise self.stop
+            return task.result()
+        finally:
+            late.cancel()
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def drained(self) -> None:
+        """Returns when the run is to end, and what was in flight then has had its time."""
+        await self.stopping.wait()
+        await asyncio.sleep(DRAIN_S)
 
     async def sleep(self, seconds: float) -> None:
         """Wait; raises Stop at once when the run is to end."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from ..core.errors import BatcherError
 from ..core.facts import FlowFacts, InputFacts, Print, Record
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Input, Problem
@@ -99,6 +100,9 @@ class Client(Protocol):
 
 class Sources(Protocol):
     """The files and texts. All but `Body`'s own reading is synchronous, for a thread of its own."""
+
+    def interrupt(self, error: BatcherError) -> None:
+        """The run is to end: from now on `look` and `digest` raise this, so that a walk ends within one file. Any thread."""
 
     def look(self, source: Input) -> Print | Problem:
         """Its outside; a Problem where it is missing, empty, irregular, or too young."""

@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
+from ..core.errors import Stop
 from ..core.facts import WATCH_S, AddLitter, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
 from ..core.model import Problem
@@ -69,6 +70,8 @@ class Producer:
                         await context.changed.wait()
                     else:
                         return
+        except Stop:
+            pass  # in the middle of a walk; what was handed on drains
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
 

@@ -21,7 +21,7 @@ from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import DRAIN_S, Context, FlowRun, Payload
+from .context import Context, FlowRun, Payload
 from .finalizer import delete, finalize
 from .planner import Planner, TemplateTypes
 from .producer import Producer, give_up
@@ -99,7 +99,7 @@ def template_types(context: Context, loop: asyncio.AbstractEventLoop) -> Callabl
 
 
 async def _templates(context: Context) -> TemplateTypes | None:
-    found = await context.ask(Call.TEMPLATES, context.client.templates)
+    found = await context.in_time(context.ask(Call.TEMPLATES, context.client.templates))
     if isinstance(found, Verdict):
         if found.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
             raise Stop(Reason.UNAVAILABLE, f"the service is unavailable: {found.message}", "run again later", found.status)
@@ -114,11 +114,11 @@ async def run(context: Context) -> None:
     began = context.clock.steady()
     try:
         found = await asyncio.to_thread(survey, context, planner)
-        if _may_go_on(context, found.problems) and await _no_strangers(context, planner, found):
+        if _may_go_on(context, found.problems) and await context.in_time(_no_strangers(context, planner, found)):
             if found.works:
                 await _stages(context, planner)
             if context.stop is None:
-                await _sweep(context)
+                await context.in_time(_sweep(context))
     except Stop as stop:
         context.report.stop = context.report.stop or stop
     except BaseExceptionGroup as group:
@@ -172,8 +172,7 @@ async def _stages(context: Context, planner: Planner) -> None:
 
 
 async def _drain(context: Context, scope: anyio.CancelScope) -> None:
-    await context.stopping.wait()
-    await asyncio.sleep(DRAIN_S)
+    await context.drained()
     scope.cancel()
 
 

@@ -113,6 +113,7 @@ EFFECTS: Final[Mapping[str, Effect]] = {
         "gate", parse_duration, "connections reset, then refused, for this long; once, unless count=; when=after: replies first"
     ),
     "drop_mid": Effect("body", _flag, "connection reset in the middle of the body; nothing is committed"),
+    "slow_read": Effect("body", parse_size, "the body is read at this many bytes per second, however long it takes"),
     "late_commit": Effect("commit", parse_duration, "no reply (or status= at once); committed after this long"),
     "fail_flow": Effect("commit", _flag, "the flow that this call starts fails"),
     "input_error": Effect("commit", _flag, "the input of this upload gets the status `error`"),
@@ -146,7 +147,7 @@ SELECTORS: Final[Mapping[str, Callable[[str], Any]]] = {
 OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
     "latency": parse_duration,  # before everything else; alone, it is a fault of its own, and adds up
     "retry_after": _retry_after,  # seconds, or date:seconds
-    "body": _one_of("json", "html", "empty"),  # of an error
+    "body": _one_of("json", "html", "empty", "echo"),  # of an error; echo: says again what stood in Authorization
     "when": _one_of("before", "after"),  # the commit
     "over": _one_of("503", "429", "queue"),  # what a call above `capacity` gets
     "status": _status,  # with late_commit: the reply that is given at once

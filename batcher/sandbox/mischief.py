@@ -69,9 +69,19 @@ async def drop_in_body(request: web.BaseRequest) -> None:
     reset(request.transport)
 
 
-def error_of(fault: Fault, status: int) -> Reply:
+async def read_slowly(request: web.BaseRequest, bytes_per_s: int) -> None:
+    """Takes the body at this pace, and drops it. Returns when the client has left or all has come."""
+    while not is_gone(request) and not request.content.at_eof():
+        piece = await request.content.read(max(1, bytes_per_s // 10))
+        await asyncio.sleep(len(piece) / bytes_per_s)
+
+
+def error_of(fault: Fault, status: int, authorization: str | None = None) -> Reply:
     """The error that a fault asks for, with its Retry-After."""
-    reply = error_reply(status, f"Sandbox fault: {fault.text}", fault.body)
+    if fault.body == "echo":
+        reply = error_reply(status, f"Sandbox fault: not with Authorization: {authorization}", "json")
+    else:
+        reply = error_reply(status, f"Sandbox fault: {fault.text}", fault.body)
     if fault.retry_after is not None:
         reply.headers = {"Retry-After": _retry_after(fault.retry_after)}
     return reply
@@ -90,7 +100,7 @@ async def spoil(
     """Answers a request whose body was read with what the fault makes of `reply`."""
     match fault.effect:
         case "status" | "error_after_commit":
-            return await deliver(request, error_of(fault, fault.value))
+            return await deliver(request, error_of(fault, fault.value, request.headers.get("Authorization")))
         case "redirect":
             return await deliver(request, Reply(307, headers={"Location": _location(request, fault.value)}))
         case "lost_reply":

@@ -188,6 +188,9 @@ class Sandbox:
                     return await self._reply_and_begin_outage(call, entry, fault)
                 case "outage":
                     return await self._begin_outage(call, fault.value)
+                case "slow_read":
+                    await mischief.read_slowly(call.request, fault.value)
+                    return await mischief.lose(call.request, "reset", self._stopping)
                 case "drop_mid":
                     await mischief.drop_in_body(call.request)
                     return web.Response()

@@ -173,7 +173,7 @@ def test_clean_deletes_what_was_never_started(service: Service, tmp_path: Path) 
     words = ("m.yaml", "--endpoint", service.url)
     assert batcher(tmp_path, "run", *words, "--no-start").returncode == 0
     listed = batcher(tmp_path, "clean", *words)
-    assert listed.stdout.count("f0") == 1
+    assert listed.stdout.count("  f0\n") == 1
     assert batcher(tmp_path, "clean", *words, "--yes").returncode == 0
     assert all(flow["deleted"] for flow in service.record()["flows"])
     assert batcher(tmp_path, "run", *words).returncode == 0

@@ -88,8 +88,8 @@ def test_sums_of_the_matrix(played: dict[str, Outcome], capsys: pytest.CaptureFi
     with capsys.disabled():
         print(
             f"\nmatrix: {len(cells)} cells ({len(SCENES)} scenes of {len(Call)} calls × {len(ROWS)} rows), "
-            f"{2 * len(cells)} runs; wrong, missing, foreign, repeated or twice started: {wrong}; exit codes of the first run {codes}, of the second "
-            f"{sorted({outcome.codes[-1] for outcome in cells})}; requests sent / needed: mean "
+            f"{2 * len(cells)} runs; wrong, missing, foreign, repeated or twice started: {wrong}; exit codes of the first "
+            f"run {codes}, of the second {sorted({outcome.codes[-1] for outcome in cells})}; requests sent / needed: mean "
             f"{sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f}",
             file=sys.stderr,
         )
