@@ -1,5 +1,5 @@
-"""The Flows API over aiohttp: one request in, one reply or fault out. It never retries (aiohttp itself repeats a GET or a
-DELETE once where a kept connection turns out to be dead; never a POST or a PATCH).
+"""The Flows API over aiohttp: one request in, one reply or fault out. It never retries (behind a proxy, aiohttp itself
+repeats a GET or a DELETE once where a kept connection turns out to be dead; never a POST or a PATCH).
 
 In: calls with what they need. Out: values, a `Reply` that is no success, or a `Fault` that says how far the request got.
 Called by the pipeline, which holds a place at the gate meanwhile. The service's facts: flows-api; where they are silent
@@ -15,6 +15,7 @@ import email.utils
 import hashlib
 import ipaddress
 import json
+import re
 import ssl
 import time
 import urllib.request
@@ -46,6 +47,8 @@ LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the en
 KEEPALIVE_S: Final = 4.0  # less than the 5 s after which the quickest common server hangs up
 DETAIL_CHARS: Final = 300
 PIECE_BYTES: Final = 256 << 10
+
+CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
 T = TypeVar("T")
 Response = Answer | aiohttp.ClientResponse
@@ -289,7 +292,7 @@ class FlowsApi:
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
                     return await self._answer(response, sent, read)
         except aiohttp.ClientConnectorError as error:
-            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {self._key.mask(_words(error))}")
+            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(_words(error), sent.mask)}")
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
             return _fault(error, sent, status, self._timeout_s)
 
@@ -514,8 +517,8 @@ def _detail(data: bytes, mask: Mask) -> str:
 
 
 def _harmless(text: str, mask: Mask) -> str:
-    """Without the key, shortened, and without what a terminal would obey."""
-    text = mask(text)  # before anything is cut off: half a key is one, too
+    """Without the key and passwords of addresses, shortened, and without what a terminal would obey."""
+    text = mask(CREDENTIALS.sub("//", text))  # before anything is cut off: half a key is one, too
     short = text if len(text) <= DETAIL_CHARS else text[:DETAIL_CHARS] + "…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in short)
 

@@ -257,6 +257,24 @@ async def test_the_sandbox_tells_when_nothing_is_due_any_more(tmp_path: Path) ->
         assert len((await late.record())["flows"]) == 1
 
 
+async def test_a_body_may_be_read_slowly_and_is_not_taken(api: Api) -> None:
+    flow_id = await api.create()
+    await api.faults("upload:slow_read=2kB")
+    path = f"/flows/{flow_id}/inputs"
+    begun = time.perf_counter()
+    with pytest.raises(ConnectionResetError):
+        await send(api, path, BODY + b" " * 2000)
+    assert time.perf_counter() - begun > 0.8
+    with pytest.raises(TimeoutError):
+        await send(api, path, BODY + b" " * 20_000, wait_s=0.3)
+    assert await committed(api, flow_id) == 0
+
+
+async def test_an_error_may_say_the_authorization_again(serve: Serve) -> None:
+    async with serve("flows:status=422,body=echo", key="a-key") as api:
+        assert await api.call("GET", "/flows") == (422, {"detail": "Sandbox fault: not with Authorization: Bearer a-key"})
+
+
 async def test_capacity_refuses_what_is_too_much_or_lets_it_wait(api: Api) -> None:
     await api.faults("flows:capacity=3", "flows:latency=100ms")
     statuses = [status for status, _ in await asyncio.gather(*(api.call("GET", "/flows") for _ in range(10)))]
