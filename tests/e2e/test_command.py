@@ -80,7 +80,8 @@ def test_signal_drains_and_the_next_run_resumes(service: Service, tmp_path: Path
     write_batch(tmp_path, 4, 20)
     service.order("*:latency=100ms")
     process = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--concurrency", "4")
-    time.sleep(1.5)
+    while service.record()["requests"].get("upload", 0) < 8 and process.poll() is None:
+        time.sleep(0.02)
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == code, errors
