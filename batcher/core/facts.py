@@ -6,10 +6,13 @@ A record replaces a row as a whole; which row may follow which is `lifecycle`'s 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
+from .measuring import FlowTimes
+from .model import JSON
 from .rows import row
 
 WATCH_S: Final = 7 * 86400.0  # a create that is done later than a week after it was sent is past belief
@@ -129,4 +132,26 @@ class StrangersChecked:
     """The service has been asked for flows of this batch that the journal does not know; all were taken over."""
 
 
-Record: TypeAlias = PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked
+@dataclass(frozen=True, slots=True)
+class PutTimes:
+    """When the flow with this name passed its stations in this run; joined to what an earlier run had put."""
+
+    flow: str
+    times: FlowTimes
+
+
+@dataclass(frozen=True, slots=True)
+class PutRun:
+    """The run that began then (wall-clock seconds) has come to this so far. The last `RUNS_KEPT` runs are kept, and of
+    those that sent nothing only the last: a night with nothing to do pushes no measurement out."""
+
+    began: float
+    requests: int
+    document: Mapping[str, JSON]
+
+
+RUNS_KEPT: Final = 20
+
+Record: TypeAlias = (
+    PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun
+)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import mmap
 import os
 import secrets
@@ -19,11 +20,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Final
 
 from ..core.errors import JournalError, Locked
 from ..core.facts import (
+    RUNS_KEPT,
     WATCH_S,
     AddLitter,
     ClearLitter,
@@ -33,11 +36,15 @@ from ..core.facts import (
     Print,
     PutFlow,
     PutInput,
+    PutRun,
+    PutTimes,
     Record,
     StrangersChecked,
     Watch,
 )
 from ..core.lifecycle import FlowState, InputState
+from ..core.measuring import FlowTimes
+from ..core.model import JSON
 from ..core.tags import KEY_BYTES, flow_key
 from .boundary import reached
 
@@ -53,6 +60,12 @@ MIGRATIONS: Final = (
         meaning BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
         tagged INTEGER NOT NULL, until REAL, answered INTEGER NOT NULL, PRIMARY KEY(flow, key)) WITHOUT ROWID;
     CREATE TABLE litter(flow_id TEXT PRIMARY KEY, flow TEXT NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE flow_times(
+        flow INTEGER PRIMARY KEY REFERENCES flows(id), begun REAL, opened REAL, first_upload REAL, last_upload REAL,
+        verified REAL, started REAL);
+    CREATE TABLE runs(began REAL PRIMARY KEY, requests INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
@@ -72,6 +85,10 @@ _INPUT_VALUES: Final = 11
 _ROW: Final = "((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?)"
 _PUT_INPUT: Final = f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES{_ROW}"
 _PUT_INPUTS: Final = _PUT_INPUT + f",{_ROW}" * (ROWS - 1)
+_TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
+_OLD_RUNS: Final = f"""
+    DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
+    OR requests=0 AND began < (SELECT max(began) FROM runs)"""
 _OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
 _ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
 
@@ -200,6 +217,30 @@ class _Reader:
     def count_accepted(self, flow: str) -> int:
         sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND state='accepted'"
         return int(self._ask(sql, flow).fetchone()[0])
+
+    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+        """By flow and state of its inputs: how many, and how many bytes. In one walk over the journal."""
+        found: dict[str, dict[InputState, tuple[int, int]]] = {}
+        sql = "SELECT f.name, i.state, count(*), sum(i.size) FROM inputs i JOIN flows f ON f.id=i.flow GROUP BY i.flow, i.state"
+        for name, state, count, size in self._ask(sql):
+            found.setdefault(name, {})[InputState(state)] = (count, size)
+        return found
+
+    def flow_times(self) -> Mapping[str, FlowTimes]:
+        """By flow: when it passed its stations. Empty in a journal that an older batcher wrote."""
+        if not self._has("flow_times"):
+            return {}
+        sql = f"SELECT f.name, {_TIMES} FROM flow_times t JOIN flows f ON f.id=t.flow"
+        return {row[0]: FlowTimes(*row[1:]) for row in self._ask(sql)}
+
+    def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
+        """The last runs, the latest first: when it began (wall-clock seconds), and its document as `run_document` makes it."""
+        if not self._has("runs"):
+            return []
+        return [(row[0], json.loads(row[1])) for row in self._ask("SELECT began, document FROM runs ORDER BY began DESC")]
+
+    def _has(self, table: str) -> bool:
+        return self._ask("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", table).fetchone() is not None
 
 
 def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite3 gives it
@@ -401,6 +442,17 @@ class SqliteJournal(_Reader):
                     write("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case Watch(until):
                     write("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+                case PutTimes(flow, times):
+                    known = write(f"SELECT {_TIMES} FROM flow_times WHERE {_OF_FLOW}", (flow,)).fetchone()
+                    times = times.after(None if known is None else FlowTimes(*known))
+                    write(
+                        "INSERT OR REPLACE INTO flow_times SELECT id, ?, ?, ?, ?, ?, ? FROM flows WHERE name=?",
+                        (*astuple(times), flow),
+                    )
+                case PutRun(began, requests, document):
+                    text = json.dumps(document, separators=(",", ":"))
+                    write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
+                    write(_OLD_RUNS)
         self._put_inputs(rows)
         reached("before commit")
         write("COMMIT")
@@ -446,6 +498,8 @@ class MemoryJournal:
         self._flows: dict[str, FlowFacts] = {}
         self._inputs: dict[str, dict[bytes, InputFacts]] = {}
         self._litter: dict[str, str] = {}
+        self._times: dict[str, FlowTimes] = {}
+        self._runs: dict[float, PutRun] = {}
 
     async def record(self, *records: Record) -> None:
         self.post(*records)
@@ -467,6 +521,14 @@ class MemoryJournal:
                     self.strangers_checked = True
                 case Watch(until):
                     self.watch_until = until
+                case PutTimes(flow, times):
+                    if flow in self._flows:
+                        self._times[flow] = times.after(self._times.get(flow))
+                case PutRun(began):
+                    self._runs[began] = record
+                    last = max(self._runs)
+                    kept = [at for at, run in self._runs.items() if run.requests or at == last]
+                    self._runs = {at: self._runs[at] for at in sorted(kept)[-RUNS_KEPT:]}
 
     def departs(self, key: bytes) -> None:
         pass
@@ -501,6 +563,21 @@ class MemoryJournal:
 
     def count_accepted(self, flow: str) -> int:
         return self._count(flow, InputState.ACCEPTED)
+
+    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+        found: dict[str, dict[InputState, tuple[int, int]]] = {}
+        for name, rows in self._inputs.items():
+            of_flow = found.setdefault(name, {})
+            for row in rows.values():
+                count, size = of_flow.get(row.state, (0, 0))
+                of_flow[row.state] = (count + 1, size + row.print.size)
+        return found
+
+    def flow_times(self) -> Mapping[str, FlowTimes]:
+        return dict(self._times)
+
+    def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
+        return [(at, self._runs[at].document) for at in sorted(self._runs, reverse=True)]
 
     def close(self) -> None:
         pass

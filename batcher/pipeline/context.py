@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from ..core.errors import Reason, Stop
 from ..core.facts import FlowFacts, InputFacts
+from ..core.measuring import FlowTimes, Measures
 from ..core.model import Limits, Manifest, Problem
 from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import RemoteFlow
@@ -59,6 +60,7 @@ class FlowRun:
     uploaded_bytes: int = 0
     trouble: Verdict | None = None  # an upload said that the flow is gone, or takes no inputs
     opened: asyncio.Event = field(default_factory=asyncio.Event)  # it has an id, or never will (`failed`)
+    times: FlowTimes = field(default_factory=FlowTimes)
 
     @property
     def name(self) -> str:
@@ -104,9 +106,11 @@ class Context:
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     lister: Lister = field(init=False)
+    measures: Measures = field(init=False)
 
     def __post_init__(self) -> None:
         self.lister = Lister(self)
+        self.measures = Measures(self.clock.steady())
 
     def halt(self, stop: Stop) -> None:
         """No new work from now on; the first reason stays, but a signal's comes before any other."""
@@ -160,6 +164,9 @@ class Context:
         counts.uploaded_now += max(0, inputs)
         counts.bytes += size_bytes
         counts.bytes_now += max(0, size_bytes)
+        if inputs > 0:
+            self.measures.accepted(self.clock.steady(), size_bytes)
+            flow.times.uploaded(self.clock.wall())
 
     async def try_again(self, flow: FlowRun, what: str) -> bool:
         """Whether a write that was answered and not done may be sent once more; waits before it. Bounded by `retries`."""
@@ -193,6 +200,8 @@ class Context:
                 raise
             verdict: Verdict | None = None
             generation = self.key_generation
+            left = self.clock.steady()
+            self.measures.leaves(left)
             try:
                 self.report.requests.sent += 1
                 self.report.requests.retried += attempt > 1
@@ -204,6 +213,8 @@ class Context:
                 verdict = classify(call, what)
             finally:
                 self.gate.leave(verdict, entered, timed=timed)
+                now = self.clock.steady()
+                self.measures.ends(now, call, now - left, verdict.kind if verdict is not None else None)
             match verdict.kind:
                 case Kind.KEY if generation != self.key_generation:
                     continue  # it left with the key that has been replaced meanwhile

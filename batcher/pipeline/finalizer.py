@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..core.errors import Stop
-from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, Record, Watch
+from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, PutTimes, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
 from ..core.reconcile import (
@@ -63,6 +63,7 @@ async def _finish(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> 
     except Stop:
         pass
     finally:
+        context.journal.post(PutTimes(flow.name, flow.times))
         if comes_again:
             context.again.append(flow)
         elif flow.failed and context.stop is None:
@@ -95,6 +96,7 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
         await _record_seen(context, flow, found)
         match found.decision:
             case Start():
+                flow.times.verified = context.clock.wall()
                 if not context.wishes.start:
                     return False
                 return await _start(context, flow)
@@ -347,8 +349,9 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
 
 
 async def _started(context: Context, flow: FlowRun) -> None:
+    flow.times.started = context.clock.wall()
     flow.facts = flow.facts.on(FlowEvent.START_SEEN, until=None, not_before=None, problem=None,
-                               started_at=context.clock.wall())  # fmt: skip
+                               started_at=flow.times.started)  # fmt: skip
     await context.journal.record(PutFlow(flow.facts))
     context.report.flows.started += 1
     context.report.flows.started_now += 1

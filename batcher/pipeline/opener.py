@@ -23,8 +23,11 @@ from .context import Context, FlowRun
 async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStream[FlowRun]) -> None:
     """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case. Closes `ready`."""
     async with ready:
+        known = flow.facts.flow_id
         try:
             await _open(context, flow)
+            if flow.facts.flow_id != known:
+                flow.times.opened = context.clock.wall()
         except Stop:
             flow.failed = True
         finally:

@@ -109,6 +109,7 @@ class Producer:
         the first are started while the later ones are still being read."""
         await self._slots.acquire()
         flow = FlowRun(plan, plan.facts or FlowFacts(plan.flow.name), rebuilds, tries)
+        flow.times.begun = self._context.clock.wall()
         self._context.active += 1
         if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:
             begun.start_soon(self._work_on, flow)

@@ -14,8 +14,9 @@ from typing import Final
 import anyio
 
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, StrangersChecked
+from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
+from ..core.measuring import run_document
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
@@ -29,6 +30,7 @@ from .workers import work
 
 QUEUE: Final = 256  # payloads between producer and workers; the byte budget bounds them further
 FLOWS_OPEN: Final = 256  # flows worked on at once
+MEASURES_S: Final = 30.0  # between two notes of what a run has measured: some 20 kB each
 
 
 @dataclass(slots=True)
@@ -112,6 +114,8 @@ async def run(context: Context) -> None:
     loop = asyncio.get_running_loop()
     planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop))
     began = context.clock.steady()
+    began_at = context.clock.wall()
+    notes = asyncio.ensure_future(_note_measures(context, began_at))
     try:
         found = await asyncio.to_thread(survey, context, planner)
         if _may_go_on(context, found.problems) and await context.in_time(_no_strangers(context, planner, found)):
@@ -125,10 +129,28 @@ async def run(context: Context) -> None:
         _of_group(context, group)
     except JournalError as error:
         context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+    finally:
+        notes.cancel()
     report = context.report
     report.elapsed_s = context.clock.steady() - began
     report.flows.pending = max(0, report.flows.total - report.flows.started - report.flows.failed)
     report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+    # Not awaited: what the run did is durable, and its outcome does not hang on what was measured. Closing writes it.
+    context.journal.post(_measured(context, began_at, ended=True))
+
+
+def _measured(context: Context, began_at: float, ended: bool) -> PutRun:
+    document = run_document(context.report, context.measures, context.clock.steady(), ended)
+    return PutRun(began_at, context.report.requests.sent, document)
+
+
+async def _note_measures(context: Context, began_at: float) -> None:
+    """What has been measured so far, now and then, for those who look while the run is under way, and should it be killed."""
+    pause_s = 1.0  # soon after it began, so that a look at the journal shows that there is a run
+    while True:
+        await context.clock.sleep(pause_s)
+        context.journal.post(_measured(context, began_at, ended=False))
+        pause_s = MEASURES_S
 
 
 def _of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None:

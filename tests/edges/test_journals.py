@@ -9,10 +9,24 @@ from pathlib import Path
 import pytest
 
 from batcher.core.errors import JournalError, Locked
-from batcher.core.facts import AddLitter, ClearLitter, FlowFacts, ForgetInputs, InputFacts, Print, PutFlow, PutInput, Watch
+from batcher.core.facts import (
+    RUNS_KEPT,
+    AddLitter,
+    ClearLitter,
+    FlowFacts,
+    ForgetInputs,
+    InputFacts,
+    Print,
+    PutFlow,
+    PutInput,
+    PutRun,
+    PutTimes,
+    Watch,
+)
 from batcher.core.lifecycle import FlowState, InputState
+from batcher.core.measuring import FlowTimes
 from batcher.core.tags import flow_key
-from batcher.edges.journal import JournalReader, MemoryJournal, SqliteJournal
+from batcher.edges.journal import MIGRATIONS, JournalReader, MemoryJournal, SqliteJournal
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +75,41 @@ async def test_litter_and_watch_are_kept(journal) -> None:
     assert journal.litter() == [("id-2", "b")]
     assert journal.watch_until == 77.0
     assert journal.owner
+
+
+async def test_times_are_joined_and_counts_are_told_in_one_walk(journal) -> None:
+    await journal.record(PutFlow(FLOW), *(PutInput("a flow", row) for row in ROWS))
+    await journal.record(PutTimes("a flow", FlowTimes(1.5, 2.5)), PutTimes("nobody", FlowTimes(1.0)))
+    await journal.record(PutTimes("a flow", FlowTimes(9.5, None, 10.5, 11.5)))
+    assert journal.flow_times() == {"a flow": FlowTimes(1.5, 2.5, 10.5, 11.5)}
+    tally = {InputState.ACCEPTED: (1, 3), InputState.UNKNOWN: (1, 1), InputState.PENDING: (1, 0)}
+    assert journal.tallies() == {"a flow": tally}
+
+
+async def test_runs_are_bounded_and_idle_ones_push_none_out(journal) -> None:
+    for at in range(30):
+        await journal.record(PutRun(float(at), 0, {"n": -1}), PutRun(float(at), at % 3, {"n": at}))
+    kept = journal.runs()
+    assert [at for at, _ in kept] == sorted((at for at in range(30) if at % 3), reverse=True)[:RUNS_KEPT]
+    for at in range(40, 90):
+        await journal.record(PutRun(float(at), 0, {}))
+    assert [at for at, _ in journal.runs()[:3]] == [89.0, 29.0, 28.0]
+    assert journal.runs()[1][1] == {"n": 29}
+    assert len(journal.runs()) <= RUNS_KEPT
+
+
+async def test_journal_of_an_older_batcher_is_read_as_it_is_and_migrated_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(MIGRATIONS[0] + "PRAGMA user_version=1; PRAGMA journal_mode=WAL")
+    connection.close()
+    reader = JournalReader(path)
+    assert (reader.runs(), reader.flow_times(), reader.tallies()) == ([], {}, {})
+    reader.close()
+    journal = SqliteJournal(path, "b", 15)
+    await journal.record(PutRun(1.0, 1, {}))
+    assert journal.runs() == [(1.0, {})]
+    journal.close()
 
 
 async def test_second_process_is_locked_out_and_files_are_the_owners_only(tmp_path: Path) -> None:
