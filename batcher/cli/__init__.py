@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "bring a batch to done: create, upload, verify, start; resume where an earlier run stopped",
     "plan": "what run would do, without a write",
     "status": "what the journal knows, without the network",
+    "report": "a page about a batch: outcome, problems, every flow, how the last run went",
     "clean": "list, and with --yes delete, flows of a batch that were never started",
     "sandbox": "serve a local Flows API to try things against",
     "schema": "print the manifest's JSON Schema, for editors",

@@ -1,0 +1,93 @@
+"""What the journal knows of each flow, in the order in which people want to read it.
+
+In: a journal that is only looked at. Out: `Line`s and `Sums`. Called by `status` and `report`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from ..core.facts import FlowFacts
+from ..core.lifecycle import FlowState, InputState
+from ..core.measuring import FlowTimes
+from ..core.model import JSON, Place, Problem
+from ..core.report import Report
+
+
+class Standing(IntEnum):
+    """How a flow stands, the most urgent first."""
+
+    PROBLEM = 0
+    UNDER_WAY = 1
+    PENDING = 2
+    STARTED = 3
+
+    @property
+    def word(self) -> str:
+        return ("problem", "under way", "pending", "started")[self]
+
+
+class View(Protocol):
+    """What is asked of a journal here: `JournalReader` and `MemoryJournal` have it."""
+
+    def flows(self) -> Iterator[FlowFacts]: ...
+    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]: ...
+    def flow_times(self) -> Mapping[str, FlowTimes]: ...
+
+
+@dataclass(slots=True)
+class Line:
+    """One flow. `problem` is None once it has been started."""
+
+    facts: FlowFacts
+    accepted: int
+    accepted_bytes: int
+    refused: int
+    problem: Problem | None
+
+    @property
+    def standing(self) -> Standing:
+        if self.facts.state is FlowState.STARTED:
+            return Standing.STARTED
+        if self.problem is not None:
+            return Standing.PROBLEM
+        return Standing.PENDING if self.facts.state is FlowState.PLANNED else Standing.UNDER_WAY
+
+
+def lines(journal: View) -> Iterator[Line]:
+    """Every flow that the journal knows, in its order."""
+    tallies = journal.tallies()
+    for facts in journal.flows():
+        tally = tallies.get(facts.name, {})
+        accepted = tally.get(InputState.ACCEPTED, (0, 0))
+        refused = tally.get(InputState.REFUSED, (0, 0))
+        problem = problem_of(json.loads(facts.problem)) if facts.problem else None
+        yield Line(facts, *accepted, refused[0], problem)
+
+
+def problem_of(kept: Mapping[str, JSON]) -> Problem:
+    """A problem as it was kept in a journal; its place as the manifest was then."""
+    place = Place(str(kept["place"])) if kept.get("place") else None
+    return Problem(
+        kept["kind"], str(kept["message"]), str(kept["hint"]), place,  # type: ignore[arg-type]  # as it was written
+        kept["flow"], kept["input"], kept["status"],  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def add(report: Report, line: Line) -> None:
+    """Count the flow in."""
+    report.flows.total += 1
+    report.flows.started += line.standing is Standing.STARTED
+    report.inputs.total += line.facts.inputs
+    report.inputs.uploaded += line.accepted
+    report.inputs.bytes += line.accepted_bytes
+    report.inputs.failed += line.refused
+    if line.problem is not None:
+        report.flows.failed += 1
+        report.add(line.problem)
+    report.flows.pending = report.flows.total - report.flows.started - report.flows.failed
+    report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)

@@ -1,0 +1,326 @@
+"""The page's charts, as SVG: throughput and requests in flight over time, latencies, a timeline of flows.
+
+In: `Facts`. Out: markup, each chart with a title, a description and a table that tells the same in words. No script and no
+inline style: positions are percentages, so that text stays as large as it is meant at every width. Called by `markup`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Final
+
+from ...core.measuring import LATENCY_STEPS, latency_end_s
+from ...edges.progress import size
+from ..ledger import Standing
+from ..text import count, span
+from .facts import Facts, FlowLine, Run
+
+POINTS: Final = 150  # of a series, at most
+HEIGHT: Final = 150  # of a series, in CSS pixels
+LANES: Final = 140  # flows in the timeline, at most; more are thinned out evenly
+TICKS_S: Final = (
+    *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 10800, 21600, 43200, 86400, 172800),
+)
+
+
+def figure(name: str, title: str, desc: str, drawing: str, height: int, table: str, legend: str = "") -> str:
+    """A chart with its text alternatives."""
+    return (
+        f'<figure class="chart"><figcaption><h3>{escape(title)}</h3>{legend}</figcaption>'
+        f'<svg role="img" aria-labelledby="{name}-t {name}-d" width="100%" height="{height}">'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(desc)}</desc>{drawing}</svg>'
+        f"<details><summary>{escape(title)}: the figures</summary>{table}</details></figure>"
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:
+    """A small table; its cells are escaped."""
+    heads = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = ""
+    for first, *rest in rows:
+        cells = "".join(f"<td>{escape(str(cell))}</td>" for cell in rest)
+        body += f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>'
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="figures">'
+        f'<caption class="off">{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def key(*entries: tuple[str, str]) -> str:
+    """A legend: (class, word)."""
+    return '<p class="key">' + "".join(f'<span class="{mark}">{escape(word)}</span>' for mark, word in entries) + "</p>"
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{min(100.0, max(0.0, 100.0 * part / whole if whole else 0.0)):.2f}%"
+
+
+def nice(value: float) -> float:
+    """The next 1, 2, 2.5 or 5 times a power of ten: where an axis may end."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if step * power >= value * 0.9999)
+
+
+def step_s(length_s: float) -> float:
+    """The distance of the marks on a time axis: about five of them."""
+    return next((step for step in TICKS_S if length_s / step <= 5.5), 86400.0 * math.ceil(length_s / 86400 / 5))
+
+
+def clock(seconds: float) -> str:
+    """A mark on a time axis."""
+    if seconds == 0:
+        return "0"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:g} s"
+    if seconds < 3600:
+        whole = round(seconds)
+        return f"{whole // 60} min" if whole % 60 == 0 else f"{whole // 60}:{whole % 60:02}"
+    return f"{seconds / 3600:g} h"
+
+
+def time_marks(length_s: float, height: int) -> str:
+    """The marks under a time axis of this length, and fine lines upwards."""
+    step = step_s(length_s)
+    parts = []
+    for n in range(int(length_s / step + 1e-9) + 1):
+        at = percent(n * step, length_s)
+        near_end = n * step > 0.94 * length_s
+        anchor = "start" if n == 0 else "end" if near_end else "middle"
+        parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="0" y2="{height}"/>')
+        parts.append(f'<text class="mark" x="{at}" y="{height + 16}" text-anchor="{anchor}">{clock(n * step)}</text>')
+    return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One value over time: what it is called, how a value reads, the CSS class of its area."""
+
+    name: str
+    title: str
+    values: Sequence[float]
+    words: Callable[[float], str]
+    mark: str
+
+
+def over_time(run: Run) -> str:
+    """Throughput, and requests in flight, under one another with the same time axis."""
+    measures: dict[str, Any] = run.document["measures"]
+    width_s = float(measures["width_s"])
+    group = max(1, math.ceil(len(measures["requests"]) / POINTS))
+    length_s = max(run.elapsed_s, width_s)
+
+    def summed(name: str) -> list[float]:
+        values = measures[name]
+        return [sum(values[n : n + group]) for n in range(0, len(values), group)]
+
+    step = width_s * group
+    # The last stretch is shorter than the others, unless the run ended on its edge.
+    spans = [min(step, max(1e-9, length_s - n * step)) for n in range(len(summed("requests")))]
+    spans[-1] = max(spans[-1], step / 4)
+    sent = [value / part for value, part in zip(summed("sent_bytes"), spans, strict=True)]
+    busy = [value / part for value, part in zip(summed("busy_s"), spans, strict=True)]
+    slowed = summed("slowed")
+    everything = [
+        Series("sent", "Throughput", sent, _speed, "a1"),
+        Series("busy", "Requests in flight", busy, lambda value: f"{value:.3g}", "a2"),
+    ]
+    out = []
+    for series in everything:
+        top = nice(max(series.values, default=0))
+        peak = max(series.values, default=0)
+        mean = run.bytes_per_s if series.name == "sent" else sum(measures["busy_s"]) / length_s
+        drawing = time_marks(length_s, HEIGHT) + _area(series, step, length_s, top)
+        if series.name == "sent":
+            drawing += _slowed_marks(slowed, step, length_s)
+        drawing += _value_marks(top, series.words)
+        desc = f"On average {series.words(mean)}, at most {series.words(peak)}, over {span(length_s)}."
+        thin = max(1, math.ceil(len(series.values) / 24))
+        rows = [
+            (clock(n * step), series.words(max(series.values[n : n + thin])), f"{sum(slowed[n : n + thin]):.0f}")
+            for n in range(0, len(series.values), thin)
+        ]
+        figures = table(("From", f"{series.title}, at most", "Slowed down"), rows, f"{series.title} over time")
+        legend = f'<p class="sum">{escape(desc)}</p>'
+        if series.name == "sent" and any(slowed):
+            legend += key(("k-bad", "the service asked to slow down, or was unavailable"))
+        out.append(figure(series.name, series.title, desc, drawing, HEIGHT + 24, figures, legend))
+    return "".join(out)
+
+
+def _speed(bytes_per_s: float) -> str:
+    return f"{size(bytes_per_s)}/s".replace(".0 ", " ")
+
+
+def _area(series: Series, step_s: float, length_s: float, top: float) -> str:
+    """Steps, in a box of its own that is stretched; lines keep their thickness."""
+    points = []
+    for n, value in enumerate(series.values):
+        y = 100 - 100 * value / top
+        points += [(1000 * n * step_s / length_s, y), (min(1000.0, 1000 * (n + 1) * step_s / length_s), y)]
+    line = " ".join(f"{x:.1f},{y:.2f}" for x, y in points)
+    return (
+        f'<svg class="{series.mark}" x="0" y="0" width="100%" height="{HEIGHT}" viewBox="0 0 1000 100" '
+        f'preserveAspectRatio="none" aria-hidden="true"><polyline class="line" points="{line}"/>'
+        f'<polygon class="fill" points="0,100 {line} {points[-1][0]:.1f},100"/></svg>'
+    )
+
+
+def _value_marks(top: float, words: Callable[[float], str]) -> str:
+    out = f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>'
+    for value, y in ((top, 0.5), (top / 2, HEIGHT / 2)):
+        out += f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
+        out += f'<text class="mark value" x="2" y="{y + 13}">{words(value)}</text>'
+    return out
+
+
+def _slowed_marks(slowed: Sequence[float], step_s: float, length_s: float) -> str:
+    return "".join(
+        f'<rect class="bad" x="{percent(n * step_s, length_s)}" width="{percent(step_s, length_s)}" '
+        f'y="{HEIGHT - 5}" height="5"><title>{clock(n * step_s)}: {number:.0f} slowed down</title></rect>'
+        for n, number in enumerate(slowed)
+        if number
+    )
+
+
+def percentile(counts: Sequence[int], part: float) -> float:
+    """The latency, in seconds, that so large a part of the requests did not exceed."""
+    wanted = part * sum(counts)
+    seen = 0
+    for bucket, number in enumerate(counts):
+        seen += number
+        if number and seen >= wanted - 1e-9:
+            return latency_end_s(bucket)
+    return 0.0
+
+
+def latencies(run: Run) -> str:
+    """How long requests took: a histogram of the uploads (or of whatever there was most), and a line for each call."""
+    by_call: dict[str, Any] = run.document["measures"]["latency"]
+    if not by_call:
+        return ""
+    call = "upload" if "upload" in by_call else max(by_call, key=lambda name: sum(by_call[name]["counts"]))
+    counts: list[int] = by_call[call]["counts"]
+    used = [n for n, number in enumerate(counts) if number]
+    first = max(0, used[0] // LATENCY_STEPS * LATENCY_STEPS - 1)  # whole doublings
+    end = min(len(counts), (used[-1] // LATENCY_STEPS + 1) * LATENCY_STEPS + 1)
+    shape = counts[first:end]
+    top = max(shape)
+    median, p95 = percentile(counts, 0.5), percentile(counts, 0.95)
+    longest = float(by_call[call]["max_s"])
+    drawing = [f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>']
+    for n, number in enumerate(shape):
+        x, broad = percent(n + 0.08, len(shape)), percent(0.84, len(shape))
+        tall = HEIGHT * 0.94 * number / top
+        if number:
+            words = f"{_from(first + n)} to {span(latency_end_s(first + n))}: {count(number)}"
+            drawing.append(
+                f'<rect class="bar" x="{x}" width="{broad}" y="{HEIGHT - max(1.5, tall):.1f}" height="{max(1.5, tall):.1f}">'
+                f"<title>{words}</title></rect>"
+            )
+        if (first + n) % LATENCY_STEPS == 0 and 0 < n < len(shape) - 1 and _marked(n, len(shape)):
+            at = percent(n + 1, len(shape))
+            drawing.append(f'<line class="tick" x1="{at}" x2="{at}" y1="{HEIGHT}" y2="{HEIGHT + 4}"/>')
+            drawing.append(f'<text class="mark" x="{at}" y="{HEIGHT + 17}" text-anchor="middle">{_round(first + n)}</text>')
+    desc = f"Half of them within {_about(median)}, 95 % within {_about(p95)}, the longest {span(longest)}."
+    rows = [
+        (name, count(sum(of["counts"])), _about(percentile(of["counts"], 0.5)), _about(percentile(of["counts"], 0.95)),
+         span(float(of["max_s"])), ", ".join(f"{count(n)} {kind}" for kind, n in sorted(of["outcomes"].items())))
+        for name, of in sorted(by_call.items(), key=lambda item: -sum(item[1]["counts"]))
+    ]  # fmt: skip
+    figures = table(("Call", "Requests", "Half within", "95 % within", "Longest", "Outcomes"), rows, "Latency by call")
+    title = {"upload": "Latency of uploads"}.get(call, f"Latency of “{call}”")
+    legend = f'<p class="sum">{count(sum(counts))} requests. {escape(desc)}</p>'
+    return figure("latency", title, desc, "".join(drawing), HEIGHT + 24, figures, legend)
+
+
+def _marked(n: int, shown: int) -> bool:
+    """Every doubling while there are few of them, else every other."""
+    return shown <= 8 * LATENCY_STEPS or n // LATENCY_STEPS % 2 == 0
+
+
+def _about(seconds: float) -> str:
+    """A latency from the histogram, which is right within a fifth: two figures."""
+    if seconds <= 0:
+        return "-"
+    digits = 1 - math.floor(math.log10(seconds * 1000))
+    return span(round(seconds * 1000, digits) / 1000)
+
+
+def _from(bucket: int) -> str:
+    return span(latency_end_s(bucket - 1)) if bucket else "0"
+
+
+def _round(bucket: int) -> str:
+    """The end of a bucket that closes a doubling: 1 ms, 2 ms … 1 s, 2 s."""
+    exact = 2 ** (bucket // LATENCY_STEPS)
+    return f"{exact} ms" if exact < 1000 else f"{exact // 1000} s" if exact < 60_000 else f"{exact // 60_000} min"
+
+
+def timeline(facts: Facts, run: Run) -> str:
+    """The flows of the run from their opening to their start, one thin line each, in the order in which they were begun."""
+    ended = run.began + run.elapsed_s
+    seen = [f for f in facts.flows if f.times.begun is not None and run.began - 1 <= f.times.begun <= ended + 1]
+    if not seen:
+        return ""
+    seen.sort(key=lambda flow: (flow.times.begun or 0.0))
+    every = max(1, math.ceil(len(seen) / LANES))
+    lanes = seen[::every]
+    pitch = 14 if len(lanes) <= 12 else 7 if len(lanes) <= 40 else 4 if len(lanes) <= 80 else 3
+    height = pitch * len(lanes)
+    length_s = max(run.elapsed_s, 0.001)
+    drawing = [time_marks(length_s, height + 4)]
+    rows = []
+    for n, flow in enumerate(lanes):
+        parts = _stretches(flow, run.began, ended)
+        words = f"{escape(flow.name)}: " + (", ".join(f"{what} {span(to - at)}" for _, what, at, to in parts) or "begun")
+        lane = "".join(
+            f'<rect class="{mark}" x="{percent(at, length_s)}" width="{percent(max(to - at, length_s / 400), length_s)}" '
+            f'y="{n * pitch}" height="{pitch - 1}"/>'
+            for mark, _, at, to in parts
+        )
+        drawing.append(f"<g><title>{words}</title>{lane}</g>")
+        if n % max(1, len(lanes) // 30) == 0:
+            rows.append(_row(flow, run))
+    took = sorted(flow.times.started - flow.times.begun for flow in seen if flow.times.started and flow.times.begun)
+    desc = f"{count(len(seen))} flows were taken up."
+    if took:
+        desc += f" From being taken up to the start: half within {span(took[len(took) // 2])}, the longest {span(took[-1])}."
+    shown = "" if every == 1 else f" One line for every {every} flows."
+    legend = f'<p class="sum">{escape(desc)}{shown}</p>' + key(
+        ("k-open", "until the first upload"), ("k-up", "uploading"), ("k-check", "checked and started"),
+        ("k-bad", "kept from its start"),
+    )
+    head = ("Flow", "Taken up", "Opened", "First upload", "Last upload", "Started")
+    figures = table(head, rows, "Timeline of flows")
+    return figure("timeline", "Timeline of flows", desc, "".join(drawing), height + 24, figures, legend)
+
+
+def _stretches(flow: FlowLine, began: float, ended: float) -> list[tuple[str, str, float, float]]:
+    """(CSS class, what, from, to) in seconds since the run began."""
+    t = flow.times
+    assert t.begun is not None
+    stations = [("t-open", "opening", t.first_upload), ("t-up", "uploading", t.last_upload), ("t-check", "checking", t.started)]
+    parts = []
+    at = t.begun
+    for mark, what, until in stations:
+        if until is not None and began <= until <= ended + 1:
+            if until > at or what == "uploading":
+                parts.append((mark, what, at - began, max(at, until) - began))
+            at = max(at, until)
+    if flow.standing is Standing.PROBLEM:
+        parts.append(("t-bad", "then kept from its start", at - began, at - began))
+    return parts
+
+
+def _row(flow: FlowLine, run: Run) -> tuple[str, ...]:
+    t = flow.times
+    stations = (t.begun, t.opened, t.first_upload, t.last_upload, t.started)
+    return (flow.name, *("-" if at is None else f"{at - run.began:.1f} s" for at in stations))

@@ -1,0 +1,311 @@
+"""The page as text: one HTML file that asks for nothing else.
+
+In: `Facts`, thumbnails. Out: the page. Called by `batcher report`. Names come from files and tables and may be hostile:
+they are escaped in markup and in the data, and the page's own policy allows no script but the one whose digest it names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from typing import Any, Final
+
+from ...core.model import Problem
+from ...edges.progress import size
+from ...version import __version__
+from ..ledger import Standing
+from ..text import count, shown, span
+from . import charts
+from .facts import Facts, FlowLine, Run, natural
+
+LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
+GROUPS: Final = 12  # kinds of problem on the page
+
+ENDED: Final[Mapping[int, tuple[str, str]]] = {
+    0: ("every flow is started, or there was nothing to do", ""),
+    1: ("batcher itself failed", "run again with --verbose, and report what it prints"),
+    2: ("the manifest is wrong; nothing was written", "put right what is named here, then run again"),
+    3: ("some inputs were refused; their flows are not started", "put right what is named here, then run again"),
+    4: ("a source is missing, unreadable or changed while it was read", "put right what is named here, then run again"),
+    5: ("the service was unavailable until the retries were spent", "run again later: it resumes"),
+    7: ("the key was refused, or the credit is exhausted", "see to that first: running again does not help"),
+    10: ("the time given with --max-duration was over", "run again: it resumes"),
+    12: ("an outcome could not be settled", "run again: the next run asks first"),
+    130: ("it was interrupted", "run again: it resumes"),
+    143: ("it was ended from outside", "run again: it resumes"),
+}
+KINDS: Final = {
+    "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
+    "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
+    "changed": "Changed after the start", "waiting": "Left alone for now",
+}  # fmt: skip
+URGENCY: Final = {
+    "unsettled": 1, "fatal": 1, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5, "waiting": 5,
+}  # fmt: skip
+
+
+def page(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
+    """The whole page."""
+    home = resources.files(__package__)
+    style = home.joinpath("page.css").read_text("utf-8")
+    script = home.joinpath("page.js").read_text("utf-8")
+    policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    body = "".join((_header(facts), _problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(facts.batch)}: {escape(_headline(facts)[0])}</title>\n'
+        f"<style>{style}</style>\n</head>\n<body>\n{body}\n"
+        f'<script type="application/json" id="data">{embedded(_data(facts, uris, pictures))}</script>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def embedded(value: Any) -> str:
+    """JSON that cannot end the element that it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def moment(at: float) -> str:
+    """A time; the script turns it into the reader's own, and the title keeps it as it is."""
+    stamp = datetime.fromtimestamp(at, UTC)
+    iso = stamp.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f'<time datetime="{iso}" title="{iso}">{stamp.strftime("%Y-%m-%d %H:%M:%S")} UTC</time>'
+
+
+def _bdi(text: str) -> str:
+    return f"<bdi>{escape(text)}</bdi>"
+
+
+def _headline(facts: Facts) -> tuple[str, str]:
+    """(the outcome in a sentence, its CSS class)."""
+    flows = facts.report.flows
+    total, counts = flows.total, facts.counts
+    if facts.under_way:
+        return f"A run is under way: {count(flows.started)} of {count(total)} flows are started", "busy"
+    if counts[Standing.PROBLEM]:
+        verb = "needs" if counts[Standing.PROBLEM] == 1 else "need"
+        return f"{count(counts[Standing.PROBLEM])} of {count(total)} flows {verb} a look", "bad"
+    if any(problem.kind not in ("changed", "waiting") for problem in facts.problems):
+        return "Something needs a look", "bad"
+    if not total:
+        return "There are no flows", "calm"
+    if flows.started == total:
+        return ("The flow is started" if total == 1 else f"All {count(total)} flows are started"), "good"
+    return f"{count(flows.started)} of {count(total)} flows are started", "busy"
+
+
+def _header(facts: Facts) -> str:
+    headline, mark = _headline(facts)
+    last = facts.runs[0] if facts.runs else None
+    where = f'<span class="quiet"> · {_bdi(facts.manifest)} at {_bdi(facts.endpoint)}</span>'
+    return (
+        f'<header><p class="over">{_bdi(facts.batch)}{where}</p><h1 class="{mark}">{escape(headline)}.</h1>'
+        f"{_last(facts, last)}{_bar(facts)}{_numbers(facts)}</header>\n<main>"
+    )
+
+
+def _last(facts: Facts, last: Run | None) -> str:
+    if last is None:
+        return '<p class="lead">No run has been measured yet: this journal was written by an older batcher.</p>'
+    began = moment(last.began)
+    if facts.under_way:
+        return f'<p class="lead">It began at {began}; what is said here is as of {moment(facts.now)}.</p>'
+    if last.exit_code is None:
+        return (f'<p class="lead">The last run began at {began} and was cut off before it could end. '
+                "<strong>Run again: it resumes.</strong></p>")  # fmt: skip
+    meaning, advice = ENDED.get(last.exit_code, ("it ended", ""))
+    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {meaning}."
+    return f'<p class="lead">{what}' + (f" <strong>{_sentence(advice)}</strong>" if advice else "") + "</p>"
+
+
+def _sentence(text: str) -> str:
+    return escape(text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
+
+
+def _bar(facts: Facts) -> str:
+    """How the flows stand, as one bar, with its legend."""
+    total = max(1, facts.report.flows.total)
+    order = (Standing.STARTED, Standing.UNDER_WAY, Standing.PENDING, Standing.PROBLEM)
+    x = 0.0
+    drawn, legend = [], []
+    for standing in order:
+        number = facts.counts[standing]
+        mark = f"s{int(standing)}"
+        if number:
+            share = 100 * number / total
+            drawn.append(f'<rect class="{mark}" x="{x:.3f}%" width="{share:.3f}%" height="10"/>')
+            x += share
+        if number or standing is Standing.STARTED:
+            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {standing.word}</span>')
+    return (
+        f'<svg class="bar" width="100%" height="10" aria-hidden="true">{"".join(drawn)}</svg>'
+        f'<p class="key" aria-label="How the flows stand">{"".join(legend)}</p>'
+    )
+
+
+def _numbers(facts: Facts) -> str:
+    inputs = facts.report.inputs
+    entries = [("Inputs uploaded", count(inputs.uploaded), f"of {count(inputs.total)}"), ("Bytes", size(inputs.bytes), "")]
+    run = facts.measured
+    if run is not None:
+        requests = run.document["requests"]
+        retried, slowed = int(requests["retried"]), int(requests["throttled"])
+        words = f"{count(retried)} sent again" + (f", {count(slowed)} throttled" if slowed else "")
+        entries += [
+            ("Requests", count(run.sent), words),
+            ("Throughput", f"{size(run.bytes_per_s)}/s", "on average"),
+            ("Duration", span(run.elapsed_s), "of the last run with requests"),
+        ]
+    cells = "".join(
+        f'<div><dt>{name}</dt><dd><span class="big">{value}</span> <span class="quiet">{note}</span></dd></div>'
+        for name, value, note in entries
+    )
+    return f'<dl class="numbers">{cells}</dl>'
+
+
+def _problems(facts: Facts) -> str:
+    out = ""
+    if facts.problems:
+        out = f'<section aria-labelledby="h-problems"><h2 id="h-problems">Problems</h2>{_groups(facts.problems)}</section>'
+    if facts.notes:
+        out += f'<section aria-labelledby="h-notes"><h2 id="h-notes">Worth knowing</h2>{_groups(facts.notes)}</section>'
+    return out
+
+
+def _groups(problems: Sequence[Problem]) -> str:
+    """Problems of one kind with one piece of advice together, the most urgent first."""
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault((problem.kind, problem.hint), []).append(problem)
+    order = sorted(groups.items(), key=lambda item: (URGENCY.get(item[0][0], 0), -len(item[1])))
+    out = []
+    for (kind, hint), of_group in order[:GROUPS]:
+        number = f' <span class="quiet">{count(len(of_group))}</span>'
+        items = "".join(_problem(problem) for problem in of_group[:LISTED])
+        more = ""
+        if len(of_group) > LISTED:
+            rest = "".join(_problem(problem) for problem in of_group[LISTED : LISTED + 200])
+            left = len(of_group) - LISTED
+            beyond = f"<p>… and {count(left - 200)} more, in the table below.</p>" if left > 200 else ""
+            more = f"<details><summary>{count(left)} more</summary><ul>{rest}</ul>{beyond}</details>"
+        advice = f'<p class="advice">{_sentence(hint)}</p>' if hint else ""
+        title = KINDS.get(kind, kind.capitalize())  # a run may be stopped by a deadline or a signal
+        out.append(f'<div class="group"><h3>{escape(title)}{number}</h3>{advice}<ul>{items}</ul>{more}</div>')
+    if len(order) > GROUPS:
+        out.append(f"<p>… and {count(len(order) - GROUPS)} more kinds, in the table below.</p>")
+    return "".join(out)
+
+
+def _problem(problem: Problem) -> str:
+    where = []
+    if problem.flow:
+        where.append(_bdi(problem.flow))
+    if problem.place is not None:
+        where.append(f'<span class="quiet">{_bdi(str(problem.place))}</span>')
+    return f'<li><span class="where">{" ".join(where)}</span> <span class="what">{_bdi(problem.message)}</span></li>'
+
+
+def _flows(facts: Facts) -> str:
+    counts = facts.counts
+    chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(len(facts.flows))}</b></button>'
+    for standing in Standing:
+        if counts[standing]:
+            word = standing.word.capitalize() + ("s" if standing is Standing.PROBLEM and counts[standing] > 1 else "")
+            chips += (f'<button type="button" data-show="{int(standing)}" aria-pressed="false">{word} '
+                      f"<b>{count(counts[standing])}</b></button>")  # fmt: skip
+    return (
+        '<section aria-labelledby="h-flows"><h2 id="h-flows">Flows</h2>'
+        '<noscript><p class="advice">The table of flows needs scripts, which are switched off here.</p></noscript>'
+        f'<div class="tools" hidden><label>Filter <input type="search" id="filter" autocomplete="off" spellcheck="false" '
+        f'placeholder="name, id or message"></label><div class="chips" role="group" aria-label="Show">{chips}</div>'
+        '<label class="sorter">Sort by <select id="sorter"></select></label></div>'
+        '<p id="told" class="quiet" role="status" aria-live="polite"></p>'
+        '<div id="flows" hidden></div><dialog id="detail" aria-labelledby="detail-name"></dialog></section>'
+    )
+
+
+def _run(facts: Facts) -> str:
+    run = facts.measured
+    if run is None:
+        return ""
+    return (
+        f'<section aria-labelledby="h-run"><h2 id="h-run">The run of {moment(run.began)}</h2><div class="charts">'
+        f"{charts.over_time(run)}{charts.latencies(run)}{charts.timeline(facts, run)}</div></section>"
+    )
+
+
+def _runs(facts: Facts) -> str:
+    if len(facts.runs) < 2:
+        return ""
+    rows = ""
+    for run in facts.runs:
+        code = run.exit_code
+        ended = f'<span title="{escape(ENDED.get(code, ("", ""))[0])}">{code}</span>' if code is not None else "not ended"
+        requests, inputs, flows = (run.document[name] for name in ("requests", "inputs", "flows"))
+        cells = (span(run.elapsed_s), ended, count(flows["started_now"]), count(inputs["uploaded_now"]),
+                 size(inputs["bytes_now"]), count(requests["sent"]), count(requests["retried"]))  # fmt: skip
+        rows += f'<tr><th scope="row">{moment(run.began)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    head = "".join(
+        f'<th scope="col">{name}</th>'
+        for name in ("Began", "Took", "Exit code", "Flows started", "Inputs uploaded", "Bytes", "Requests", "Retries")
+    )
+    return (
+        '<section aria-labelledby="h-runs"><h2 id="h-runs">Runs</h2><div class="scroll" tabindex="0" role="region" '
+        f'aria-labelledby="h-runs"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+        "</section>"
+    )
+
+
+def _footer(facts: Facts) -> str:
+    words = f"Written by batcher {__version__} at {moment(facts.now)}, from its journal."
+    return f'</main>\n<footer><p class="quiet">{words}</p></footer>'
+
+
+def _data(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
+    """What the script is given: a list for each column, one entry for each flow. Times in whole seconds since 1970."""
+    flows = facts.flows
+    order = sorted(range(len(flows)), key=lambda n: natural(flows[n].name))
+    rank = [0] * len(flows)
+    for place, n in enumerate(order):
+        rank[n] = place
+    return {
+        "words": [standing.word for standing in Standing],
+        "name": [flow.name for flow in flows],
+        "rank": rank,
+        "standing": [int(flow.standing) for flow in flows],
+        "accepted": [flow.accepted for flow in flows],
+        "inputs": [flow.inputs for flow in flows],
+        "size": [flow.size_bytes for flow in flows],
+        "id": [flow.flow_id for flow in flows],
+        "times": [_times(flow) for flow in flows],
+        "gone": [n for n, flow in enumerate(flows) if flow.gone],
+        "problem": {str(n): _kept(flow.problem) for n, flow in enumerate(flows) if flow.problem is not None},
+        "uris": list(uris),
+        "pictures": {
+            str(n): [[uri, shown(flows[n].pictures[item].label)] for item, uri in of_flow] for n, of_flow in pictures.items()
+        },
+    }
+
+
+def _times(flow: FlowLine) -> list[float | None] | None:
+    t = flow.times
+    stations = [t.begun, t.opened, t.first_upload, t.last_upload, t.verified, t.started]
+    return None if stations == [None] * 6 else [None if at is None else round(at, 1) for at in stations]
+
+
+def _kept(problem: Problem) -> list[str]:
+    place = "" if problem.place is None else str(problem.place)
+    return [KINDS.get(problem.kind, problem.kind), problem.message, problem.hint, place]

@@ -1,0 +1,69 @@
+"""Values as people read them, in a terminal and on the report's page: names, numbers, sizes, times.
+
+In: values. Out: text that is safe to print: a name may be hostile, and a terminal or a page obeys control characters.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+# Control characters, marks that turn the direction of writing, line separators, and halves of characters from file names
+# that are not UTF-8: each would change what stands around it, or could not be written at all.
+_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def shown(name: str) -> str:
+    """A name with what is harmful in it spelled out, as \\u202e."""
+    return _HARMFUL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
+
+
+def width(text: str) -> int:
+    """Columns on a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def fit(text: str, columns: int) -> str:
+    """Cut in the middle to so many columns, and filled up with blanks: the ends of names tell them apart."""
+    room = width(text)
+    if room > columns:
+        head, tail, left, right = "", "", (columns - 1) - (columns - 1) // 2, (columns - 1) // 2
+        for char in text:
+            if width(head + char) > left:
+                break
+            head += char
+        for char in reversed(text):
+            if width(char + tail) > right:
+                break
+            tail = char + tail
+        text = f"{head}…{tail}"
+        room = width(text)
+    return text + " " * (columns - room)
+
+
+def count(number: float) -> str:
+    """Thousands set apart by a narrow blank, which every language can read."""
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def span(seconds: float) -> str:
+    """A duration: 340 ms, 12.5 s, 4 min 05 s, 3 h 20 min, 2 d 4 h."""
+    if seconds < 0.9995:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
