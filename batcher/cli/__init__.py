@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -72,6 +73,9 @@ def cli() -> None:
 
 def main() -> None:
     """The `batcher` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding cannot show is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli(prog_name="batcher")
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for

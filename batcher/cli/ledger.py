@@ -6,16 +6,18 @@ In: a journal that is only looked at. Out: `Line`s and `Sums`. Called by `status
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..core.facts import FlowFacts
 from ..core.lifecycle import FlowState, InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON, Place, Problem
 from ..core.report import Report
+
+FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
 
 
 class Standing(IntEnum):
@@ -30,6 +32,11 @@ class Standing(IntEnum):
     def word(self) -> str:
         return ("problem", "under way", "pending", "started")[self]
 
+    @property
+    def of_many(self) -> str:
+        """After a number of flows."""
+        return "with a problem" if self is Standing.PROBLEM else self.word
+
 
 class View(Protocol):
     """What is asked of a journal here: `JournalReader` and `MemoryJournal` have it."""
@@ -37,6 +44,7 @@ class View(Protocol):
     def flows(self) -> Iterator[FlowFacts]: ...
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]: ...
     def flow_times(self) -> Mapping[str, FlowTimes]: ...
+    def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]: ...
 
 
 @dataclass(slots=True)
@@ -69,6 +77,55 @@ def lines(journal: View) -> Iterator[Line]:
         yield Line(facts, *accepted, refused[0], problem)
 
 
+def alive(began: float, document: Mapping[str, JSON], now: float) -> bool:
+    """Whether the run that this was noted of is under way, as far as a journal shows it; `now` is wall-clock seconds."""
+    return document["exit_code"] is None and now - began - float(str(document["elapsed_s"])) < FRESH_S
+
+
+@dataclass(slots=True)
+class Look:
+    """One look at a journal. `free`: the last run's problems that belong to no flow; `runs`: the latest first."""
+
+    lines: list[Line]
+    runs: Sequence[tuple[float, Mapping[str, JSON]]]
+    free: list[Problem]
+
+    @property
+    def counts(self) -> dict[Standing, int]:
+        found = dict.fromkeys(Standing, 0)
+        for line in self.lines:
+            found[line.standing] += 1
+        return found
+
+    def under_way(self, now: float) -> bool:
+        return bool(self.runs) and alive(*self.runs[0], now)
+
+    def report(self, manifest: str, endpoint: str) -> Report:
+        """Its sums and problems. The last run counted flows that have no row yet, too."""
+        report = Report(manifest, endpoint)
+        for line in self.lines:
+            add(report, line)
+        for problem in self.free:
+            report.add(problem)
+        if self.runs:
+            report.flows.total = max(report.flows.total, _total(self.runs[0][1], "flows"))
+            report.inputs.total = max(report.inputs.total, _total(self.runs[0][1], "inputs"))
+        return settle(report)
+
+
+def look(journal: View) -> Look:
+    """Read it all."""
+    found = Look(list(lines(journal)), journal.runs(), [])
+    kept = found.runs[0][1]["problems"] if found.runs else []
+    assert isinstance(kept, list)
+    for item in kept:
+        assert isinstance(item, dict)
+        problem = problem_of(item)
+        if problem.flow is None:
+            found.free.append(problem)
+    return found
+
+
 def problem_of(kept: Mapping[str, JSON]) -> Problem:
     """A problem as it was kept in a journal; its place as the manifest was then."""
     place = Place(str(kept["place"])) if kept.get("place") else None
@@ -89,5 +146,15 @@ def add(report: Report, line: Line) -> None:
     if line.problem is not None:
         report.flows.failed += 1
         report.add(line.problem)
+
+def settle(report: Report) -> Report:
+    """What is neither done nor failed is pending."""
     report.flows.pending = report.flows.total - report.flows.started - report.flows.failed
     report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+    return report
+
+
+def _total(document: Mapping[str, JSON], what: str) -> int:
+    counts = document[what]
+    assert isinstance(counts, dict)
+    return int(str(counts["total"]))

@@ -1,64 +1,135 @@
-"""`batcher status`: in: a manifest; out: what its journal knows, on stdout. No network, no lock, no write."""
+"""`batcher status`: in: a manifest; out: what its journal knows, on stdout. No network, no lock, no write.
+
+`--watch` draws it again and again where it stands; Ctrl-C ends that with 0, for there is no other way to end a look.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from ..api import journal_path
-from ..core.errors import BatcherError
-from ..core.facts import FlowFacts
-from ..core.lifecycle import FlowState
-from ..core.model import Problem
+from ..core.errors import BatcherError, UsageError
+from ..core.model import Manifest
 from ..core.report import Report
 from ..edges.journal import JournalReader, MemoryJournal
 from . import common
+from .ledger import Line, Look, look
+from .table import Pace, Terminal, lines_of, totals
+
+INTERVAL_S: Final = 2.0
+PACE_S: Final = 20.0  # over so long a stretch the pace is taken
 
 
 @click.command("status", short_help="what the journal knows")
 @common.common
+@click.option("--all", "everything", is_flag=True, help="list every flow; without it, long lists are cut short")
+@click.option("--watch", is_flag=True, help="draw it again and again, on a terminal; Ctrl-C ends it")
+@click.option("--interval", type=common.DURATION, default=f"{INTERVAL_S:g}s", show_default=True, help="of --watch")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str,
+    verbose: bool, log_format: str, log_file: str | None, progress: str, everything: bool, watch: bool, interval: float,
 ) -> None:  # fmt: skip
     """Show what the journal knows of MANIFEST: per flow its state, inputs done, flow id, last problem."""
     try:
         loaded = common.load(manifest, endpoint, as_json)
-        path = journal_path(loaded, state)
-        journal = JournalReader(path) if path.is_file() else MemoryJournal()
-        report = Report(loaded.name, loaded.endpoint)
-        flows: list[dict[str, object]] = []
-        for facts in journal.flows():
-            accepted = journal.count_accepted(facts.name)
-            _count(report, facts, accepted)
-            if as_json and len(flows) < 1000:
-                flows.append({"flow": facts.name, "state": facts.state.value, "flow_id": facts.flow_id,
-                              "inputs": facts.inputs, "uploaded": accepted})  # fmt: skip
-            elif not as_json and not quiet:
-                print(f"{facts.state.value:8} {accepted:6}/{facts.inputs:<6} {facts.flow_id or '-':26} {facts.name}")
-        journal.close()
+        if watch:
+            if as_json or quiet or not sys.stdout.isatty():
+                raise UsageError("--watch draws on a terminal", "leave it out, or see --json")
+            _watch(loaded, journal_path(loaded, state), max(0.2, interval))
+            return
+        found = _look(journal_path(loaded, state))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
-    flow_counts = report.flows
-    flow_counts.pending = flow_counts.total - flow_counts.started - flow_counts.failed
-    report.inputs.pending = report.inputs.total - report.inputs.uploaded
+    report = found.report(loaded.name, loaded.endpoint)
     if as_json:
-        print(json.dumps(report.json() | {"journal": flows, "exit_code": 0}, ensure_ascii=False))
-        return
-    if not quiet:
-        print(f"flows: {flow_counts.started} of {flow_counts.total} started" if flow_counts.total else "nothing was run yet")
-    common.list_problems(report.problems, report.problems_total)
+        print(json.dumps(_document(report, found), ensure_ascii=False))
+    elif quiet:
+        common.list_problems(report.problems, report.problems_total)
+    else:
+        terminal = Terminal(_columns(), color=_color())
+        with suppress(BrokenPipeError):  # whoever read it has seen enough
+            print("\n".join([*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]))
+            sys.stdout.flush()
 
 
-def _count(report: Report, facts: FlowFacts, accepted: int) -> None:
-    report.flows.total += 1
-    report.flows.started += facts.state is FlowState.STARTED
-    report.inputs.total += facts.inputs
-    report.inputs.uploaded += accepted
-    report.inputs.bytes += facts.size_bytes if facts.state is FlowState.STARTED else 0
-    if facts.problem:
-        kept = json.loads(facts.problem)
-        report.flows.failed += 1
-        report.add(Problem(kept["kind"], kept["message"], kept["hint"], None, kept["flow"], kept["input"], kept["status"]))
+def _look(path: Path) -> Look:
+    if not path.is_file():
+        return look(MemoryJournal())
+    journal = JournalReader(path)
+    try:
+        return look(journal)
+    finally:
+        journal.close()
+
+
+def _document(report: Report, found: Look) -> dict[str, Any]:
+    listed = [_flow(line) for line in found.lines[:1000]]
+    run = None
+    if found.runs:
+        began, document = found.runs[0]
+        run = {"began": began, "elapsed_s": document["elapsed_s"], "exit_code": document["exit_code"]}
+    return report.json() | {"journal": listed, "last_run": run, "exit_code": 0}
+
+
+def _flow(line: Line) -> dict[str, Any]:
+    facts = line.facts
+    return {"flow": facts.name, "state": facts.state.value, "flow_id": facts.flow_id, "inputs": facts.inputs,
+            "uploaded": line.accepted}  # fmt: skip
+
+
+def _columns() -> int:
+    return max(40, shutil.get_terminal_size((80, 24)).columns)
+
+
+def _color() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
+    """Until Ctrl-C. Each picture is written at once, over the one before it, so that nothing flickers."""
+
+    def ended(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, ended)
+    drawn = 0
+    seen: deque[Pace] = deque()
+    out = sys.stdout
+    try:
+        out.write("\x1b[?25l")  # no cursor meanwhile
+        while True:
+            columns, rows = shutil.get_terminal_size((80, 24))
+            terminal = Terminal(max(40, columns - 1), rows, _color())
+            found = _look(path)
+            report = found.report(manifest.name, manifest.endpoint)
+            now = time.monotonic()
+            seen.append(Pace(now, report.inputs.uploaded, report.inputs.bytes))
+            while len(seen) > 2 and now - seen[1].at >= PACE_S:
+                seen.popleft()
+            below = totals(found, report, terminal, time.time(), seen[0], seen[-1])
+            above = lines_of(found, terminal, room=max(3, rows - len(below) - 1))
+            picture = [*above, *below][: rows - 1]
+            up = f"\x1b[{drawn}F" if drawn else "\r"
+            out.write(up + "".join(f"{line}\x1b[K\n" for line in picture) + "\x1b[J")
+            out.flush()
+            drawn = len(picture)
+            time.sleep(interval_s)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        with suppress(OSError, ValueError):
+            out.write("\x1b[?25h")
+            out.flush()
+
+

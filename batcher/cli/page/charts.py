@@ -7,6 +7,7 @@ inline style: positions are percentages, so that text stays as large as it is me
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -20,6 +21,8 @@ from .facts import Facts, FlowLine, Run
 
 POINTS: Final = 150  # of a series, at most
 HEIGHT: Final = 150  # of a series, in CSS pixels
+PASSED_HEIGHT: Final = 260
+VISIBLE: Final = 0.012  # of the run's length: a shorter line is a dot
 LANES: Final = 140  # flows in the timeline, at most; more are thinned out evenly
 TICKS_S: Final = (
     *(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
@@ -173,9 +176,9 @@ def _area(series: Series, step_s: float, length_s: float, top: float) -> str:
     )
 
 
-def _value_marks(top: float, words: Callable[[float], str]) -> str:
-    out = f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>'
-    for value, y in ((top, 0.5), (top / 2, HEIGHT / 2)):
+def _value_marks(top: float, words: Callable[[float], str], height: int = HEIGHT) -> str:
+    out = f'<line class="axis" x1="0" x2="100%" y1="{height}" y2="{height}"/>'
+    for value, y in ((top, 0.5), (top / 2, height / 2)):
         out += f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>'
         out += f'<text class="mark value" x="2" y="{y + 13}">{words(value)}</text>'
     return out
@@ -265,21 +268,70 @@ def _round(bucket: int) -> str:
 
 
 def timeline(facts: Facts, run: Run) -> str:
-    """The flows of the run from their opening to their start, one thin line each, in the order in which they were begun."""
-    ended = run.began + run.elapsed_s
+    """The flows that the run took up, from then to their start, in that order."""
+    ended = _ended(facts.flows, run)
     seen = [f for f in facts.flows if f.times.begun is not None and run.began - 1 <= f.times.begun <= ended + 1]
     if not seen:
         return ""
     seen.sort(key=lambda flow: (flow.times.begun or 0.0))
+    took = sorted(flow.times.started - flow.times.begun for flow in seen if flow.times.started and flow.times.begun)
+    desc = f"{count(len(seen))} flows were taken up."
+    if took:
+        desc += f" From being taken up to the start: half within {span(took[len(took) // 2])}, the longest {span(took[-1])}."
+    length_s = max(0.001, ended - run.began)
+    if len(seen) > LANES and (not took or took[len(took) // 2] < VISIBLE * length_s):
+        return _passed(seen, run, length_s, desc)
+    return _lanes(seen, run, length_s, desc)
+
+
+def _ended(flows: Sequence[FlowLine], run: Run) -> float:
+    """When the run ended; of one that has not, the last that was seen of it."""
+    ended = run.began + run.elapsed_s
+    if run.exit_code is not None:
+        return ended
+    return max([ended, *(at for f in flows for at in (f.times.begun, f.times.last_upload, f.times.started) if at is not None)])
+
+
+def _passed(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> str:
+    """Many flows, each too short to be seen: how many had passed each station, over time."""
+    stations = [
+        ("t-open", "taken up", sorted(f.times.begun - run.began for f in seen if f.times.begun)),
+        ("t-up", "uploaded", sorted(f.times.last_upload - run.began for f in seen if f.times.last_upload)),
+        ("t-check", "started", sorted(f.times.started - run.began for f in seen if f.times.started)),
+    ]
+    top = nice(len(seen))
+    areas = ""
+    for mark, _, times in stations:
+        passed = [bisect_right(times, length_s * n / POINTS) for n in range(POINTS + 1)]
+        line = " ".join(f"{1000 * n / POINTS:.1f},{100 - 100 * number / top:.2f}" for n, number in enumerate(passed))
+        areas += f'<polygon class="{mark}" points="0,100 {line} 1000,100"/><polyline class="line {mark}" points="{line}"/>'
+    drawing = (
+        f'<svg x="0" y="0" width="100%" height="{PASSED_HEIGHT}" viewBox="0 0 1000 100" preserveAspectRatio="none" '
+        f'aria-hidden="true">{areas}</svg>'
+    )
+    drawing = time_marks(length_s, PASSED_HEIGHT) + drawing + _value_marks(top, count, PASSED_HEIGHT)
+    rows = [
+        (clock(round(length_s * n / 20, 3 if length_s < 60 else 0)),
+         *(count(bisect_right(times, length_s * n / 20)) for _, _, times in stations))
+        for n in range(1, 21)
+    ]  # fmt: skip
+    figures = table(("Up to", *(word for _, word, _ in stations)), rows, "Timeline of flows")
+    legend = f'<p class="sum">{escape(desc)} Shown is how many had come how far.</p>' + key(
+        ("k-open", "taken up"), ("k-up", "uploaded"), ("k-check", "started")
+    )
+    return figure("timeline", "Timeline of flows", desc, drawing, PASSED_HEIGHT + 24, figures, legend)
+
+
+def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> str:
+    """One thin line for each flow."""
     every = max(1, math.ceil(len(seen) / LANES))
     lanes = seen[::every]
     pitch = 14 if len(lanes) <= 12 else 7 if len(lanes) <= 40 else 4 if len(lanes) <= 80 else 3
     height = pitch * len(lanes)
-    length_s = max(run.elapsed_s, 0.001)
     drawing = [time_marks(length_s, height + 4)]
     rows = []
     for n, flow in enumerate(lanes):
-        parts = _stretches(flow, run.began, ended)
+        parts = _stretches(flow, run.began, length_s)
         words = f"{escape(flow.name)}: " + (", ".join(f"{what} {span(to - at)}" for _, what, at, to in parts) or "begun")
         lane = "".join(
             f'<rect class="{mark}" x="{percent(at, length_s)}" width="{percent(max(to - at, length_s / 400), length_s)}" '
@@ -289,10 +341,6 @@ def timeline(facts: Facts, run: Run) -> str:
         drawing.append(f"<g><title>{words}</title>{lane}</g>")
         if n % max(1, len(lanes) // 30) == 0:
             rows.append(_row(flow, run))
-    took = sorted(flow.times.started - flow.times.begun for flow in seen if flow.times.started and flow.times.begun)
-    desc = f"{count(len(seen))} flows were taken up."
-    if took:
-        desc += f" From being taken up to the start: half within {span(took[len(took) // 2])}, the longest {span(took[-1])}."
     shown = "" if every == 1 else f" One line for every {every} flows."
     legend = f'<p class="sum">{escape(desc)}{shown}</p>' + key(
         ("k-open", "until the first upload"), ("k-up", "uploading"), ("k-check", "checked and started"),
@@ -303,7 +351,7 @@ def timeline(facts: Facts, run: Run) -> str:
     return figure("timeline", "Timeline of flows", desc, "".join(drawing), height + 24, figures, legend)
 
 
-def _stretches(flow: FlowLine, began: float, ended: float) -> list[tuple[str, str, float, float]]:
+def _stretches(flow: FlowLine, began: float, length_s: float) -> list[tuple[str, str, float, float]]:
     """(CSS class, what, from, to) in seconds since the run began."""
     t = flow.times
     assert t.begun is not None
@@ -311,7 +359,7 @@ def _stretches(flow: FlowLine, began: float, ended: float) -> list[tuple[str, st
     parts = []
     at = t.begun
     for mark, what, until in stations:
-        if until is not None and began <= until <= ended + 1:
+        if until is not None and began <= until <= began + length_s + 1:
             if until > at or what == "uploading":
                 parts.append((mark, what, at - began, max(at, until) - began))
             at = max(at, until)

@@ -19,10 +19,9 @@ from ...core.measuring import FlowTimes
 from ...core.model import Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
 from ...edges.journal import JournalReader
-from ..ledger import Line, Standing, add, lines, problem_of
+from ..ledger import Line, Standing, add, alive, lines, problem_of, settle
 from ..text import shown
 
-FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
 NOTES: Final = frozenset({"changed", "waiting"})  # kinds of problem that keep nothing from being done
@@ -114,9 +113,10 @@ def gather(manifest: Manifest, journal: JournalReader, now: float) -> Facts:
     for line in known.values():
         flows.append(replace(_flow_line(line, times), gone=True))
         add(report, line)
+    settle(report)
     listed = [flow.problem for flow in flows if flow.problem is not None]
     last = runs[0] if runs else None
-    fresh = last is not None and last.exit_code is None and now - last.began - last.elapsed_s < FRESH_S
+    fresh = last is not None and alive(last.began, last.document, now)
     facts = Facts(
         shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, flows,
         [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh,

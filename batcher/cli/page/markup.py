@@ -149,7 +149,7 @@ def _bar(facts: Facts) -> str:
             drawn.append(f'<rect class="{mark}" x="{x:.3f}%" width="{share:.3f}%" height="10"/>')
             x += share
         if number or standing is Standing.STARTED:
-            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {standing.word}</span>')
+            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {standing.of_many}</span>')
     return (
         f'<svg class="bar" width="100%" height="10" aria-hidden="true">{"".join(drawn)}</svg>'
         f'<p class="key" aria-label="How the flows stand">{"".join(legend)}</p>'
@@ -241,8 +241,9 @@ def _run(facts: Facts) -> str:
     run = facts.measured
     if run is None:
         return ""
+    sofar = f', <span class="quiet">its first {span(run.elapsed_s)}</span>' if run.exit_code is None else ""
     return (
-        f'<section aria-labelledby="h-run"><h2 id="h-run">The run of {moment(run.began)}</h2><div class="charts">'
+        f'<section aria-labelledby="h-run"><h2 id="h-run">The run of {moment(run.began)}{sofar}</h2><div class="charts">'
         f"{charts.over_time(run)}{charts.latencies(run)}{charts.timeline(facts, run)}</div></section>"
     )
 

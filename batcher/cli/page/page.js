@@ -96,6 +96,12 @@
     return make('div', { role: 'cell', class: `c-${column.mark}${column.number ? ' c-num' : ''}` }, ...children);
   }
 
+  function picture(uri, alt, edge) {
+    const made = make('img', { src: D.uris[uri], alt, width: edge, height: edge });
+    made.addEventListener('error', () => made.replaceWith(make('span', { class: 'none' }))); // taken as it was, and broken
+    return made;
+  }
+
   function row(place) {
     const n = seen[place], problem = D.problem[n], pictures = D.pictures[n];
     const name = make('button', { type: 'button', tabindex: place === current ? 0 : -1, 'aria-haspopup': 'dialog' },
@@ -104,7 +110,7 @@
       : gone.has(n) ? make('span', { class: 'sub' }, 'no longer in the manifest')
       : make('span', { class: 'sub mono' }, D.id[n]);
     const first = cell(0, make('div', {}, name, sub));
-    if (pictures) first.prepend(make('img', { src: D.uris[pictures[0][0]], alt: '', width: 38, height: 38 }));
+    if (pictures) first.prepend(picture(pictures[0][0], '', 38));
     else if (pictured) first.prepend(make('span', { class: 'none' }));
     const state = cell(1, D.words[D.standing[n]]);
     state.classList.add(`s${D.standing[n]}`);
@@ -199,7 +205,7 @@
     dialog.append(facts);
     if (D.pictures[n]) {
       dialog.append(make('ul', { class: 'pictures', 'aria-label': 'Pictures' }, ...D.pictures[n].map(([uri, label]) =>
-        make('li', {}, make('img', { src: D.uris[uri], alt: label, width: 96, height: 96 }), make('bdi', {}, label.split('/').pop())))));
+        make('li', {}, picture(uri, label, 96), make('bdi', {}, label.split('/').pop())))));
     }
     dialog.showModal();
     dialog.scrollTop = 0;

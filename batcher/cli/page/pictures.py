@@ -13,6 +13,7 @@ import stat
 import time
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 
 from .facts import FlowLine
@@ -56,9 +57,7 @@ def thumbnail(path: str) -> str | None:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode) or status.st_size > SOURCE_BYTES:
             return None
-        made = _made(path)
-        if made is None and status.st_size <= AS_IT_IS_BYTES:
-            made = _as_it_is(path)
+        made = _made(path) if find_spec("PIL") is not None else _as_it_is(path)
     except (OSError, ValueError):
         return None
     return None if made is None else f"data:{made[0]};base64,{base64.b64encode(made[1]).decode()}"
@@ -75,10 +74,8 @@ def _as_it_is(path: str) -> tuple[str, bytes] | None:
 
 
 def _made(path: str) -> tuple[str, bytes] | None:
-    try:
-        from PIL import Image, ImageOps, features
-    except ImportError:
-        return None
+    from PIL import Image, ImageOps, features
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -1,0 +1,136 @@
+"""The table that `status` prints: it fits the terminal, says what is urgent first, and sums up what is many.
+
+In: a `Look` at the journal, how wide the terminal is. Out: lines. Names may be hostile: they are made harmless before.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from ..core.report import Report
+from ..edges.progress import size
+from .ledger import Line, Look, Standing
+from .text import fit, shown, span, width
+
+ADVISED: Final = 4  # different pieces of advice
+LISTED: Final = 20  # of one standing; of all of them where there are no more than twice as many flows in all
+INKS: Final = {Standing.PROBLEM: "31;1", Standing.UNDER_WAY: "33", Standing.PENDING: "2", Standing.STARTED: "32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """How much fits on it, and whether it takes colours."""
+
+    columns: int
+    rows: int = 24
+    color: bool = False
+
+    def ink(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.color and text else text
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What was uploaded at a time of a clock that never jumps."""
+
+    at: float
+    inputs: int
+    size_bytes: int
+
+
+def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room: int | None = None) -> list[str]:
+    """The table. `room`: so many lines at most, as on a terminal that is drawn again and again."""
+    if not found.lines:
+        return []
+    wide = max(len(f"{line.accepted}/{line.facts.inputs}") for line in found.lines)
+    ids = 24 if terminal.columns >= 110 else 12
+    name = max(12, terminal.columns - 9 - 2 - max(6, wide) - 2 - 8 - 2 - ids - 2)
+    head = f"{'STATE':9}  {'INPUTS':>{max(6, wide)}}  {'SIZE':>8}  {fit('FLOW ID', ids)}  FLOW"
+    out = [terminal.ink(head, "2")]
+    order = sorted(found.lines, key=lambda line: line.standing)  # stable: the journal's order within
+    few = everything or (room is None and len(order) <= 2 * LISTED)
+    for standing in Standing:
+        group = [line for line in order if line.standing is standing]
+        for number, line in enumerate(group):
+            block = list(_block(line, terminal, (max(6, wide), ids, name), short=room is not None))
+            full = room is not None and len(out) + len(block) + 1 > room
+            if full or (number >= LISTED and not few):
+                left = len(group) - number
+                if room is None or len(out) < room:
+                    how = "" if room is not None else " (--all lists them)"
+                    out.append(terminal.ink(f"… {left} {'more ' if number else ''}{standing.of_many}{how}", "2"))
+                break
+            out += block
+    return out
+
+
+def _block(line: Line, terminal: Terminal, widths: tuple[int, int, int], short: bool) -> Iterator[str]:
+    facts, standing = line.facts, line.standing
+    wide, ids, name = widths
+    done = f"{line.accepted}/{facts.inputs}"
+    bytes_ = size(facts.size_bytes or line.accepted_bytes)
+    state = terminal.ink(f"{standing.word:9}", INKS[standing])
+    flow_id = fit(shown(facts.flow_id or "-"), ids)
+    yield f"{state}  {done:>{wide}}  {bytes_:>8}  {flow_id}  {fit(shown(facts.name), name).rstrip()}"
+    if line.problem is not None:
+        message = shown(line.problem.message)
+        yield from ["  ↳ " + fit(message, terminal.columns - 4).rstrip()] if short else _wrapped(message, terminal.columns)
+
+
+def _wrapped(text: str, columns: int) -> Iterator[str]:
+    lines = textwrap.wrap(text, columns - 4, break_on_hyphens=False) or [""]
+    if any(width(line) > columns - 4 for line in lines):  # wide characters, which textwrap counts once
+        lines = textwrap.wrap(text, max(20, (columns - 4) // 2), break_on_hyphens=False)
+    for number, line in enumerate(lines):
+        yield ("  ↳ " if number == 0 else "    ") + line
+
+
+def totals(
+    found: Look, report: Report, terminal: Terminal, now: float, before: Pace | None = None, last: Pace | None = None
+) -> list[str]:
+    """The sums, how the last run went, and where two paces are given, how fast it goes."""
+    flows, inputs = report.flows, report.inputs
+    if not flows.total and not found.runs:
+        return ["nothing was run yet"]
+    unknown = report.flows.total - len(found.lines)
+    found_counts = {**found.counts, Standing.PENDING: found.counts[Standing.PENDING] + unknown}
+    counts = [f"{number} {standing.of_many}" for standing, number in found_counts.items() if number]
+    out = [
+        *([""] if found.lines else []),
+        fit(f"flows:  {flows.started} of {flows.total} started ({', '.join(counts)})", terminal.columns).rstrip(),
+        f"inputs: {inputs.uploaded} of {inputs.total} uploaded, {size(inputs.bytes)}",
+    ]
+    if before is not None and last is not None and last.at > before.at and last.inputs > before.inputs:
+        rate = (last.inputs - before.inputs) / (last.at - before.at)
+        speed = (last.size_bytes - before.size_bytes) / (last.at - before.at)
+        left = f", about {span(inputs.pending / rate)} to go" if inputs.pending else ""
+        out[-1] += f"; {rate:.1f}/s, {size(speed)}/s{left}"
+    out += _run(found, terminal, now)
+    return out
+
+
+def _run(found: Look, terminal: Terminal, now: float) -> Iterator[str]:
+    if not found.runs:
+        return
+    began, document = found.runs[0]
+    code, took = document["exit_code"], float(str(document["elapsed_s"]))
+    at = datetime.fromtimestamp(began).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if code is not None:
+        yield f"run:    {at}, took {span(took)}, ended with {code}"
+    elif found.under_way(now):
+        yield terminal.ink(f"run:    under way since {at} ({span(now - began)})", "33")
+    else:
+        yield f"run:    {at}, cut off after {span(took)} or later; run again: it resumes"
+    for problem in found.free:
+        yield from _wrapped(shown(problem.message), terminal.columns)
+    advice = dict.fromkeys(p.hint for p in (*(line.problem for line in found.lines), *found.free) if p is not None and p.hint)
+    for number, hint in enumerate(advice):
+        if number == ADVISED:
+            yield f"        … and {len(advice) - ADVISED} more pieces of advice (--json has them)"
+            return
+        yield from textwrap.wrap(shown(hint), terminal.columns, initial_indent="        " if number else "do:     ",
+                                 subsequent_indent="        ")  # fmt: skip
