@@ -98,10 +98,14 @@ def totals(
         return ["nothing was run yet"]
     unknown = report.flows.total - len(found.lines)
     found_counts = {**found.counts, Standing.PENDING: found.counts[Standing.PENDING] + unknown}
-    counts = [f"{number} {standing.of_many}" for standing, number in found_counts.items() if number]
+    counts = [
+        f", {number} {standing.of_many}"
+        for standing, number in found_counts.items()
+        if number and standing is not Standing.STARTED
+    ]
     out = [
         *([""] if found.lines else []),
-        fit(f"flows:  {flows.started} of {flows.total} started ({', '.join(counts)})", terminal.columns).rstrip(),
+        fit(f"flows:  {flows.started} of {flows.total} started{''.join(counts)}", terminal.columns).rstrip(),
         f"inputs: {inputs.uploaded} of {inputs.total} uploaded, {size(inputs.bytes)}",
     ]
     if before is not None and last is not None and last.at > before.at and last.inputs > before.inputs:

@@ -34,20 +34,18 @@ def _columns(char: str) -> int:
 
 def fit(text: str, columns: int) -> str:
     """Cut in the middle to so many columns, and filled up with blanks: the ends of names tell them apart."""
-    room = width(text)
-    if room > columns:
-        head, tail, left, right = "", "", (columns - 1) - (columns - 1) // 2, (columns - 1) // 2
-        for char in text:
-            if width(head + char) > left:
-                break
-            head += char
-        for char in reversed(text):
-            if width(char + tail) > right:
-                break
-            tail = char + tail
-        text = f"{head}…{tail}"
-        room = width(text)
-    return text + " " * (columns - room)
+    if width(text) > columns:
+        right = (columns - 1) // 2
+        text = f"{_head(text, columns - 1 - right)}…{_head(text[::-1], right)[::-1]}"
+    return text + " " * (columns - width(text))
+
+
+def _head(text: str, columns: int) -> str:
+    for n, char in enumerate(text):
+        columns -= _columns(char)
+        if columns < 0:
+            return text[:n]
+    return text
 
 
 def count(number: float) -> str:

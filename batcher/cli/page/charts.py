@@ -34,7 +34,7 @@ def figure(name: str, title: str, desc: str, drawing: str, height: int, table: s
     """A chart with its text alternatives."""
     return (
         f'<figure class="chart"><figcaption><h3>{escape(title)}</h3>{legend}</figcaption>'
-        f'<svg role="img" aria-labelledby="{name}-t {name}-d" width="100%" height="{height}">'
+        f'<svg role="img" aria-labelledby="{name}-t" aria-describedby="{name}-d" width="100%" height="{height}">'
         f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(desc)}</desc>{drawing}</svg>'
         f"<details><summary>{escape(title)}: the figures</summary>{table}</details></figure>"
     )
@@ -137,7 +137,7 @@ def over_time(run: Run) -> str:
     ]
     out = []
     for series in everything:
-        top = nice(max(series.values, default=0))
+        top = nice(1.08 * max(series.values, default=0))
         peak = max(series.values, default=0)
         mean = run.bytes_per_s if series.name == "sent" else sum(measures["busy_s"]) / length_s
         drawing = time_marks(length_s, HEIGHT) + _area(series, step, length_s, top)
