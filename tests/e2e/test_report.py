@@ -258,7 +258,8 @@ async def test_page_is_worked_by_keyboard_and_told_to_a_screen_reader(tab: chrom
     for node in tree:
         if not node.get("ignored"):
             roles.setdefault(node["role"]["value"], []).append(node)
-    assert [node["name"]["value"] for node in roles["columnheader"]][:6] == ["Flow", "State", "Inputs", "Size", "Took", "Started"]
+    heads = [node["name"]["value"] for node in roles["columnheader"]]
+    assert heads[:6] == ["Flow", "State", "Inputs", "Size", "Took", "Started"]
     assert roles["searchbox"][0]["name"]["value"] == "Filter"
     assert all(node["name"]["value"] for role in ("button", "image", "region") for node in roles.get(role, []))
     charts = {node["name"]["value"]: node["description"]["value"] for node in roles["image"] if node.get("description")}
