@@ -22,6 +22,7 @@ from ...edges.journal import JournalReader
 from ..ledger import Line, Standing, add, alive, lines, problem_of, settle
 from ..text import shown
 
+FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
 NOTES: Final = frozenset({"changed", "waiting"})  # kinds of problem that keep nothing from being done
@@ -72,7 +73,8 @@ class Run:
 
 @dataclass(slots=True)
 class Facts:
-    """All that the page tells. `runs`: the latest first; `measured`: the latest of them that sent something."""
+    """All that the page tells. `runs`: the latest first; `measured`: the latest of them that sent something. `flows` are at
+    most `FLOWS_SHOWN`, the most urgent ones; `counts` is of all."""
 
     manifest: str
     batch: str
@@ -85,13 +87,7 @@ class Facts:
     runs: list[Run]
     measured: Run | None
     under_way: bool
-
-    @property
-    def counts(self) -> dict[Standing, int]:
-        found = dict.fromkeys(Standing, 0)
-        for flow in self.flows:
-            found[flow.standing] += 1
-        return found
+    counts: dict[Standing, int]
 
 
 def gather(manifest: Manifest, journal: JournalReader, now: float) -> Facts:
@@ -117,9 +113,14 @@ def gather(manifest: Manifest, journal: JournalReader, now: float) -> Facts:
     listed = [flow.problem for flow in flows if flow.problem is not None]
     last = runs[0] if runs else None
     fresh = last is not None and alive(last.began, last.document, now)
+    counts = dict.fromkeys(Standing, 0)
+    for each in flows:
+        counts[each.standing] += 1
+    if len(flows) > FLOWS_SHOWN:
+        flows = sorted(flows, key=lambda flow: flow.standing)[:FLOWS_SHOWN]
     facts = Facts(
         shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, flows,
-        [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh,
+        [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh, counts,
     )  # fmt: skip
     _choose_pictures(manifest, facts)
     return facts

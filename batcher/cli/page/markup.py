@@ -220,14 +220,17 @@ def _problem(problem: Problem) -> str:
 
 def _flows(facts: Facts) -> str:
     counts = facts.counts
-    chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(len(facts.flows))}</b></button>'
+    chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(facts.report.flows.total)}</b></button>'
     for standing in Standing:
         if counts[standing]:
             word = standing.word.capitalize() + ("s" if standing is Standing.PROBLEM and counts[standing] > 1 else "")
             chips += (f'<button type="button" data-show="{int(standing)}" aria-pressed="false">{word} '
                       f"<b>{count(counts[standing])}</b></button>")  # fmt: skip
+    left = facts.report.flows.total - len(facts.flows)
+    words = f"The {count(len(facts.flows))} most urgent are listed, {count(left)} are left out."
+    cut = f'<p class="advice">{words}</p>' if left else ""
     return (
-        '<section aria-labelledby="h-flows"><h2 id="h-flows">Flows</h2>'
+        f'<section aria-labelledby="h-flows"><h2 id="h-flows">Flows</h2>{cut}'
         '<noscript><p class="advice">The table of flows needs scripts, which are switched off here.</p></noscript>'
         f'<div class="tools" hidden><label>Filter <input type="search" id="filter" autocomplete="off" spellcheck="false" '
         f'placeholder="name, id or message"></label><div class="chips" role="group" aria-label="Show">{chips}</div>'
