@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -33,7 +33,7 @@ TICKS_S: Final = (
 def figure(name: str, title: str, desc: str, drawing: str, height: int, table: str, legend: str = "") -> str:
     """A chart with its text alternatives."""
     return (
-        f'<figure class="chart"><figcaption><h3>{escape(title)}</h3>{legend}</figcaption>'
+        f'<figure class="chart" id="{name}"><figcaption><h3>{escape(title)}</h3>{legend}</figcaption>'
         f'<svg role="img" aria-labelledby="{name}-t" aria-describedby="{name}-d" width="100%" height="{height}">'
         f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(desc)}</desc>{drawing}</svg>'
         f"<details><summary>{escape(title)}: the figures</summary>{table}</details></figure>"
@@ -193,14 +193,15 @@ def _slowed_marks(slowed: Sequence[float], step_s: float, length_s: float) -> st
     )
 
 
-def percentile(counts: Sequence[int], part: float) -> float:
+def percentile(of: Mapping[str, Any], part: float) -> float:
     """The latency, in seconds, that so large a part of the requests did not exceed."""
+    counts: list[int] = of["counts"]
     wanted = part * sum(counts)
     seen = 0
     for bucket, number in enumerate(counts):
         seen += number
         if number and seen >= wanted - 1e-9:
-            return latency_end_s(bucket)
+            return min(latency_end_s(bucket), float(of["max_s"]))
     return 0.0
 
 
@@ -216,7 +217,7 @@ def latencies(run: Run) -> str:
     end = min(len(counts), (used[-1] // LATENCY_STEPS + 1) * LATENCY_STEPS + 1)
     shape = counts[first:end]
     top = max(shape)
-    median, p95 = percentile(counts, 0.5), percentile(counts, 0.95)
+    median, p95 = percentile(by_call[call], 0.5), percentile(by_call[call], 0.95)
     longest = float(by_call[call]["max_s"])
     drawing = [f'<line class="axis" x1="0" x2="100%" y1="{HEIGHT}" y2="{HEIGHT}"/>']
     for n, number in enumerate(shape):
@@ -234,7 +235,7 @@ def latencies(run: Run) -> str:
             drawing.append(f'<text class="mark" x="{at}" y="{HEIGHT + 17}" text-anchor="middle">{_round(first + n)}</text>')
     desc = f"Half of them within {_about(median)}, 95 % within {_about(p95)}, the longest {span(longest)}."
     rows = [
-        (name, count(sum(of["counts"])), _about(percentile(of["counts"], 0.5)), _about(percentile(of["counts"], 0.95)),
+        (name, count(sum(of["counts"])), _about(percentile(of, 0.5)), _about(percentile(of, 0.95)),
          span(float(of["max_s"])), ", ".join(f"{count(n)} {kind}" for kind, n in sorted(of["outcomes"].items())))
         for name, of in sorted(by_call.items(), key=lambda item: -sum(item[1]["counts"]))
     ]  # fmt: skip
@@ -270,11 +271,12 @@ def _round(bucket: int) -> str:
 def timeline(facts: Facts, run: Run) -> str:
     """The flows that the run took up, from then to their start, in that order."""
     ended = _ended(facts.flows, run)
-    seen = [f for f in facts.flows if f.times.begun is not None and run.began - 1 <= f.times.begun <= ended + 1]
-    if not seen:
+    entered = [(at, flow) for flow in facts.flows if (at := _entered(flow, run, ended)) is not None]
+    if not entered:
         return ""
-    seen.sort(key=lambda flow: (flow.times.begun or 0.0))
-    took = sorted(flow.times.started - flow.times.begun for flow in seen if flow.times.started and flow.times.begun)
+    entered.sort(key=lambda pair: pair[0])
+    seen = [flow for _, flow in entered]
+    took = sorted(flow.times.started - at for at, flow in entered if flow.times.started and at == flow.times.begun)
     desc = f"{count(len(seen))} flows were taken up."
     if took:
         desc += f" From being taken up to the start: half within {span(took[len(took) // 2])}, the longest {span(took[-1])}."
@@ -282,6 +284,16 @@ def timeline(facts: Facts, run: Run) -> str:
     if len(seen) > LANES and (not took or took[len(took) // 2] < VISIBLE * length_s):
         return _passed(seen, run, length_s, desc)
     return _lanes(seen, run, length_s, desc)
+
+
+def _entered(flow: FlowLine, run: Run, ended: float) -> float | None:
+    """When the flow is first seen in the run: one that an earlier run had begun, at its first station in this one."""
+    t = flow.times
+    return next((at for at in (t.begun, t.first_upload, t.last_upload, t.started) if _within(at, run, ended)), None)
+
+
+def _within(at: float | None, run: Run, ended: float) -> bool:
+    return at is not None and run.began - 0.5 <= at <= ended + 0.5
 
 
 def _ended(flows: Sequence[FlowLine], run: Run) -> float:
@@ -331,8 +343,9 @@ def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> st
     drawing = [time_marks(length_s, height + 4)]
     rows = []
     for n, flow in enumerate(lanes):
-        parts = _stretches(flow, run.began, length_s)
-        words = f"{escape(flow.name)}: " + (", ".join(f"{what} {span(to - at)}" for _, what, at, to in parts) or "begun")
+        parts = _stretches(flow, run, length_s)
+        told = [what if mark == "t-bad" else f"{what} {span(to - at)}" for mark, what, at, to in parts]
+        words = escape(f"{flow.name}: {', '.join(told) or 'begun'}")
         lane = "".join(
             f'<rect class="{mark}" x="{percent(at, length_s)}" width="{percent(max(to - at, length_s / 400), length_s)}" '
             f'y="{n * pitch}" height="{pitch - 1}"/>'
@@ -351,20 +364,20 @@ def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> st
     return figure("timeline", "Timeline of flows", desc, "".join(drawing), height + 24, figures, legend)
 
 
-def _stretches(flow: FlowLine, began: float, length_s: float) -> list[tuple[str, str, float, float]]:
+def _stretches(flow: FlowLine, run: Run, length_s: float) -> list[tuple[str, str, float, float]]:
     """(CSS class, what, from, to) in seconds since the run began."""
     t = flow.times
-    assert t.begun is not None
+    at = _entered(flow, run, run.began + length_s)
+    assert at is not None
     stations = [("t-open", "opening", t.first_upload), ("t-up", "uploading", t.last_upload), ("t-check", "checking", t.started)]
     parts = []
-    at = t.begun
     for mark, what, until in stations:
-        if until is not None and began <= until <= began + length_s + 1:
+        if until is not None and _within(until, run, run.began + length_s):
             if until > at or what == "uploading":
-                parts.append((mark, what, at - began, max(at, until) - began))
+                parts.append((mark, what, at - run.began, max(at, until) - run.began))
             at = max(at, until)
     if flow.standing is Standing.PROBLEM:
-        parts.append(("t-bad", "then kept from its start", at - began, at - began))
+        parts.append(("t-bad", "kept from its start", at - run.began, at - run.began))
     return parts
 
 

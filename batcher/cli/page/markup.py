@@ -104,7 +104,7 @@ def _headline(facts: Facts) -> tuple[str, str]:
         return "There are no flows", "calm"
     if flows.started == total:
         return ("The flow is started" if total == 1 else f"All {count(total)} flows are started"), "good"
-    return f"{count(flows.started)} of {count(total)} flows are started", "busy"
+    return f"{count(flows.started) if flows.started else 'None'} of {count(total)} flows are started", "busy"
 
 
 def _header(facts: Facts) -> str:
