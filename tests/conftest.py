@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("busy", deadline=None)  # a loaded machine is slow, not wrong
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -75,11 +75,16 @@ class Latency:
 class Measures:
     """One run, measured. `origin` is the clock's reading when it began, in seconds."""
 
-    __slots__ = ("_last", "_origin", "busy_s", "flying", "inputs", "latency", "requests", "sent_bytes", "slowed", "width_s")
+    __slots__ = (
+        *("_edge", "_index", "_last", "_origin", "busy_s", "flying", "inputs", "latency", "requests", "sent_bytes"),
+        *("slowed", "width_s"),
+    )
 
     def __init__(self, origin: float) -> None:
         self._origin = origin
-        self._last = 0.0
+        self._last = origin  # when something was last booked
+        self._index = 0  # of the bucket that it fell into
+        self._edge = origin + WIDTH_S  # and where that ends
         self.flying = 0  # requests in flight now
         self.width_s = WIDTH_S
         self.busy_s = [0.0] * BUCKETS  # request-seconds; over the width: requests in flight on average
@@ -87,7 +92,7 @@ class Measures:
         self.slowed = [0] * BUCKETS  # of them: that the service throttled, or was unavailable for
         self.inputs = [0] * BUCKETS  # accepted
         self.sent_bytes = [0] * BUCKETS  # of their sources, not encoded
-        self.latency: dict[Call, Latency] = {}
+        self.latency: dict[str, Latency] = {}  # by the call's value
 
     def elapsed_s(self, now: float) -> float:
         """Since the run began."""
@@ -107,14 +112,15 @@ class Measures:
         self.requests[index] += 1
         if kind is Kind.THROTTLED or kind is Kind.UNAVAILABLE:
             self.slowed[index] += 1
-        latency = self.latency.get(call)
+        name = call._value_  # an enum's own hash, and its `value`, are functions in Python
+        latency = self.latency.get(name)
         if latency is None:
-            latency = self.latency[call] = Latency()
+            latency = self.latency[name] = Latency()
         latency.counts[latency_bucket(took_s)] += 1
         latency.sum_s += took_s
         if took_s > latency.max_s:
             latency.max_s = took_s
-        outcome = kind.value
+        outcome = kind._value_
         latency.outcomes[outcome] = latency.outcomes.get(outcome, 0) + 1
 
     def accepted(self, now: float, size_bytes: int) -> None:
@@ -125,21 +131,20 @@ class Measures:
 
     def _advance(self, now: float) -> int:
         """Book the requests in flight since the last call; the bucket that `now` falls into."""
-        now -= self._origin
-        width = self.width_s
-        index = int(now / width)
-        if index >= BUCKETS:
-            while index >= BUCKETS:
-                self._fold()
-                index >>= 1
-            width = self.width_s
-        last = self._last
+        if now < self._edge:  # nearly always
+            index = self._index
+            self.busy_s[index] += self.flying * (now - self._last)
+            self._last = now
+            return index
+        index = int((now - self._origin) / self.width_s)
+        while index >= BUCKETS:
+            self._fold()
+            index >>= 1
+        if self.flying:  # it reaches back into other buckets; all in all once for each bucket
+            self._spread(self._last - self._origin, now - self._origin, self.width_s)
         self._last = now
-        if self.flying:
-            if last >= index * width:
-                self.busy_s[index] += self.flying * (now - last)
-            else:  # it reaches back into other buckets; all in all once for each bucket
-                self._spread(last, now, width)
+        self._index = index
+        self._edge = self._origin + (index + 1) * self.width_s
         return index
 
     def _spread(self, last: float, now: float, width: float) -> None:
@@ -165,7 +170,7 @@ class Measures:
             "inputs": list(self.inputs[:end]),
             "sent_bytes": list(self.sent_bytes[:end]),
             "latency": {
-                call.value: {"counts": list(of.counts), "sum_s": round(of.sum_s, 4), "max_s": round(of.max_s, 4),
+                call: {"counts": list(of.counts), "sum_s": round(of.sum_s, 4), "max_s": round(of.max_s, 4),
                              "outcomes": dict(of.outcomes)}
                 for call, of in self.latency.items()
             },
