@@ -61,6 +61,7 @@ class FlowRun:
     trouble: Verdict | None = None  # an upload said that the flow is gone, or takes no inputs
     opened: asyncio.Event = field(default_factory=asyncio.Event)  # it has an id, or never will (`failed`)
     times: FlowTimes = field(default_factory=FlowTimes)
+    problem: Problem | None = None  # the last one; the report keeps the first thousand of a run only
 
     @property
     def name(self) -> str:
@@ -182,6 +183,7 @@ class Context:
         """Note it; the flow is not started in this run."""
         if flow is not None:
             flow.failed = True
+            flow.problem = problem
         self.report.add(problem)
 
     async def ask(

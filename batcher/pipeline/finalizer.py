@@ -380,11 +380,6 @@ def _unsettled(flow: FlowRun, message: str) -> Problem:
 
 async def _note_problem(context: Context, flow: FlowRun) -> None:
     """Keep the flow's last problem for `status`."""
-    last = next((p for p in reversed(context.report.problems) if p.flow == flow.name), None)
-    if last is not None:
-
-
-        flow.facts = replace(flow.facts, problem=json.dumps(problem_json(last)))
+    if flow.problem is not None:
+        flow.facts = replace(flow.facts, problem=json.dumps(problem_json(flow.problem)))
         await context.journal.record(PutFlow(flow.facts))
-
-

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batcher.api import Settings
+from batcher.api import MemoryJournal, Settings, run
+from batcher.core.model import Problem
 from batcher.core.planning import Wishes
+from batcher.core.report import PROBLEMS_KEPT, Report
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, order_faults
@@ -181,3 +184,15 @@ async def test_key_that_is_replaced_while_requests_are_under_way_is_taken_up_onc
         report = await batch.run(sandbox.url, Settings(key=lambda: next(keys)))
         await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.stop
+
+
+async def test_last_problem_is_kept_however_many_there_were_before(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=2)
+    report = Report("m.yaml", "")
+    for number in range(PROBLEMS_KEPT):
+        report.add(Problem("refused", f"no {number}", flow="another"))
+    journal = MemoryJournal()
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:nth=2,status=422")]) as sandbox:
+        await run(batch.manifest(sandbox.url), Settings(), journal=journal, report=report)
+    kept = [json.loads(facts.problem) for facts in journal.flows() if facts.problem is not None]
+    assert [(problem["kind"], problem["status"]) for problem in kept] == [("refused", 422)]
