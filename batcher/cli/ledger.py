@@ -84,7 +84,8 @@ def alive(began: float, document: Mapping[str, JSON], now: float) -> bool:
 
 @dataclass(slots=True)
 class Look:
-    """One look at a journal. `free`: the last run's problems that belong to no flow; `runs`: the latest first."""
+    """One look at a journal. `free`: what the last run said of no flow, or of one that has no row, or of one that is started;
+    `runs`: the latest first."""
 
     lines: list[Line]
     runs: Sequence[tuple[float, Mapping[str, JSON]]]
@@ -118,11 +119,15 @@ def look(journal: View) -> Look:
     found = Look(list(lines(journal)), journal.runs(), [])
     kept = found.runs[0][1]["problems"] if found.runs else []
     assert isinstance(kept, list)
+    known = {line.facts.name: line for line in found.lines}
     for item in kept:
         assert isinstance(item, dict)
         problem = problem_of(item)
-        if problem.flow is None:
+        line = known.get(problem.flow or "")
+        if line is None or line.standing is Standing.STARTED:
             found.free.append(problem)
+        elif line.problem is None:
+            line.problem = problem
     return found
 
 

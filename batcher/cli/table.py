@@ -16,6 +16,7 @@ from ..edges.progress import size
 from .ledger import Line, Look, Standing
 from .text import fit, shown, span, width
 
+FREE: Final = 6  # problems of no row in the table
 ADVISED: Final = 4  # different pieces of advice
 LISTED: Final = 20  # of one standing; of all of them where there are no more than twice as many flows in all
 INKS: Final = {Standing.PROBLEM: "31;1", Standing.UNDER_WAY: "33", Standing.PENDING: "2", Standing.STARTED: "32"}
@@ -129,8 +130,11 @@ def _run(found: Look, terminal: Terminal, now: float) -> Iterator[str]:
         yield terminal.ink(f"run:    under way since {at} ({span(now - began)})", "33")
     else:
         yield f"run:    {at}, cut off after {span(took)} or later; run again: it resumes"
-    for problem in found.free:
-        yield from _wrapped(shown(problem.message), terminal.columns)
+    for problem in found.free[:FREE]:
+        name = f"{problem.flow}: " if problem.flow is not None else ""
+        yield from _wrapped(shown(name + problem.message), terminal.columns)
+    if len(found.free) > FREE:
+        yield f"    … and {len(found.free) - FREE} more (--json lists them)"
     advice = dict.fromkeys(p.hint for p in (*(line.problem for line in found.lines), *found.free) if p is not None and p.hint)
     for number, hint in enumerate(advice):
         if number == ADVISED:

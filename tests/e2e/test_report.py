@@ -92,6 +92,22 @@ def test_run_is_told_with_its_problems_and_measurements(service: Service, tmp_pa
     assert sum(measures["busy_s"]) == pytest.approx(sum(of["sum_s"] for of in measures["latency"].values()), rel=0.05)
 
 
+def test_flow_that_has_no_row_yet_is_told_by_what_the_last_run_said_of_it(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 2)
+    text = (tmp_path / "m.yaml").read_text() + "- {name: gone, template: model_generate_fromimage, inputs: [nope.png]}\n"
+    (tmp_path / "m.yaml").write_text(text)
+    assert batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--keep-going").returncode == 4
+    status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url).stdout
+    assert "flows:  1 of 2 started, 1 pending\n" in status
+    assert "  ↳ gone: no such file: nope.png\n" in status
+    assert "do:     check the path; it counts from the manifest's folder\n" in status
+    assert batcher(tmp_path, "report", "m.yaml", "--endpoint", service.url).returncode == 0
+    html = (tmp_path / "report.html").read_text("utf-8")
+    assert "1 of 2 flows needs a look." in text_of(html)
+    assert "A source is at fault 1Check the path" in text_of(html)
+    assert data_of(html)["standing"] == [3, 0]
+
+
 def test_page_asks_for_nothing_and_replaces_the_one_before_at_once(tmp_path: Path) -> None:
     books.write(tmp_path, books.names(30))
     (tmp_path / "site").mkdir()

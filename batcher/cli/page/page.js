@@ -119,7 +119,11 @@
     const made = make('div', { role: 'row', 'aria-rowindex': place + 2 }, first, state, cell(2, inputs),
       cell(3, bytes(D.size[n])), cell(4, took(n) < 0 ? '–' : span(took(n))), cell(5, started == null ? '–' : moment(started)));
     made.style.transform = `translateY(${place * height}px)`;
-    made.addEventListener('click', () => { current = place; show(n); });
+    made.addEventListener('click', (event) => {
+      if (!event.target.closest('button') && !getSelection().isCollapsed) return; // somebody copies a text
+      current = place;
+      show(n);
+    });
     return made;
   }
 
