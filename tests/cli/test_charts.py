@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.cli.ledger import Standing
-from batcher.cli.page.charts import LANES, latencies, nice, over_time, step_s, timeline
+from batcher.cli.page.charts import latencies, nice, over_time, step_s
 from batcher.cli.page.facts import Facts, FlowLine, Run
+from batcher.cli.page.timeline import LANES, timeline
 from batcher.core.measuring import FlowTimes, Measures, run_document
 from batcher.core.report import Report
 from batcher.core.retry import Call, Kind

@@ -22,6 +22,7 @@ from ..ledger import Standing
 from ..text import count, shown, span
 from . import charts
 from .facts import Facts, FlowLine, Run, natural
+from .timeline import timeline
 
 LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
 GROUPS: Final = 12  # kinds of problem on the page
@@ -247,7 +248,7 @@ def _run(facts: Facts) -> str:
     sofar = f', <span class="quiet">its first {span(run.elapsed_s)}</span>' if run.exit_code is None else ""
     return (
         f'<section aria-labelledby="h-run"><h2 id="h-run">The run of {moment(run.began)}{sofar}</h2><div class="charts">'
-        f"{charts.over_time(run)}{charts.latencies(run)}{charts.timeline(facts, run)}</div></section>"
+        f"{charts.over_time(run)}{charts.latencies(run)}{timeline(facts, run)}</div></section>"
     )
 
 
