@@ -1,12 +1,20 @@
-"""What all tests share: the event loop's kind, and a batch of small real files."""
+"""What all tests share: the event loop's kind, and how many examples Hypothesis tries.
+
+The default profile tries the same examples each time, so that a red run is red again. `pytest --hypothesis-profile long`
+draws new ones, many more, and prints what reproduces a failure.
+"""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("busy", deadline=None)  # a loaded machine is slow, not wrong
-settings.load_profile("busy")
+settings.register_profile("default", max_examples=100, derandomize=True, deadline=None)
+settings.register_profile(
+    "long", max_examples=5_000, derandomize=False, deadline=None, print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("default")
 
 
 @pytest.fixture

@@ -6,7 +6,19 @@ import random
 
 import pytest
 
-from batcher.core.retry import BACKOFF_CAP_S, BUDGET, Call, Fault, FaultKind, Kind, Reply, RetryBudget, backoff_s, classify
+from batcher.core.retry import (
+    ANSWERED,
+    BACKOFF_CAP_S,
+    BUDGET,
+    Call,
+    Fault,
+    FaultKind,
+    Kind,
+    Reply,
+    RetryBudget,
+    backoff_s,
+    classify,
+)
 
 
 @pytest.mark.parametrize("call", list(Call))
@@ -54,3 +66,38 @@ def test_spent_budget_makes_retries_wait_longer_until_successes_earn_it_back() -
     budget.earn()
     assert budget.patience(2) == 2
     assert budget.patience(2) == 6
+
+
+OUTCOMES = [
+    *(Reply(status, readable=readable, retry_after_s=pause)
+      for status in range(100, 600) for readable in (True, False) for pause in (None, 3.0)),
+    *(Fault(kind, "words", status) for kind in FaultKind for status in (None, *range(100, 600))),
+]  # fmt: skip
+SENT_AGAIN = {Kind.THROTTLED, Kind.UNAVAILABLE, Kind.KEY}  # what `ask` sends again by itself
+
+
+@pytest.mark.parametrize("call", list(Call))
+def test_every_outcome_has_a_verdict_and_no_write_that_may_be_done_is_sent_again(call: Call) -> None:
+    for what in OUTCOMES:
+        verdict = classify(call, what)
+        status = what.status
+        may_be_done = (
+            what.kind is FaultKind.NO_ANSWER or (what.kind is FaultKind.CUT_OFF and (status is None or status < 300 or status >= 500))
+            if isinstance(what, Fault)
+            else status // 100 in (2, 5)
+        ) and status != 503  # the service says that it has not done it
+        if call.writes and may_be_done:
+            assert verdict.kind in (Kind.UNKNOWN, Kind.DONE), (call, what)
+        if verdict.kind is Kind.DONE:
+            gone = call is Call.DELETE and status == 404
+            assert gone or (isinstance(what, Reply) and 200 <= what.status < 300 and what.readable)
+        if verdict.kind is Kind.UNKNOWN:
+            assert call.writes, "a read is asked again"
+        if isinstance(what, Fault) and what.kind in (FaultKind.NOT_CONNECTED, FaultKind.NOT_SENT):
+            assert verdict.kind is Kind.UNAVAILABLE, "what has not left may be sent again"
+        if verdict.answered:
+            assert verdict.kind is Kind.UNKNOWN
+            assert what.kind is FaultKind.CUT_OFF if isinstance(what, Fault) else status in ANSWERED or status < 300
+        assert (verdict.pause_s is not None) <= (verdict.kind is Kind.THROTTLED)
+        assert verdict.status == status
+    assert {classify(call, what).kind for what in OUTCOMES} >= SENT_AGAIN | {Kind.DONE, Kind.FATAL, Kind.REFUSED}

@@ -1,0 +1,73 @@
+"""Every combination that planning can meet: nothing is called done, or paid for again, that should not be."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from batcher.core.facts import FlowFacts, InputFacts, Print
+from batcher.core.lifecycle import FlowState, InputState
+from batcher.core.planning import Action, Standing, Tally, Wishes, decide, standing
+
+KEY = b"k" * 16
+MEANINGS = [b"m" * 16, b"n" * 16]
+PRINTS = [Print(3, 4, 5), Print(3, 4, 6)]
+DIGESTS = [b"s" * 32, b"t" * 32]
+
+
+@pytest.mark.parametrize("state", list(InputState))
+def test_standing_over_all_combinations(state: InputState) -> None:
+    for kept, meant, sent, outside, known, read, trust in product(
+        MEANINGS, MEANINGS, PRINTS, PRINTS, [None, *DIGESTS], [None, *DIGESTS], [True, False]
+    ):
+        row = InputFacts(KEY, state, known, kept, sent)
+        found = standing(row, meant, outside, read, trust=trust)
+        if state in (InputState.PENDING, InputState.REFUSED):
+            assert found is Standing.NEW
+        elif kept != meant:
+            assert found is Standing.DIFFERS
+        elif found is Standing.SAME:
+            assert known == read or (known is None and sent == outside and read is not None) or (
+                read is None and trust and sent == outside and known is not None
+            ), "called the same without a reason"
+        elif found is Standing.DIFFERS:
+            assert (known is None and sent != outside) or (None not in (known, read) and known != read)
+        else:
+            assert found is Standing.HASH
+            assert read is None, "once it was read it can be told"
+
+
+def test_what_the_journal_does_not_know_is_new() -> None:
+    assert all(standing(None, m, p, d, trust=t) is Standing.NEW
+               for m, p, d, t in product(MEANINGS, PRINTS, DIGESTS, [True, False]))  # fmt: skip
+
+
+@pytest.mark.parametrize("state", [None, *FlowState])
+def test_decide_over_all_combinations(state: FlowState | None) -> None:
+    for meaning_differs, new, differs, same, taken_out, problems, waiting, resubmit, redo in product(
+        [False, True], [0, 2], [0, 1], [0, 3], [0, 1], [False, True], [False, True], [False, True], [False, True]
+    ):
+        facts = None if state is None else FlowFacts("f", state, "id", meaning=MEANINGS[meaning_differs])
+        tally = Tally(new + differs + same, new=new, differs=differs, same=same)
+        wishes = Wishes(resubmit_changed=resubmit, redo=lambda name, redo=redo: redo)
+        action = decide(facts, MEANINGS[0], tally, differs + same + taken_out, problems, waiting, wishes)
+        changed = new > 0 or differs > 0 or (facts is not None and meaning_differs)
+        if problems:
+            assert not action.works, "nothing is done for what must be put right first"
+        if state is FlowState.STARTED:
+            assert action in (Action.DONE, Action.CHANGED, Action.REDO, Action.BLOCKED)
+            if action is Action.REDO:
+                assert redo or (resubmit and changed), "paid for again without being asked"
+            if action is Action.DONE:
+                assert not changed
+                assert not redo
+            assert (action is Action.CHANGED) <= changed
+            continue
+        assert action not in (Action.DONE, Action.CHANGED, Action.REDO), "done, and not started"
+        if not problems and not waiting:
+            assert action.works, "something always follows"
+            if state in (None, FlowState.PLANNED):
+                assert action is Action.NEW
+            else:
+                assert (action is Action.REBUILD) == (differs > 0 or meaning_differs or taken_out > 0)

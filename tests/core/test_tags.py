@@ -1,0 +1,95 @@
+"""Tags come back as they went, in one spelling; sums do not depend on the order and tell multisets apart."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batcher.core.model import ABSENT
+from batcher.core.tags import (
+    FlowTag,
+    Multiset,
+    build_name,
+    can_carry_tag,
+    canonical,
+    flow_key,
+    input_key,
+    meaning,
+    read_flow_tag,
+    read_input_tag,
+    untagged_ident,
+    with_flow_tag,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4), max_leaves=12)
+ELEMENTS = st.lists(st.binary(min_size=4, max_size=4), max_size=12)
+
+
+def sum_of(elements: list[bytes]) -> Multiset:
+    total = Multiset()
+    for element in elements:
+        total.add(element[:2], element[2:])
+    return total
+
+
+@given(ELEMENTS.flatmap(lambda items: st.tuples(st.just(items), st.permutations(items))))
+def test_sum_does_not_depend_on_the_order(pair: tuple[list[bytes], list[bytes]]) -> None:
+    assert sum_of(pair[0]) == sum_of(pair[1])
+    assert sum_of(pair[0]).digest() == sum_of(pair[1]).digest()
+
+
+@given(ELEMENTS, ELEMENTS)
+def test_sums_are_equal_only_for_equal_multisets(one: list[bytes], other: list[bytes]) -> None:
+    assert (sum_of(one) == sum_of(other)) == (Counter(one) == Counter(other))
+
+
+@given(VALUES)
+def test_canonical_is_one_spelling_that_reads_back(value: object) -> None:
+    spelled = canonical(value)
+    assert json.loads(spelled) == value
+    assert canonical(json.loads(spelled)) == spelled
+    if isinstance(value, dict):
+        assert canonical(dict(reversed(list(value.items())))) == spelled
+    assert spelled != canonical(ABSENT)
+
+
+@given(TEXT, TEXT, TEXT, st.integers(0, 10**6), st.dictionaries(TEXT, VALUES, max_size=3))
+def test_flow_tag_comes_back_as_it_went(batch: str, flow: str, owner: str, build: int, own: dict) -> None:
+    tag = FlowTag(batch, flow, flow_key(batch, flow).hex(), build_name(owner, build))
+    sent = json.loads(json.dumps(with_flow_tag(own, tag)))
+    assert read_flow_tag(sent) == tag
+    assert read_flow_tag(sent).owner == owner
+    assert {name: value for name, value in sent.items() if name != "batcher"} == {n: v for n, v in own.items() if n != "batcher"}
+
+
+@given(VALUES | st.fixed_dictionaries({"batcher": VALUES}))
+def test_what_is_no_tag_reads_as_none_and_never_raises(value: object) -> None:
+    assert read_flow_tag(value) is None or isinstance(value, dict)
+    found = read_input_tag(value)
+    assert found is None or (isinstance(value, dict) and found[0].hex() == value["batcher"]["key"])
+    assert can_carry_tag(value) == isinstance(value, dict)
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=32, max_size=32), st.dictionaries(TEXT, VALUES, max_size=3))
+def test_input_tag_comes_back_as_it_went(key: bytes, sha256: bytes, own: dict) -> None:
+    assert read_input_tag({**own, "batcher": {"key": key.hex(), "sha256": sha256.hex()}}) == (key, sha256)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, st.integers(0, 5)), min_size=2, max_size=8, unique=True))
+def test_keys_tell_batch_flow_path_and_occurrence_apart(names: list[tuple[str, str, int]]) -> None:
+    keys = {input_key(flow_key("b", flow), path, occurrence) for flow, path, occurrence in names}
+    assert len(keys) == len(names)
+    assert flow_key("ab", "c") != flow_key("a", "bc")
+
+
+@given(VALUES, VALUES)
+def test_meanings_and_idents_are_equal_only_for_equal_values(one: object, other: object) -> None:
+    same = canonical(one) == canonical(other)
+    assert (meaning("image/png", one) == meaning("image/png", other)) == same
+    assert (untagged_ident(b"s" * 32, one) == untagged_ident(b"s" * 32, other)) == same
+    assert meaning("image/png", ABSENT) != meaning("image/png", {})
