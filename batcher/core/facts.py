@@ -64,6 +64,7 @@ class InputFacts:
     """One input as journaled. `sha256` is None while it is not known what was sent (a stream that was cut).
 
     `until` is when an unknown upload counts as lost for good; `answered` tells that the service had answered it.
+    `again`: an earlier request for it, into the same flow, was answered and not seen; it may yet be done.
     """
 
     key: bytes
@@ -74,6 +75,7 @@ class InputFacts:
     tagged: bool = True
     until: float | None = None
     answered: bool = False
+    again: bool = False
 
     def on(self, event: InputEvent, **changes: object) -> InputFacts:
         """The row after the event. Raises IllegalTransition."""

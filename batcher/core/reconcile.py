@@ -142,18 +142,18 @@ def reconcile(
         if shown[asset.ident] > len(owners):
             return Reconciled(Rebuild("the service lists an input twice"))
 
-    seen: list[bytes] = []
+    seen: list[InputFacts] = []
     missing: list[InputFacts] = []
     for name, owners in by_ident.items():
         # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown.
         owners.sort(key=lambda facts: facts.state is not InputState.ACCEPTED)
-        seen += [f.key for f in owners[: shown[name]] if f.state is InputState.UNKNOWN]
+        seen += [f for f in owners[: shown[name]] if f.state is InputState.UNKNOWN]
         missing += owners[shown[name] :]
     return _judge(seen, missing, listed, by_ident, now=now, not_before=not_before)
 
 
 def _judge(
-    seen: list[bytes],
+    seen: list[InputFacts],
     missing: list[InputFacts],
     listed: Sequence[Listed],
     by_ident: Mapping[bytes, list[InputFacts]],
@@ -165,10 +165,17 @@ def _judge(
     silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
     answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
     untils = [facts.until or 0.0 for facts in silent]
+    # Sent twice, and one is listed: which one cannot be told, and the other may yet be done.
+    doubtful = [facts for facts in seen if facts.again and not facts.answered]
+    pending = [facts for facts in seen if facts.again and facts.answered and now < (facts.until or 0.0)]
+    uncertain = {facts.key for facts in pending}
+    certain = tuple(facts.key for facts in seen if facts.key not in uncertain)
 
     def result(decision: Decision) -> Reconciled:
-        return Reconciled(decision, tuple(seen), vanished)
+        return Reconciled(decision, certain, vanished)
 
+    if doubtful:
+        return result(Rebuild("an input was sent again without an answer, and may yet arrive twice"))
     if untils and min(untils) <= now:
         # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
         return result(Rebuild("an input that was sent without an answer is not listed, and may yet arrive"))
@@ -184,6 +191,7 @@ def _judge(
         return result(Wait(min(untils), "an input was sent without an answer"))
     if any(not asset.ready for asset in listed):
         return result(Wait(None, "inputs are being processed"))
-    if not_before is not None and now < not_before:
-        return result(Wait(not_before, "an earlier request may yet be done"))
+    quiet_at = max([facts.until or 0.0 for facts in pending] + [not_before or 0.0])
+    if now < quiet_at:
+        return result(Wait(quiet_at, "an earlier request may yet be done"))
     return result(Start())

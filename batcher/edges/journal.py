@@ -67,22 +67,23 @@ MIGRATIONS: Final = (
         verified REAL, started REAL);
     CREATE TABLE runs(began REAL PRIMARY KEY, requests INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
     """,
+    "ALTER TABLE inputs ADD COLUMN again INTEGER NOT NULL DEFAULT 0",
 )
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
-ROWS: Final = 16  # per statement: 176 values, SQLite takes 999 in its older builds
+ROWS: Final = 16  # per statement: 192 values, SQLite takes 999 in its older builds
 COMMIT_ITEMS: Final = 4096  # at most in one commit
 SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
 _HEAD: Final = 64  # the boot's name, then the slots
 _FLOW_COLUMNS: Final = (
     "name, state, flow_id, build, given, meaning, quick, content, until, not_before, inputs, size_bytes, started_at, problem"
 )
-_INPUT_COLUMNS: Final = "key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered"
+_INPUT_COLUMNS: Final = "key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again"
 _PUT_FLOW: Final = (
     f"INSERT INTO flows({_FLOW_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
     + ", ".join(f"{c}=excluded.{c}" for c in _FLOW_COLUMNS.split(", ")[1:])
 )
-_INPUT_VALUES: Final = 11
-_ROW: Final = "((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?)"
+_INPUT_VALUES: Final = 12
+_ROW: Final = "((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?,?)"
 _PUT_INPUT: Final = f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES{_ROW}"
 _PUT_INPUTS: Final = _PUT_INPUT + f",{_ROW}" * (ROWS - 1)
 _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
@@ -248,9 +249,9 @@ def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite
 
 
 def _input(row: tuple) -> InputFacts:  # type: ignore[type-arg]
-    key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered = row
+    key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again = row
     outside = Print(size, mtime_ns, inode)
-    return InputFacts(key, InputState(state), sha256, meaning, outside, bool(tagged), until, bool(answered))
+    return InputFacts(key, InputState(state), sha256, meaning, outside, bool(tagged), until, bool(answered), bool(again))
 
 
 class JournalReader(_Reader):
@@ -416,7 +417,7 @@ class SqliteJournal(_Reader):
                 f = record.facts
                 outside = f.print
                 rows += (record.flow, f.key, f.state.value, f.sha256, f.meaning, outside.size, outside.mtime_ns,
-                         outside.inode, f.tagged, f.until, f.answered)  # fmt: skip
+                         outside.inode, f.tagged, f.until, f.answered, f.again)  # fmt: skip
                 if f.state is not InputState.SENDING:
                     settled.append(f.key)
                 continue

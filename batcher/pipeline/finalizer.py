@@ -241,7 +241,8 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
 
 async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], not_before: float) -> None:
     records: list[Record] = [
-        PutInput(flow.name, row.on(InputEvent.NOT_SENT, until=None)) for row in _rows(context, flow, keys)
+        PutInput(flow.name, row.on(InputEvent.NOT_SENT, until=None, answered=False, again=True))
+        for row in _rows(context, flow, keys)
     ]
     flow.facts = replace(flow.facts, not_before=max(not_before, flow.facts.not_before or 0.0))
     await context.journal.record(*records, PutFlow(flow.facts))

@@ -218,9 +218,9 @@ class Producer:
             if plan.standing is Standing.SAME and plan.facts is not None:
                 records.append(PutInput(flow.name, replace(plan.facts, sha256=plan.sha256)))
                 continue
-            state = plan.facts.state if plan.facts is not None else InputState.PENDING
+            state, again = (InputState.PENDING, False) if plan.facts is None else (plan.facts.state, plan.facts.again)
             row = InputFacts(plan.key, state, body.sha256 if body is not None else None, plan.meaning, plan.print,
-                             can_carry_tag(plan.input.additional)).on(InputEvent.ANNOUNCE)  # fmt: skip
+                             can_carry_tag(plan.input.additional), again=again).on(InputEvent.ANNOUNCE)  # fmt: skip
             records.append(PutInput(flow.name, row))
             held = body.length if body is not None else STREAM_BYTES
             payloads.append(Payload(flow, plan, row, body, held))

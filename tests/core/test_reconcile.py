@@ -74,3 +74,14 @@ def test_foreign_repeated_or_other_content_is_beyond_repair() -> None:
 def test_rows_that_are_not_the_manifests_inputs_never_start() -> None:
     assert reconcile([row(0)], {}, [shown(0)], meant=2, now=0, not_before=None).decision == Incomplete()
     assert decide([row(0, InputState.PENDING)], []) == Incomplete()
+
+
+def test_seen_once_after_it_was_sent_twice_says_nothing_of_the_other_request() -> None:
+    """The first was answered with an error and may be done until its settling time is over; the second got no answer, so
+    it may be done at any time: one on the list may be either."""
+    silent = row(1, InputState.UNKNOWN, until=200.0, again=True)
+    assert isinstance(decide([row(0), silent], [shown(0), shown(1)]), Rebuild)
+    answered = row(1, InputState.UNKNOWN, until=200.0, answered=True, again=True)
+    assert isinstance(decide([row(0), answered], [shown(0), shown(1)]), Wait)
+    assert decide([row(0), answered], [shown(0), shown(1)], now=200.0) == Start()
+    assert decide([row(0), row(1, again=True)], [shown(0), shown(1)]) == Start(), "its start is held back by not_before"

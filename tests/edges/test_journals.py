@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 KEYS = [bytes([n + 1]) * 16 for n in range(3)]
 ROWS = [
-    InputFacts(KEYS[0], InputState.ACCEPTED, b"s" * 32, b"m", Print(3, 4, 5)),
+    InputFacts(KEYS[0], InputState.ACCEPTED, b"s" * 32, b"m", Print(3, 4, 5), again=True),
     InputFacts(KEYS[1], InputState.UNKNOWN, None, b"m", Print(1), False, 12.5, True),
     InputFacts(KEYS[2], InputState.PENDING),
 ]
