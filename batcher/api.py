@@ -98,7 +98,7 @@ async def _context(
     chance = random.Random()
     clock = SystemClock()
     gate = Gate(limits.concurrency, limits.retries, limits.rate_per_s, chance, clock.steady)
-    sources = LocalSources(limits.min_age_s, clock.wall())
+    sources = LocalSources(limits.min_age_s, clock.wall)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))

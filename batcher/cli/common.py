@@ -172,7 +172,9 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool) -> NoReturn:
             code = 11
         case Stop():
             code = OF_REASON[error.reason]
-        case JournalError() | UsageError() | ManifestError():
+        case JournalError():
+            code = 12  # what was paid for cannot be told
+        case UsageError() | ManifestError():
             code = 2
         case _:
             code = 1

@@ -3,7 +3,7 @@
     BatcherError
     ├── ManifestError         the manifest is wrong; `problems` lists all of it        (exit code 2)
     ├── UsageError            flags, folders or the environment are wrong              (2)
-    ├── JournalError          the journal cannot be read or written                    (2 before, 12 amid a run)
+    ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
     ├── Locked                another run holds this manifest                          (11)
     └── Stop                  the run ends early; `reason` says why                    (5, 7, 10, 12, 130, 143)
 
@@ -43,7 +43,7 @@ class UsageError(BatcherError):
 
 
 class JournalError(BatcherError):
-    """The journal cannot be opened, read or written."""
+    """The journal is damaged, was written by a newer batcher, or cannot be written: what was paid for cannot be told."""
 
 
 class Locked(BatcherError):

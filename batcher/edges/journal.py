@@ -18,13 +18,14 @@ import secrets
 import sqlite3
 import threading
 import time
+import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from ..core.errors import JournalError, Locked
+from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
     WATCH_S,
@@ -67,19 +68,24 @@ MIGRATIONS: Final = (
         verified REAL, started REAL);
     CREATE TABLE runs(began REAL PRIMARY KEY, requests INTEGER NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
     """,
-    "ALTER TABLE inputs ADD COLUMN again INTEGER NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE inputs ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE flows ADD COLUMN sum INTEGER
+    """,
 )
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 ROWS: Final = 16  # per statement: 192 values, SQLite takes 999 in its older builds
 COMMIT_ITEMS: Final = 4096  # at most in one commit
 SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
-_HEAD: Final = 64  # the boot's name, then the slots
+_BOOT: Final = 48
+_HEAD: Final = 64  # the boot's name, then how many commits there were (8 bytes), then the slots
 _FLOW_COLUMNS: Final = (
-    "name, state, flow_id, build, given, meaning, quick, content, until, not_before, inputs, size_bytes, started_at, problem"
+    "name, state, flow_id, build, given, meaning, quick, content, until, not_before, inputs, size_bytes, "
+    "started_at, problem, sum"
 )
 _INPUT_COLUMNS: Final = "key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again"
 _PUT_FLOW: Final = (
-    f"INSERT INTO flows({_FLOW_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
+    f"INSERT INTO flows({_FLOW_COLUMNS}) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(name) DO UPDATE SET "
     + ", ".join(f"{c}=excluded.{c}" for c in _FLOW_COLUMNS.split(", ")[1:])
 )
 _INPUT_VALUES: Final = 12
@@ -97,11 +103,16 @@ _ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
 _Item = tuple[tuple[Record, ...], "asyncio.Future[None] | None"]  # records, and who waits for them
 
 
-def _boot() -> bytes:
-    """A name for the time since the machine was started; departures from before it say nothing."""
+def _boot() -> bytes | None:
+    """A name for the time since the machine was started; departures from before it say nothing. None: not known."""
     with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().ljust(_HEAD, b"\0")[:_HEAD]
-    return secrets.token_bytes(_HEAD)  # unknown: never equal, so every announced request counts as having left
+        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().ljust(_BOOT, b"\0")[:_BOOT]
+    return None
+
+
+def uptime() -> float:
+    """Seconds of a clock that never jumps, counts while the machine sleeps, and is the same for all its processes."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Departures:
@@ -109,7 +120,7 @@ class Departures:
 
     def __init__(self, path: Path) -> None:
         size = _HEAD + SLOTS * KEY_BYTES
-        boot = _boot()
+        boot = _boot() or secrets.token_bytes(_BOOT)  # unknown: never equal, so all that was announced counts as left
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             known = os.fstat(fd).st_size == size
@@ -118,11 +129,20 @@ class Departures:
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
-        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if known and self._map[:_HEAD] == boot else None
+        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if known and self._map[:_BOOT] == boot else None
         self.left: frozenset[bytes] | None = None if left is None else frozenset(left)  # None: nothing is known
         self._boot = boot
         self._of: dict[bytes, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
+
+    @property
+    def commits(self) -> int:
+        """How many commits the journal has had: it is damaged where it knows of fewer."""
+        return int.from_bytes(self._map[_BOOT : _BOOT + 8], "big")
+
+    @commits.setter
+    def commits(self, count: int) -> None:
+        self._map[_BOOT : _BOOT + 8] = count.to_bytes(8, "big")
 
     def _slot(self, index: int) -> bytes:
         start = _HEAD + index * KEY_BYTES
@@ -130,15 +150,15 @@ class Departures:
 
     def begin(self) -> None:
         """Forget what an earlier process left; called once that is durable in the journal."""
-        self._map[:_HEAD] = bytes(_HEAD)  # while it is half-written it says nothing
+        self._map[:_BOOT] = bytes(_BOOT)  # while it is half-written it says nothing
         self._map[_HEAD:] = bytes(SLOTS * KEY_BYTES)
-        self._map[:_HEAD] = self._boot
+        self._map[:_BOOT] = self._boot
 
     def mark(self, key: bytes) -> None:
         if key in self._of:
             return
         if not self._free:
-            self._map[:_HEAD] = bytes(_HEAD)  # more than can be told: from now on the file says nothing
+            self._map[:_BOOT] = bytes(_BOOT)  # more than can be told: from now on the file says nothing
             return
         index = self._of[key] = self._free.pop()
         start = _HEAD + index * KEY_BYTES
@@ -160,14 +180,15 @@ class _Reader:
 
     _connection: sqlite3.Connection
 
-    def _ask(self, sql: str, *values: object) -> sqlite3.Cursor:
+    def _ask(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The rows, as they come. Raises JournalError, be it amid them."""
         try:
-            return self._connection.execute(sql, values)
+            yield from self._connection.execute(sql, values)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal cannot be read: {error}", "see README, State") from error
+            raise JournalError(f"the journal cannot be read: {error}", _advice(error)) from error
 
     def _meta(self, name: str) -> object:
-        row = self._ask("SELECT value FROM meta WHERE name=?", name).fetchone()
+        row = next(self._ask("SELECT value FROM meta WHERE name=?", name), None)
         return None if row is None else row[0]
 
     @property
@@ -176,14 +197,17 @@ class _Reader:
 
     @property
     def watch_until(self) -> float:
-        return float(str(self._meta("watch_until") or 0))
+        try:
+            return float(str(self._meta("watch_until") or 0))
+        except ValueError:
+            raise _damaged("a time in it is none") from None
 
     @property
     def strangers_checked(self) -> bool:
         return self._meta("strangers_checked") is not None
 
     def flow(self, name: str) -> FlowFacts | None:
-        row = self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name).fetchone()
+        row = next(self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name), None)
         return None if row is None else _flow(row)
 
     def flows(self) -> Iterator[FlowFacts]:
@@ -209,15 +233,18 @@ class _Reader:
         return [(row[0], row[1]) for row in self._ask("SELECT flow_id, flow FROM litter ORDER BY flow_id")]
 
     def count_flows(self) -> Mapping[FlowState, int]:
-        return {FlowState(s): n for s, n in self._ask("SELECT state, count(*) FROM flows GROUP BY state")}
+        counts: dict[FlowState, int] = {}
+        for facts in self.flows():
+            counts[facts.state] = counts.get(facts.state, 0) + 1
+        return counts
 
     def count_inputs(self, flow: str) -> int:
         sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND {_ON_SERVICE}"
-        return int(self._ask(sql, flow).fetchone()[0])
+        return int(next(self._ask(sql, flow))[0])
 
     def count_accepted(self, flow: str) -> int:
         sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND state='accepted'"
-        return int(self._ask(sql, flow).fetchone()[0])
+        return int(next(self._ask(sql, flow))[0])
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         """By flow and state of its inputs: how many, and how many bytes. In one walk over the journal."""
@@ -241,17 +268,57 @@ class _Reader:
         return [(row[0], json.loads(row[1])) for row in self._ask("SELECT began, document FROM runs ORDER BY began DESC")]
 
     def _has(self, table: str) -> bool:
-        return self._ask("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", table).fetchone() is not None
+        return next(self._ask("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", table), None) is not None
 
 
 def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite3 gives it
-    return FlowFacts(row[0], FlowState(row[1]), row[2], row[3], bool(row[4]), *row[5:])
+    """A flow's row; what was paid for hangs on it, so it has a sum of its own. Raises JournalError where it is damaged."""
+    *values, sum_ = row
+    if sum_ is not None and sum_ != _sum(tuple(values)):  # None: written before there were sums
+        raise _damaged("the row of a flow is not what was written")
+    name, state, flow_id, build, given, *rest = values
+    return FlowFacts(name, FlowState(state), flow_id, build, bool(given), *rest)
+
+
+def _row(f: FlowFacts) -> tuple[object, ...]:
+    values = (f.name, f.state.value, f.flow_id, f.build, int(f.given), f.meaning, f.quick, f.content, _real(f.until),
+              _real(f.not_before), f.inputs, f.size_bytes, _real(f.started_at), f.problem)  # fmt: skip
+    return (*values, _sum(values))
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _sum(values: tuple[object, ...]) -> int:
+    return zlib.crc32(repr(values).encode(errors="surrogatepass"))
 
 
 def _input(row: tuple) -> InputFacts:  # type: ignore[type-arg]
+    """An input's row. No sum: whatever is wrong with it, the list does not match, and the flow is built anew."""
     key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again = row
+    whole = (bytes, str, bytes | None, bytes, int, int, int, int, float | None, int, int)
+    if not all(map(isinstance, row, whole)) or state not in _INPUT_STATES:
+        raise _damaged("the row of an input is not what was written")
     outside = Print(size, mtime_ns, inode)
     return InputFacts(key, InputState(state), sha256, meaning, outside, bool(tagged), until, bool(answered), bool(again))
+
+
+_INPUT_STATES: Final = frozenset(state.value for state in InputState)
+
+
+_MEND: Final = "put a copy of it back, or move it away and run --adopt"
+
+
+def _damaged(what: str) -> JournalError:
+    return JournalError(f"the journal is damaged: {what}", _MEND)
+
+
+def _advice(error: Exception) -> str:
+    """What to do: of SQLite's errors, the operational ones are the disk's or the permissions' fault, not the file's."""
+    if isinstance(error, OSError | sqlite3.OperationalError):
+        return "free some space, check the disk and its permissions, then run again"
+    return _MEND
 
 
 class JournalReader(_Reader):
@@ -260,8 +327,11 @@ class JournalReader(_Reader):
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
+        # On a file system that cannot be written SQLite reads a log only if it is told that nobody else writes.
+        still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+        uri = f"{path.absolute().as_uri()}?{'immutable=1' if still else 'mode=ro'}"
         try:
-            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise JournalError(f"the journal {path} cannot be opened: {error}") from error
         _check_version(self._connection, path)
@@ -274,7 +344,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     try:
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
-        raise JournalError(f"{path} is not a journal that can be read: {error}", "move it away, then run --adopt") from error
+        raise JournalError(f"{path} is not a journal that can be read: {error}", _advice(error)) from error
     if version > len(MIGRATIONS):
         raise JournalError(f"the journal {path} was written by a newer batcher (schema {version})", "update batcher")
     return version
@@ -283,16 +353,22 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
 class SqliteJournal(_Reader):
     """The journal of one manifest at one endpoint; `batch` is the manifest's, for the keys of its flows.
 
-    Raises Locked while another process holds it, JournalError where it cannot be opened. Close it when done.
+    Raises Locked while another process holds it, UsageError where its folder cannot be written, JournalError where it
+    cannot be opened or is damaged. Close it when done. `wall` and `steady`: seconds since 1970, and of a clock that never
+    jumps.
     """
 
-    def __init__(self, path: Path, batch: str, settle_s: float) -> None:
+    def __init__(
+        self, path: Path, batch: str, settle_s: float,
+        *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = uptime,
+    ) -> None:  # fmt: skip
         self._batch = batch
+        self._steady = steady
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise JournalError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
+            raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -301,13 +377,15 @@ class SqliteJournal(_Reader):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._open(path)
-            self._migrate(path)
+            fresh = self._migrate(path)
             self._connection = self._open(path)
             self._departures = Departures(path.with_suffix(".left"))
-            self._recover(settle_s)
-        except (OSError, sqlite3.Error) as error:
+            self._check(fresh)
+            new_boot = self._set_time(wall())
+            self._recover(settle_s, new_boot)
+        except (OSError, sqlite3.Error, ValueError) as error:
             os.close(self._lock)
-            raise JournalError(f"the journal {path} cannot be opened: {error}", "see README, State") from error
+            raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error
         except JournalError:
             os.close(self._lock)
             raise
@@ -326,7 +404,19 @@ class SqliteJournal(_Reader):
         connection.execute("PRAGMA synchronous=FULL")  # NORMAL gained nothing, and forgets commits when power is lost
         return connection
 
-    def _migrate(self, path: Path) -> None:
+    def _check(self, fresh: bool) -> None:
+        """That what was paid for can be found: the flows' table and its index agree, and no commit has been lost (a log
+        that was damaged reads as a shorter one). Raises JournalError."""
+        found = self._writer.execute("PRAGMA integrity_check(flows)").fetchone()[0]
+        if found != "ok":
+            raise _damaged(str(found))
+        self._commits = int(str(self._meta("commits") or 0))
+        if self._departures.commits > self._commits and not fresh:
+            raise _damaged(f"{self._departures.commits - self._commits} of its last commits are missing")
+        self._departures.commits = self._commits
+
+    def _migrate(self, path: Path) -> bool:
+        """Whether there was no journal before."""
         version = _check_version(self._writer, path)
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._writer.execute("BEGIN IMMEDIATE")
@@ -334,17 +424,37 @@ class SqliteJournal(_Reader):
                 self._writer.execute(statement)
                 reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
+        return version == 0
 
-    def _recover(self, settle_s: float) -> None:
+    def _set_time(self, wall: float) -> bool:
+        """Go on with the journal's own time, and whether the machine was started anew since it was last opened.
+
+        While the machine runs it goes on with the steady clock, across processes, so that a wall clock that is set
+        neither cuts a settling time short nor makes it last; after a start the wall clock is all there is."""
+        boot = (_boot() or b"").hex()
+        kept = self._writer.execute("SELECT value FROM meta WHERE name='time'").fetchone()
+        at_boot, at_now, at_steady = str(kept[0]).split() if kept is not None else ("", "0", "0")
+        self._opened_steady = self._steady()
+        passed = self._opened_steady - float(at_steady)
+        same = bool(boot) and at_boot == boot and passed >= 0
+        self._opened = float(at_now) + passed if same else wall
+        mark = f"{boot or '-'} {self._opened!r} {self._opened_steady!r}"
+        self._writer.execute("INSERT OR REPLACE INTO meta VALUES('time', ?)", (mark,))
+        return kept is not None and bool(boot) and not same
+
+    def now(self) -> float:
+        return self._opened + self._steady() - self._opened_steady
+
+    def _recover(self, settle_s: float, new_boot: bool) -> None:
         """What was announced and never left is as if never announced; the rest is unknown from now on (the request may
         have left at any time up to the death of its process). Durable before anything else, so that the settling time
-        is not started again by the next kill."""
-        until = time.time() + settle_s
+        is not started again by the next kill. Only a start of the machine begins it anew, for then no clock can be
+        trusted; and none may lie further ahead than the settling time: there a clock has jumped."""
+        until = self._opened + settle_s
         left = self._departures.left
         sending = self._writer.execute("SELECT flow, key FROM inputs WHERE state='sending'").fetchall()
-        creating = self._writer.execute(
-            "SELECT id, name FROM flows WHERE state='creating' AND until IS NULL"
-        ).fetchall()
+        open_ = "state IN ('creating', 'starting') OR until IS NOT NULL OR not_before IS NOT NULL"
+        unsettled = [_flow(row) for row in self._writer.execute(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE {open_}")]
         self._writer.execute("BEGIN IMMEDIATE")
         for flow, key in sending:
             reached("in recovery")
@@ -354,16 +464,35 @@ class SqliteJournal(_Reader):
                 self._writer.execute(
                     "UPDATE inputs SET state='unknown', until=?, answered=0 WHERE flow=? AND key=?", (until, flow, key)
                 )
-        for row, name in creating:
-            if left is not None and flow_key(self._batch, name) not in left:
-                self._writer.execute("UPDATE flows SET state='planned' WHERE id=?", (row,))
-            else:
-                self._writer.execute("UPDATE flows SET until=? WHERE id=?", (until, row))
+        self._writer.execute(
+            "UPDATE inputs SET until=? WHERE until>? OR (until IS NOT NULL AND ?)", (until, until, new_boot)
+        )
+        for facts in unsettled:
+            if facts.state is FlowState.CREATING and facts.until is None:
+                if left is not None and flow_key(self._batch, facts.name) not in left:
+                    self._put(replace(facts, state=FlowState.PLANNED))
+                    continue
                 self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until + WATCH_S,))
-        self._writer.execute("UPDATE flows SET until=? WHERE state='starting' AND until IS NULL", (until,))
+            settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.until is not None
+
+            def bounded(at: float | None) -> float:
+                return until if at is None or at > until or new_boot else at
+
+            self._put(
+                replace(
+                    facts,
+                    until=bounded(facts.until) if settles else None,
+                    not_before=None if facts.not_before is None else bounded(facts.not_before),
+                )
+            )
+        watch = self._opened + WATCH_S
+        self._writer.execute("UPDATE meta SET value=? WHERE name='watch_until' AND value>?", (watch, watch))
         self._writer.execute("COMMIT")
         reached("in recovery")
         self._departures.begin()
+
+    def _put(self, facts: FlowFacts) -> None:
+        self._writer.execute(_PUT_FLOW, _row(facts))
 
     async def record(self, *records: Record) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -425,14 +554,9 @@ class SqliteJournal(_Reader):
             rows.clear()
             match record:
                 case PutFlow(flow_facts):
-                    g = flow_facts
-                    write(
-                        _PUT_FLOW,
-                        (g.name, g.state.value, g.flow_id, g.build, g.given, g.meaning, g.quick, g.content, g.until,
-                         g.not_before, g.inputs, g.size_bytes, g.started_at, g.problem),
-                    )  # fmt: skip
-                    if g.state is not FlowState.CREATING:
-                        settled.append(flow_key(self._batch, g.name))
+                    self._put(flow_facts)
+                    if flow_facts.state is not FlowState.CREATING:
+                        settled.append(flow_key(self._batch, flow_facts.name))
                 case ForgetInputs(flow):
                     write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (flow,))
                 case AddLitter(flow_id, flow):
@@ -455,9 +579,12 @@ class SqliteJournal(_Reader):
                     write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
                     write(_OLD_RUNS)
         self._put_inputs(rows)
+        self._commits += 1
+        write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits,))
         reached("before commit")
         write("COMMIT")
         reached("after commit")
+        self._departures.commits = self._commits
         for key in settled:  # only now: a kill before the commit must find the mark
             self._departures.clear(key)
         reached("after departures")
@@ -493,6 +620,7 @@ class MemoryJournal:
     """A journal that forgets: for tests and for users of the Python API who keep no state. Same behaviour otherwise."""
 
     def __init__(self) -> None:
+        self._began = time.time() - uptime()
         self.owner = secrets.token_hex(8)
         self.watch_until = 0.0
         self.strangers_checked = False
@@ -501,6 +629,9 @@ class MemoryJournal:
         self._litter: dict[str, str] = {}
         self._times: dict[str, FlowTimes] = {}
         self._runs: dict[float, PutRun] = {}
+
+    def now(self) -> float:
+        return self._began + uptime()
 
     async def record(self, *records: Record) -> None:
         self.post(*records)

@@ -16,7 +16,7 @@ import io
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -70,9 +70,9 @@ def _unreadable(source: Input, error: OSError) -> Problem:
 
 
 class LocalSources:
-    """Sources on local disks. `min_age_s` as in the limits; `now` is wall-clock seconds."""
+    """Sources on local disks. `min_age_s` as in the limits; `now` tells wall-clock seconds."""
 
-    def __init__(self, min_age_s: float, now: float) -> None:
+    def __init__(self, min_age_s: float, now: Callable[[], float]) -> None:
         self._min_age_s = min_age_s
         self._now = now
         self._interrupted: BatcherError | None = None
@@ -104,7 +104,8 @@ class LocalSources:
             return _problem(source, f"{source.label} is {what}", "name a file, or use glob:")
         if found.st_size == 0:
             return _problem(source, f"{source.label} is empty", "fill it, or take it out of the manifest")
-        if self._min_age_s and self._now - found.st_mtime < self._min_age_s:
+        # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.
+        if self._min_age_s and abs(self._now() - found.st_mtime) < self._min_age_s:
             return Problem("waiting", f"{source.label} changed just now", "min_age leaves it for a later run",
                            source.place, input=source.label)  # fmt: skip
         return Print(found.st_size, found.st_mtime_ns, found.st_ino)

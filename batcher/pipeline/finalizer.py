@@ -108,7 +108,7 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                 await context.sleep(POLL_S[min(polls, len(POLL_S) - 1)])
                 polls += 1
             case Wait(until=float(until)):
-                await context.sleep(until - context.clock.wall())
+                await context.sleep(until - context.journal.now())
             case SendAgain(keys=keys, not_before=not_before):
                 await _send_again(context, flow, keys, not_before)
                 return await context.try_again(flow, "the service answered an upload with an error, and does not list it")
@@ -127,7 +127,7 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     await context.journal.record()  # all outcomes that were posted are rows now
-    now = context.clock.wall()  # before the list is asked for: what comes later is not on it
+    now = context.journal.now()  # before the list is asked for: what comes later is not on it
     untagged: dict[bytes, bytes] = {}
     digests: dict[str, bytes] = {}
     rows = [row for row in context.journal.input_rows(flow.name) if not row.tagged]
@@ -231,7 +231,7 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
     for row in _rows(context, flow, found.seen):
         records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, until=None)))
         context.count(flow, 1, row.print.size)
-    until = context.clock.wall() + context.limits.settle_s
+    until = context.journal.now() + context.limits.settle_s
     for row in _rows(context, flow, found.missing):
         records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
         context.count(flow, -1, -row.print.size)
@@ -312,7 +312,7 @@ async def _start(context: Context, flow: FlowRun) -> bool:
         return False
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
-            flow.facts = replace(flow.facts, until=context.clock.wall() + context.limits.settle_s)
+            flow.facts = replace(flow.facts, until=context.journal.now() + context.limits.settle_s)
             await context.journal.record(PutFlow(flow.facts))
         return await _settle_start(context, flow, verdict)
     flow.facts = flow.facts.on(FlowEvent.NOT_STARTED)
@@ -326,7 +326,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     while True:
-        late = context.clock.wall() >= (flow.facts.until or 0.0)
+        late = context.journal.now() >= (flow.facts.until or 0.0)
         found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
         if isinstance(found, Verdict):
             if found.kind is Kind.GONE:
@@ -346,7 +346,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
             flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
             await context.journal.record(PutFlow(flow.facts))
             return await context.try_again(flow, "the service did not start the flow")
-        await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
+        await context.sleep((flow.facts.until or 0.0) - context.journal.now())
 
 
 async def _started(context: Context, flow: FlowRun) -> None:

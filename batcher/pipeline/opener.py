@@ -64,7 +64,7 @@ async def _create(context: Context, flow: FlowRun) -> None:
         flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=result, until=None)
         context.journal.post(PutFlow(flow.facts))
     elif result.kind is Kind.UNKNOWN:
-        now = context.clock.wall()
+        now = context.journal.now()
         flow.facts = flow.facts.on(FlowEvent.NOT_CREATED).on(
             FlowEvent.ANNOUNCE_CREATE, until=now + context.limits.settle_s
         )
@@ -86,7 +86,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
     """A create without a reply: look for its tag, wait for the settling time, look again."""
     wanted = _tag(context, flow).name
     while True:
-        late = context.clock.wall() >= (flow.facts.until or 0.0)
+        late = context.journal.now() >= (flow.facts.until or 0.0)
         builds = await context.lister.builds()
         if isinstance(builds, Verdict):
             context.problem(flow, of_read(builds, flow, "whether it was created cannot be told: the flows cannot be listed"))
@@ -100,7 +100,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
             flow.facts = flow.facts.on(FlowEvent.NOT_CREATED, until=None)
             await context.try_again(flow, "the service did not create the flow")
             return
-        await context.sleep((flow.facts.until or 0.0) - context.clock.wall())
+        await context.sleep((flow.facts.until or 0.0) - context.journal.now())
 
 
 async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:

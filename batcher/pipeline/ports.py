@@ -50,6 +50,10 @@ class JournalView(Protocol):
 class Journal(JournalView, Protocol):
     """The durable record of one manifest's progress at one endpoint."""
 
+    def now(self) -> float:
+        """Seconds since 1970 by the journal's own time, which every `until` is told in. It goes on with a steady clock,
+        from one process to the next, however the wall clock is set meanwhile."""
+
     async def record(self, *records: Record) -> None:
         """Returns when these, and all that were posted before, are durable. Raises JournalError."""
 

@@ -139,7 +139,7 @@ class Producer:
             records.append(ForgetInputs(facts.name))
         elif plan.action is Action.REBUILD and facts.state is FlowState.CREATING:
             facts = facts.on(FlowEvent.NOT_CREATED, until=None)
-            records += [ForgetInputs(facts.name), Watch(self._context.clock.wall() + WATCH_S)]
+            records += [ForgetInputs(facts.name), Watch(self._context.journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
             records, facts = give_up(facts)
         if plan.action in (Action.REDO, Action.REBUILD):

@@ -201,7 +201,7 @@ async def _drain(context: Context, scope: anyio.CancelScope) -> None:
 async def _sweep(context: Context) -> None:
     """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
     tried = await _delete_litter(context, frozenset())
-    if context.journal.watch_until > context.clock.wall():
+    if context.journal.watch_until > context.journal.now():
         builds = await context.lister.builds()
         if isinstance(builds, Verdict):
             message = f"whether lost creates left flows behind cannot be told: {builds.message}"

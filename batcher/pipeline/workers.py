@@ -54,7 +54,7 @@ async def _deliver(context: Context, payload: Payload) -> None:
             row = row.on(InputEvent.ACCEPT)
             context.count(flow, 1, row.print.size)
         case Verdict(kind=Kind.UNKNOWN):
-            until = context.clock.wall() + context.limits.settle_s
+            until = context.journal.now() + context.limits.settle_s
             row = row.on(InputEvent.LOSE, until=until, answered=result.answered)
         case Verdict(kind=Kind.REFUSED):
             row = row.on(InputEvent.REFUSE)

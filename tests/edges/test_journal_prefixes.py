@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pipeline.batch import LIMITS, Batch, files
 
 from batcher.api import Settings, run
 from batcher.core.facts import FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record
@@ -16,7 +17,6 @@ from batcher.core.planning import Action, Standing, Tally, Wishes, decide, stand
 from batcher.core.tags import flow_key
 from batcher.edges.journal import MemoryJournal, SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
-from pipeline.batch import LIMITS, Batch, files
 
 pytestmark = pytest.mark.anyio
 

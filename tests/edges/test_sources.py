@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def plan(sources: LocalSources, what: Input, types: tuple[str, ...] | None = Non
 
 @pytest.fixture
 def sources():
-    made = LocalSources(0, 0)
+    made = LocalSources(0, time.time)
     yield made
     made.close()
 
