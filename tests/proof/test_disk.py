@@ -524,13 +524,14 @@ def clocked(folder: Path, offset: float, settle_s: float) -> SqliteJournal:
 async def test_wall_clock_that_is_set_between_runs_cuts_no_settling_time_short_and_none_lasts(
     tmp_path: Path, jump: float
 ) -> None:
-    """An upload is answered with 500 and done 1.5 s later, within the settling time of 2 s; the run is ended at once, and
-    the clock is set before the next: were the time taken from it, the flow would be started with the input twice."""
+    """An upload is answered with 500, and may be done until the settling time of 2 s is over; the run is ended at once,
+    and the clock is set before the next: the flow is started when two seconds have really passed, and not much later."""
     limits = replace(LIMITS, settle_s=2.0, retries=1)
     batch = Batch(tmp_path, files(tmp_path, 3), flows=1, limits=limits)
-    faults = [parse_fault("upload:nth=2,late_commit=1.5s,status=500"), parse_fault("start:first=2,status=503")]
+    faults = [parse_fault("upload:nth=2,status=500")]
     async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
         journal = clocked(tmp_path, 0, 2.0)
+        sent = time.time()
 
         def soon(context) -> None:
             timer = threading.Timer(0.7, lambda: loop.call_soon_threadsafe(context.halt, Stop(Reason.DEADLINE, "enough")))
@@ -541,15 +542,13 @@ async def test_wall_clock_that_is_set_between_runs_cuts_no_settling_time_short_a
         journal.close()
         assert report.exit_code == 10, report.problems
         judge_starts(await read_record(sandbox.url), batch)
-        began = time.monotonic()
-        for _ in range(3):
-            journal = clocked(tmp_path, jump, 2.0)
-            report = await run(batch.manifest(sandbox.url), journal=journal)
-            journal.close()
-            judge_starts(await read_record(sandbox.url), batch)
-        assert time.monotonic() - began < 40, "it waited for a clock"
+        journal = clocked(tmp_path, jump, 2.0)
+        report = await run(batch.manifest(sandbox.url), journal=journal)  # pytest's timeout ends one that waits for a clock
+        journal.close()
         await batch.judge(sandbox.url, report)
+        (flow,) = judge_starts(await read_record(sandbox.url), batch)
     assert report.exit_code == 0, report.problems or report.stop
+    assert flow["started_at"] >= sent + 2.0, "the settling time was cut short"
 
 
 async def test_journals_time_goes_on_with_the_steady_clock_however_the_wall_clock_is_set(tmp_path: Path) -> None:
