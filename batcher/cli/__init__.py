@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import importlib
 import io
+import os
 import sys
 from typing import Any
 
@@ -77,7 +78,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding cannot show is no error
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli(prog_name="batcher")
+        code = cli.main(prog_name="batcher", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
+        print("batcher: stopped by SIGINT", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the help has seen enough
+        os._exit(0)
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
         sys.exit(1)
@@ -87,12 +97,12 @@ def _say_bug(error: Exception, verbose: bool) -> None:
     import traceback
 
     from ..edges.secrets import Mask
-    from .common import read_key
+    from .common import harmless, read_key
 
     mask = Mask()
     with contextlib.suppress(Exception):  # whatever is wrong with the key, it is not what is to be said now
         mask.add(read_key())
     if verbose:
         print(mask("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-    print(mask(f"batcher: a bug in batcher: {type(error).__name__}: {error}"), file=sys.stderr)
+    print(harmless(mask(f"batcher: a bug in batcher: {type(error).__name__}: {error}")), file=sys.stderr)
     print("  report this" if verbose else "  run again with --verbose and report what it prints", file=sys.stderr)

@@ -31,10 +31,10 @@ def command(
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
     if as_json:
-        print(json.dumps(report.json() | {"unstarted": [{"flow_id": i, "flow": n} for i, n in found], "deleted": yes}))
+        common.out(json.dumps(report.json() | {"unstarted": [{"flow_id": i, "flow": n} for i, n in found], "deleted": yes}))
     elif not quiet:
         for flow_id, name in found:
-            print(f"{flow_id}  {name}")
+            common.out(common.harmless(f"{flow_id}  {name}").replace("\n", "\\n"))
         what = "deleted" if yes else "never started; --yes deletes them" if found else "never started"
-        print(f"{len(found)} flows {what}")
+        common.out(f"{len(found)} flows {what}")
     common.finish(report, False)

@@ -5,10 +5,12 @@ In: parsed flags, the environment. Out: a `Manifest` and `Settings`; text on std
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +29,10 @@ from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 50  # problems on a screen; --json has up to a thousand
+# What a terminal obeys, or shows as something else: controls, escapes, marks that turn the direction, half characters.
+_OBEYED = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 class _Parsed(click.ParamType[float]):
@@ -91,8 +97,13 @@ def setup_log(log_file: str | None, log_format: str, verbose: bool) -> None:
     log = logging.getLogger("batcher")
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
     handler: logging.Handler = logging.NullHandler()
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to speak of anything else
     if log_file is not None:
-        handler = logging.FileHandler(log_file, encoding="utf-8")
+        try:
+            handler = logging.FileHandler(log_file, encoding="utf-8")
+        except OSError as error:
+            say(f"batcher: --log-file {log_file} cannot be written: {error.strerror} (name another file)")
+            sys.exit(2)
     elif verbose:
         handler = logging.StreamHandler()
     if log_format == "json":
@@ -100,7 +111,7 @@ def setup_log(log_file: str | None, log_format: str, verbose: bool) -> None:
 
         handler.setFormatter(JsonFormatter("{asctime}{levelname}{message}", style="{"))
     else:
-        handler.setFormatter(logging.Formatter("{asctime} {levelname:7} {message}", style="{"))
+        handler.setFormatter(_HarmlessFormatter("{asctime} {levelname:7} {message}", style="{"))
     log.addHandler(handler)
 
 
@@ -141,15 +152,41 @@ def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manif
     return replace(manifest, limits=replace(manifest.limits, **given))
 
 
+def harmless(text: str) -> str:
+    """The text with everything spelled out that a terminal would obey; line ends stay."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def document(value: object) -> str:
+    """A JSON document for stdout: readable, and harmless on a terminal too."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+class _HarmlessFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return harmless(super().format(record))
+
+
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
+
+
+def out(text: str) -> None:
+    """A result, on stdout. Where that cannot be written the command goes on: its exit code is about the batch."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)  # what is still held must not fail again when the process ends
+        if error.errno != errno.EPIPE:  # a reader that has seen enough is no trouble
+            say(f"batcher: the output cannot be written: {error.strerror}")
 
 
 def list_problems(problems: Sequence[Problem], total: int) -> None:
     """Each on a line of its own, with its place and advice."""
     for problem in problems[:SHOWN]:
         flow = f" [{problem.flow}]" if problem.flow and problem.place is None else ""
-        say(f"{problem}{flow}")
+        say(f"{problem}{flow}".replace("\n", "\\n"))
     if total > SHOWN:
         say(f"… and {total - min(SHOWN, len(problems))} more (--json lists them)")
 
@@ -160,8 +197,7 @@ def finish(report: Report, as_json: bool) -> NoReturn:
     if report.stop is not None:
         say(f"batcher: {report.stop}")
     if as_json:
-        print(json.dumps(report.json(), ensure_ascii=False))
-    sys.stdout.flush()
+        out(document(report.json()))
     sys.exit(report.exit_code)
 
 
@@ -181,5 +217,5 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool) -> NoReturn:
     say(f"batcher: {error}")
     if as_json:
         problem = Problem("manifest", error.message, error.hint)
-        print(json.dumps({"manifest": manifest, "exit_code": code, "problems": [problem_json(problem)]}))
+        out(document({"manifest": manifest, "exit_code": code, "problems": [problem_json(problem)]}))
     sys.exit(code)

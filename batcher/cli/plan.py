@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +47,12 @@ def command(
     if as_json:
         document = report.json() | {"plan": listed, "actions": sums, "to_send": found.to_send,
                                     "bytes_to_send": found.to_send_bytes, "requests_needed": found.requests}  # fmt: skip
-        print(json.dumps(document, ensure_ascii=False))
+        common.out(common.document(document))
     elif not quiet:
-        print("\n".join(lines))
+        common.out(common.harmless("\n".join(lines)))
         if found.flows > len(lines):
-            print(f"… and {found.flows - len(lines)} more flows (--verbose lists them)")
+            common.out(f"… and {found.flows - len(lines)} more flows (--verbose lists them)")
         counts = ", ".join(f"{count} {action}" for action, count in sums.items()) or "none"
-        print(f"flows: {counts}; to send: {found.to_send} inputs, {size(found.to_send_bytes)}, about {found.requests} requests")
+        sending = f"{found.to_send} inputs, {size(found.to_send_bytes)}, about {found.requests} requests"
+        common.out(f"flows: {counts}; to send: {sending}")
     common.finish(report, False)

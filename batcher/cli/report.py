@@ -54,11 +54,11 @@ def command(
         common.exit_for(error, manifest, as_json)
     problems = facts.counts[Standing.PROBLEM]
     if as_json:
-        print(json.dumps(facts.report.json() | {"exit_code": 0, "report": output, "report_bytes": len(content)}))
+        common.out(common.document(facts.report.json() | {"exit_code": 0, "report": output, "report_bytes": len(content)}))
     elif not quiet and output != "-":
         flows = facts.report.flows
         words = f"{count(flows.started)} of {count(flows.total)} flows started"
-        print(f"{output}: {words}, {count(problems)} with a problem; {size(len(content))}".replace("\u202f", " "))
+        common.out(f"{output}: {words}, {count(problems)} with a problem; {size(len(content))}".replace("\u202f", " "))
 
 
 def _write(output: str, content: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -59,10 +58,10 @@ def command(
         log.error("%s", problem, extra={"problem": problem_json(problem)})
     log.info("run ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
     if not quiet and not as_json:
-        print(summary(report))
+        common.out(summary(report))
     if quiet and report.exit_code == 0:
         if as_json:
-            print(json.dumps(report.json(), ensure_ascii=False))
+            common.out(common.document(report.json()))
         return
     common.finish(report, as_json)
 

@@ -7,9 +7,10 @@ import json
 import click
 
 from ..manifest import schema
+from . import common
 
 
 @click.command("schema", short_help="print the manifest's JSON Schema")
 def command() -> None:
     """Print the manifest's JSON Schema. Editors find it by a first line that says yaml-language-server: $schema=FILE."""
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+    common.out(json.dumps(schema(), indent=2, ensure_ascii=False))

@@ -53,14 +53,12 @@ def command(
         common.exit_for(error, manifest, as_json)
     report = found.report(loaded.name, loaded.endpoint)
     if as_json:
-        print(json.dumps(_document(report, found), ensure_ascii=False))
+        common.out(common.document(_document(report, found)))
     elif quiet:
         common.list_problems(report.problems, report.problems_total)
     else:
         terminal = Terminal(_columns(), color=_color())
-        with suppress(BrokenPipeError):  # whoever read it has seen enough
-            print("\n".join([*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]))
-            sys.stdout.flush()
+        common.out("\n".join([*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]))
 
 
 def _look(path: Path) -> Look:
