@@ -54,8 +54,15 @@ def plain_type(mime: str) -> str:
     return ALIASES.get(mime, mime)
 
 
+SHOWN_CHARS: Final = 600  # of a message: a path can be a scalar of megabytes
+
+
 def _problem(source: Input, message: str, hint: str = "") -> Problem:
-    return Problem("source", message, hint, source.place, input=source.label)
+    return Problem("source", _short(message), hint, source.place, input=_short(source.label))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS // 2]}…{text[-SHOWN_CHARS // 2 :]}"
 
 
 def _unreadable(source: Input, error: OSError) -> Problem:

@@ -126,11 +126,13 @@ def _header(path: str, name: str, delimiter: str) -> list[str] | Problem:
     place = Place(name, 1, 1)
     if not header:
         return Problem("manifest", "the table has no header row", "its first line names the columns", place)
+    seen: set[str] = set()
     for number, column in enumerate(header, 1):
         if not column.strip():
             return Problem("manifest", f"the header's column {number} has no name", "name or remove it", place)
-        if header.index(column) < number - 1:
+        if column in seen:
             return Problem("manifest", f"the header has {quoted(column)} twice", "rename one of them", place)
+        seen.add(column)
     return header
 
 

@@ -133,7 +133,7 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     rows = [row for row in context.journal.input_rows(flow.name) if not row.tagged]
     if rows:
         untagged = _untagged(flow, rows)
-        failed = await _digests(context, flow_id, digests)
+        failed = await _digests(context, flow_id, flow.plan.tally.total, digests)
         if failed is not None:
             return failed
     expected = expected_sum(context.journal.input_rows(flow.name), untagged)
@@ -166,9 +166,13 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
         return Reconciled(Start())
     if not complete:
 
+        def hold(asset: RemoteInput) -> None:
+            if len(held) <= flow.plan.tally.total:  # one more than was meant is proof enough that the list is wrong
+                held.append(_listed(asset, digests))
+
         async def in_detail() -> Reply | Fault | None:
             held.clear()
-            return await context.client.inputs(flow_id, lambda asset: held.append(_listed(asset, digests)))
+            return await context.client.inputs(flow_id, hold)
 
         verdict = await context.ask(Call.INPUTS, in_detail)
         if verdict is not None:
@@ -187,7 +191,10 @@ def _listed(asset: RemoteInput, digests: Mapping[str, bytes]) -> Listed:
     if can_carry_tag(asset.additional) and asset.additional is not None:
         return Listed(b"foreign", b"", asset.status, tagged=False)
     sha256 = digests.get(asset.asset_id, b"")
-    return Listed(untagged_ident(sha256, asset.additional), sha256, asset.status, tagged=False)
+    try:
+        return Listed(untagged_ident(sha256, asset.additional), sha256, asset.status, tagged=False)
+    except RecursionError:  # deeper than anything that was sent
+        return Listed(b"foreign", b"", asset.status, tagged=False)
 
 
 def _untagged(flow: FlowRun, rows: list[InputFacts]) -> dict[bytes, bytes]:
@@ -201,17 +208,23 @@ def _untagged(flow: FlowRun, rows: list[InputFacts]) -> dict[bytes, bytes]:
     return {key: found.get(key, b"not in the manifest") for key in wanted}
 
 
-async def _digests(context: Context, flow_id: str, digests: dict[str, bytes]) -> Verdict | None:
-    """The data's digest of every asset that has no tag, one asset at a time."""
+async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str, bytes]) -> Verdict | None:
+    """The data's digest of every asset that has no tag, one asset at a time; of none where there are more than were meant."""
     bare: list[str] = []
 
     def take(asset: RemoteInput) -> None:
-        if read_input_tag(asset.additional) is None:
+        if len(bare) <= meant and read_input_tag(asset.additional) is None:
             bare.append(asset.asset_id)
 
-    verdict = await context.ask(Call.INPUTS, lambda: context.client.inputs(flow_id, take))
+    async def listing() -> Reply | Fault | None:
+        bare.clear()
+        return await context.client.inputs(flow_id, take)
+
+    verdict = await context.ask(Call.INPUTS, listing)
     if verdict is not None:
         return verdict
+    if len(bare) > meant:
+        return None  # whatever they hold, the list is wrong
     for asset_id in bare:
         if asset_id and asset_id not in digests:
             request = partial(context.client.input_digest, flow_id, asset_id)
