@@ -1,0 +1,209 @@
+"""The client's reading of replies that the documentation leaves open, and its refusal of what cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from batcher.core.errors import UsageError
+from batcher.core.remote import RemoteFlow, RemoteInput, Template
+from batcher.core.retry import Call as Calls
+from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
+from batcher.edges.flows_api import FlowsApi, Key, check_endpoint, is_loopback
+from batcher.sandbox import Readings, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def answering(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> AsyncIterator[FlowsApi]:
+    """A client of a server that gives the same reply to everything."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        return web.Response(body=body, status=status, headers=headers)
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with FlowsApi(url, Key(lambda: "k"), timeout_s=5, connections=2) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+TEMPLATES: list[tuple[object, list[Template]]] = [
+    (["a", 1, None], [Template("a", None)]),
+    ({"templates": [{"name": "a", "id": "1", "input_types": ["image/png"]}]}, [Template("a", ("image/png",), ("1",))]),
+    ([{"template_name": "a", "outputs": ["model/gltf-binary"], "x": ["prompt"]}], [Template("a", ("prompt",))]),
+    ([{"template_id": "t", "mime_types": []}, {"input_types": ["a/b"]}], [Template("t", None)]),
+]
+
+
+@pytest.mark.parametrize(("body", "meant"), TEMPLATES)
+async def test_templates_are_read_however_they_are_shown(body: object, meant: list[Template]) -> None:
+    async with answering(json.dumps(body).encode()) as client:
+        assert await client.templates() == meant
+
+
+@pytest.mark.parametrize("body", [b"{}", b"1", b'{"templates": 1}', b"", b"<html>"])
+async def test_templates_that_are_none_are_not_readable(body: bytes) -> None:
+    async with answering(body) as client:
+        found = await client.templates()
+        assert isinstance(found, Reply)
+        assert classify(Calls.TEMPLATES, found).kind is Kind.UNAVAILABLE
+
+
+DATA = os.urandom(700_001)
+DATA_URI = b'{"id": "x", "data": "data:image/png;base64,' + base64.b64encode(DATA) + b'", "additional": null}'
+TEXT = 'A "chair" \\ 日本 \U0001f600'
+
+
+@pytest.mark.parametrize(
+    ("body", "content"),
+    [
+        (DATA_URI, DATA),
+        (DATA_URI.replace(b"/", b"\\/"), DATA),
+        (b'{"data":"data:;base64,QUI="}', b"AB"),
+        (json.dumps({"data": TEXT}).encode(), TEXT.encode()),
+        (json.dumps({"data": TEXT}, ensure_ascii=False).encode(), TEXT.encode()),
+        (json.dumps({"data": "x" * 500_000 + "\\"}).encode(), b"x" * 500_000 + b"\\"),
+        (b'{"data":""}', b""),
+    ],
+)
+async def test_digest_is_of_the_bytes_that_are_shown(body: bytes, content: bytes) -> None:
+    async with answering(body) as client:
+        assert await client.input_digest("f", "a") == hashlib.sha256(content).digest()
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"data":1}', b'{"data":"data:;base64,***"}', b'{"data":"data:;base64,QUI=', b'{"data":"x']
+)
+async def test_data_that_cannot_be_read_is_a_fault(body: bytes) -> None:
+    async with answering(body) as client:
+        found = await client.input_digest("f", "a")
+        assert isinstance(found, Fault)
+        assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
+
+
+@pytest.mark.parametrize("pages", ["none", "page", "offset", "cursor", "next"])
+@pytest.mark.parametrize("envelope", ["named", "bare", "items"])
+async def test_every_page_of_the_flows_is_read(tmp_path: Path, pages: str, envelope: str) -> None:
+    readings = Readings.parse(f"pages={pages},page_size=3,flows={envelope},flow_id=both,state=status")
+    async with (
+        Sandbox(tmp_path, readings=readings) as sandbox,
+        FlowsApi(sandbox.url, Key(lambda: None), timeout_s=5, connections=2) as client,
+    ):
+        made = {await client.create("model_optimize", {}, {"n": n}, lambda: None) for n in range(7)}
+        found: list[RemoteFlow] = []
+        assert await client.flows(found.append) is None
+    shown = {flow.flow_id for flow in found}
+    if pages != "none" and envelope == "bare":  # a bare list cannot say that there is more
+        assert shown <= made
+    else:
+        assert shown == made
+    assert all(flow.state == "created" for flow in found)
+
+
+async def test_next_page_on_another_host_is_not_asked_for() -> None:
+    async with answering(b'{"flows": [{"id": "1"}], "next": "http://127.0.0.2:9/flows?page=2"}') as client:
+        found = await client.flows(lambda flow: None)
+        assert isinstance(found, Reply)
+        assert not found.readable
+    async with answering(b'{"inputs": [{"id": "1"}], "next": "?page=2"}') as client:
+        seen: list[RemoteInput] = []
+        assert await client.inputs("f", seen.append) is None
+        assert len(seen) == 2, "a page that shows nothing new is the last"
+
+
+async def test_service_that_promises_pages_and_gives_none_comes_to_an_end() -> None:
+    async with answering(b'{"flows": [], "total": 9, "pages": 9, "next": "?x"}') as client:
+        assert await client.flows(lambda flow: None) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"detail": "no"}', "no"),
+        (b'{"detail": [{"loc": ["body", 1], "msg": "bad"}, "x", {"msg": "worse"}]}', "body.1: bad; x; worse"),
+        (b'{"message": "no"}', '{"message": "no"}'),
+        (b"<html>\x1b", "an HTML page"),
+        (b"plain \x1b[1m", "plain \\x1b[1m"),
+        (b"x" * 2_000_000, ""),
+        (b"y" * 400, "y" * 300 + "…"),
+    ],
+)
+async def test_words_of_a_refusal_are_shown_short_and_harmless(body: bytes, detail: str) -> None:
+    async with answering(body, 422, {"Retry-After": "7"}) as client:
+        found = await client.start("f")
+        assert found == Reply(422, None, True, detail, 7.0)
+
+
+async def test_redirect_is_said_and_not_followed() -> None:
+    async with answering(b"", 307, {"Location": "https://else.example/flows"}) as client:
+        found = await client.start("f")
+        assert isinstance(found, Reply)
+        assert "redirects to else.example" in found.detail
+
+
+@pytest.mark.parametrize("body", [b"[]", b'{"state": "created"}', b'{"flow_id": true}', b'{"id": ""}'])
+async def test_create_without_an_id_is_unknown(body: bytes) -> None:
+    async with answering(body) as client:
+        found = await client.create("t", {}, None, lambda: None)
+        assert isinstance(found, Reply)
+        verdict = classify(Calls.CREATE, found)
+        assert (verdict.kind, verdict.answered) == (Kind.UNKNOWN, True)
+
+
+async def test_flow_that_is_none_is_not_readable_and_ids_may_be_numbers() -> None:
+    async with answering(b"[1]") as client:
+        found = await client.flow("f")
+        assert isinstance(found, Reply)
+        assert not found.readable
+    async with answering(b'{"id": 7, "status": "Running"}') as client:
+        found = await client.flow("f")
+        assert isinstance(found, RemoteFlow)
+        assert (found.flow_id, found.state) == ("7", "running")
+
+
+def test_key_that_cannot_be_read_again_is_the_same_key_and_it_is_never_shown() -> None:
+    """Its file vanished between the 401 and the second look: the 401 stands, and nothing crashes."""
+    answers: list[object] = ["one", UsageError("gone"), "one", "two"]
+
+    def read() -> str | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    key = Key(read)
+    assert [key.again(), key.again(), key.again()] == [False, False, True]
+    assert key.headers == {"Authorization": "Bearer two"}
+    assert "two" not in repr(key)
+    assert Key(lambda: None).headers == {}
+
+
+async def test_plain_http_is_for_loopback_and_proxies_and_certificates_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(map(is_loopback, ("localhost", "127.9.9.9", "[::1]")))
+    assert not any(map(is_loopback, ("10.0.0.1", "localhost.evil.example", "")))
+    check_endpoint("http://127.0.0.1:80")
+    with pytest.raises(UsageError, match="in clear"):
+        check_endpoint("http://10.0.0.1")
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    assert FlowsApi("https://flows.example", Key(lambda: None), timeout_s=1, connections=1)._proxy == "http://proxy.example:3128"
+    assert FlowsApi("http://127.0.0.1", Key(lambda: None), timeout_s=1, connections=1)._proxy is None
+    with pytest.raises(UsageError, match="--ca-file"):
+        async with FlowsApi("https://x.example", Key(lambda: None), timeout_s=1, connections=1, ca_file="/none"):
+            pass
