@@ -46,6 +46,7 @@ REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
 KEEPALIVE_S: Final = 4.0  # less than the 5 s after which the quickest common server hangs up
 DETAIL_CHARS: Final = 300
+ID_CHARS: Final = 300
 PIECE_BYTES: Final = 256 << 10
 
 CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
@@ -540,11 +541,14 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _id(item: object, *names: str) -> str | None:
+    """The first of the members that is an id: a number or a text that can stand in a line, in an address, in a row."""
     if isinstance(item, dict):
         for name in names:
             value = item.get(name)
-            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
-                return str(value)
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                text = str(value)
+                if 0 < len(text) <= ID_CHARS and text.isprintable():
+                    return text
     return None
 
 

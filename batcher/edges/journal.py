@@ -523,7 +523,7 @@ class SqliteJournal(_Reader):
             if items and self._failed is None:
                 try:
                     self._commit([record for records, _ in items for record in records])
-                except sqlite3.Error as error:
+                except Exception as error:  # whatever it is: who waits must not wait for ever
                     self._failed = str(error)  # nothing is recorded any more, so nothing more is sent
                     with contextlib.suppress(sqlite3.Error):
                         self._writer.execute("ROLLBACK")

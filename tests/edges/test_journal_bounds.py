@@ -77,6 +77,14 @@ async def test_record_that_cannot_be_written_is_told_to_all_who_wait_and_nothing
     journal.close()
 
 
+async def test_record_that_is_none_ends_the_run_and_leaves_nobody_waiting(tmp_path: Path) -> None:
+    journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15)
+    for bad in (FlowFacts("f", FlowState.OPEN, "\ud800"), FlowFacts("g", inputs=1 << 70)):
+        with pytest.raises(JournalError, match="cannot be written"):
+            await journal.record(PutFlow(bad))
+    journal.close()
+
+
 async def test_journal_that_breaks_while_it_is_read_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="no journal"):
         JournalReader(tmp_path / "none.sqlite")

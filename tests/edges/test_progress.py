@@ -33,8 +33,13 @@ def test_bytes_for_people(count: float, text: str) -> None:
     assert progress.size(count) == text
 
 
-@pytest.mark.parametrize(("style", "shown"), [("bar", "3/9"), ("plain", "1/2 flows started, 3/9 inputs uploaded"), ("none", "")])
-async def test_both_printers_show_the_reports_counts(style: progress.Style, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+SHOWN = [("bar", "3/9"), ("plain", "1/2 flows started, 3/9 inputs uploaded"), ("none", "")]
+
+
+@pytest.mark.parametrize(("style", "shown"), SHOWN)
+async def test_both_printers_show_the_reports_counts(
+    style: progress.Style, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(progress, "PLAIN_S", 0.02)
     monkeypatch.setattr(progress, "BAR_S", 0.02)
     stderr = Terminal()

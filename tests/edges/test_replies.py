@@ -157,7 +157,10 @@ async def test_redirect_is_said_and_not_followed() -> None:
         assert "redirects to else.example" in found.detail
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"state": "created"}', b'{"flow_id": true}', b'{"id": ""}'])
+NO_IDS = [b"[]", b'{"state": "created"}', b'{"flow_id": true}', b'{"id": ""}', b'{"id": "\\ud800"}', b'{"id": "a\\nb"}']
+
+
+@pytest.mark.parametrize("body", NO_IDS)
 async def test_create_without_an_id_is_unknown(body: bytes) -> None:
     async with answering(body) as client:
         found = await client.create("t", {}, None, lambda: None)

@@ -142,6 +142,16 @@ def test_source_that_cannot_be_sent_is_a_problem_with_advice(sources: LocalSourc
     assert found.hint
 
 
+def test_inode_numbers_of_64_bits_fit_the_journal(sources: LocalSources, tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    found = os.stat(path)
+    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((found.st_mode, (1 << 64) - 2, *found[2:])))
+    outside = sources.look(source(path))
+    assert not isinstance(outside, Problem)
+    assert outside.inode < 1 << 63
+
+
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xff\xfe", b"data:x"])
 def test_prompt_that_is_none_is_a_problem(sources: LocalSources, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "p.txt"
