@@ -34,8 +34,7 @@ async def test_pause_that_ends_between_two_looks_at_the_clock_leaves_nobody_wait
     a timer nobody would ever look again."""
     clock = Creeping()
     one = Gate(4, 3, None, random.Random(1), clock)
-    await one.enter()
-    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=1.0))
+    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=1.0), await one.enter())
     clock.at, clock.step = 100.8, 0.09  # two looks find the pause on, at 100.89 and 100.98; the third is past it
     waiting = asyncio.ensure_future(one.enter())
     await asyncio.wait_for(waiting, 5)
@@ -44,22 +43,22 @@ async def test_pause_that_ends_between_two_looks_at_the_clock_leaves_nobody_wait
 
 async def test_request_that_is_cancelled_while_it_waits_takes_no_place() -> None:
     one = Gate(1, 3, None, random.Random(1), time.monotonic)
-    await one.enter()
+    entered = await one.enter()
     first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.sleep(0)
-    one.leave(DONE)
+    one.leave(DONE, entered)
     await asyncio.wait_for(second, 5)
     assert one.in_flight == 1
 
 
 async def test_request_that_is_cancelled_just_when_it_may_go_gives_its_place_on() -> None:
     one = Gate(1, 3, None, random.Random(1), time.monotonic)
-    await one.enter()
+    entered = await one.enter()
     first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
     await asyncio.sleep(0)
-    one.leave(DONE)  # the first may go, and does not know it yet
+    one.leave(DONE, entered)  # the first may go, and does not know it yet
     first.cancel()
     await asyncio.wait_for(second, 5)
     assert one.in_flight == 1
@@ -77,23 +76,22 @@ async def test_end_of_the_run_wakes_all_who_wait() -> None:
     assert [type(one) for one in found] == [Stop, asyncio.CancelledError, Stop]
 
 
-async def test_cut_happens_once_per_burst_and_a_silent_failure_counts_for_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silences_in_a_row_are_an_outage_and_one_probe_at_a_time_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batcher.edges.limits.backoff_s", lambda attempt, chance: 0.001)
     one = Gate(16, 9, None, random.Random(1), time.monotonic)
-    for _ in range(30):
-        await one.enter()
-        one.leave(DONE)
-    for _ in range(8):
-        await one.enter()
-    for _ in range(6):
-        one.leave(Verdict(Kind.UNKNOWN, "silence"))
-    one.leave(Verdict(Kind.UNKNOWN, "500", 500, answered=True))
-    one.leave(None)
-    await asyncio.wait_for(one.enter(), 5)
+    for _ in range(12):
+        for entered in [await one.enter() for _ in range(4)]:
+            one.leave(DONE, entered)
+    under_way = [await one.enter() for _ in range(8)]
+    for entered in under_way[:6]:
+        one.leave(Verdict(Kind.UNKNOWN, "silence"), entered)
+    one.leave(Verdict(Kind.UNKNOWN, "500", 500, answered=True), under_way[6])
+    one.leave(None, under_way[7])
+    entered = await asyncio.wait_for(one.enter(), 5)
     probe = asyncio.ensure_future(one.enter())
     await asyncio.sleep(0.05)
     assert not probe.done(), "one probe at a time, after six silences in a row"
-    one.leave(DONE)
+    one.leave(DONE, entered)
     await asyncio.wait_for(probe, 5)
 
 
