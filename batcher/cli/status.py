@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -58,7 +57,8 @@ def command(
         common.list_problems(report.problems, report.problems_total)
     else:
         terminal = Terminal(_columns(), color=_color())
-        common.out("\n".join([*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]))
+        lines = [*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]
+        common.out("\n".join(lines))
 
 
 def _look(path: Path) -> Look:

@@ -309,7 +309,7 @@ async def delete(context: Context, flow_id: str, name: str) -> None:
     elif not isinstance(verdict, Verdict) or verdict.kind in (Kind.DONE, Kind.GONE):
         context.journal.post(ClearLitter(flow_id))
         if isinstance(verdict, Verdict) and verdict.status == 404:
-            until = max(context.journal.watch_until, context.clock.wall() + LOOK_S)
+            until = max(context.journal.watch_until, context.journal.now() + LOOK_S)
             context.journal.post(Watch(until))
 
 
