@@ -297,11 +297,15 @@ class StreamBody:
         source = self._plan.input
         assert source.path is not None
         loop = asyncio.get_running_loop()
+        opening = loop.run_in_executor(self._reader, self._open, source.path)
         try:
-            file, chunk = await loop.run_in_executor(self._reader, self._open, source.path)
+            file, chunk = await asyncio.shield(opening)
         except OSError as error:
             self.fault = _unreadable(source, error)
             return
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise
         ahead: asyncio.Future[bytes] | None = None
         try:
             reader: Any = wrap(file, loop=loop, executor=self._reader)
@@ -333,3 +337,8 @@ class StreamBody:
         except OSError:
             file.close()
             raise
+
+
+def _close_unused(opening: asyncio.Future[tuple[_EncodingReader, bytes]]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[0].close()
