@@ -95,7 +95,8 @@ class Input:
 
     `label` is what people know it by: the path as the manifest spells it (relative to the manifest's folder, POSIX
     slashes), or for a text its first 60 characters. `path` is where the file can be opened (None for a text).
-    `mime` is the type the manifest demands (None: detect it). `additional` is any JSON value, or ABSENT.
+    `mime` is the type the manifest demands (None: detect it). `additional` is any JSON value, or ABSENT. `key`, unique in
+    the flow, is its identity instead of the label or text (None: those are).
     """
 
     label: str
@@ -104,6 +105,7 @@ class Input:
     mime: str | None
     additional: JSON | Absent
     place: Place
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,11 @@ def input_key(flow: bytes, what: str, occurrence: int) -> bytes:
     return _digest(b"input", flow, what.encode(), occurrence.to_bytes(8, "big"))
 
 
+def named_input_key(flow: bytes, name: str) -> bytes:
+    """The key of an input that the manifest gives a `key`: 16 bytes, wherever its file lies."""
+    return _digest(b"named input", flow, name.encode())
+
+
 def meaning(mime: str, additional: JSON | Absent) -> bytes:
     """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same."""
     return _digest(mime.encode(), b"" if additional is ABSENT else b"=" + canonical(additional))

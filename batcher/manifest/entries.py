@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 from batcher.core.model import ABSENT, TAG, Absent, Input
 from batcher.manifest import sources
-from batcher.manifest.document import BROKEN, Map, Value
+from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.errors import Findings, Unfit
 from batcher.manifest.inputs import Entry, Item
 from batcher.manifest.paths import spelled_path
 from batcher.manifest.sources import Source
 from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value
-from batcher.manifest.values import check_mime, check_text
+from batcher.manifest.values import check_key, check_mime, check_text
 
 
 def compile_entry(raw: Value, mark: int, folder: str, findings: Findings, *, active: bool) -> Input | Entry | None:
@@ -56,8 +56,25 @@ def compile_source(raw: Map, findings: Findings, *, active: bool) -> Source | No
                     sources.check_table(node)
             except Unfit as unfit:
                 findings.add(mark, unfit.message, unfit.hint)
-            return Source(kind, node, mark)
+            return Source(kind, node, mark, _compile_exclude(raw, text, findings, active) if kind == "glob" else ())
     return None
+
+
+def _compile_exclude(raw: Map, beside: str, findings: Findings, active: bool) -> tuple[tuple[Const | Text, int], ...]:
+    """The patterns under `exclude`: one, or a list of them."""
+    given = raw.get("exclude")
+    items = list(zip(given, given.marks[1:], strict=True)) if isinstance(given, Seq) else [(given, raw.mark("exclude"))]
+    made: list[tuple[Const | Text, int]] = []
+    for text, mark in items:
+        if not isinstance(text, str):
+            continue
+        node = compile_text(text, mark, findings, active=active)
+        try:
+            sources.check_exclude(node, text, beside)
+        except Unfit as unfit:
+            findings.add(mark, unfit.message, unfit.hint)
+        made.append((sources.glob_node(node, text), mark))
+    return tuple(made)
 
 
 def _compile_item(raw: Map, findings: Findings, *, active: bool) -> Item | None:
@@ -75,11 +92,15 @@ def _compile_item(raw: Map, findings: Findings, *, active: bool) -> Item | None:
     mime = _checked_text(raw, "mime", check_mime, findings, active)
     if is_text and mime is not None:
         findings.add(raw.key_mark("mime"), "`mime` is for files: a prompt is always text/plain", "leave it out")
+    key = _checked_text(raw, "key", check_key, findings, active)
+    if isinstance(key, Const) and ("glob" in raw or "table" in raw):
+        message = "this `key` is the same for every input, and must differ"
+        findings.add(raw.mark("key"), message, 'use a placeholder, like "{sku}" or "{stem}"')
     additional: Node | Absent = ABSENT
     if "additional" in raw:
         check_no_tag(raw["additional"], findings)
         additional = compile_value(raw["additional"], raw.mark("additional"), findings, active=active)
-    return Item(is_text, content, mime, additional)
+    return Item(is_text, content, mime, additional, key)
 
 
 def _one_content(raw: Map, findings: Findings) -> bool:

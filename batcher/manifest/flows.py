@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from batcher.core.model import Flow, Input, Place, Problem
-from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.names import Names
 from batcher.manifest.sources import Source
@@ -22,12 +22,11 @@ from batcher.manifest.template import (
     Const,
     Missing,
     Node,
-    Render,
-    RenderText,
     Row,
     Scope,
     Text,
     bind,
+    bind_checked,
     bind_text,
     uses,
 )
@@ -95,8 +94,8 @@ class Plan:
 
     def _bind(self, scope: Scope) -> Make:
         name_of = bind_text(self.name, scope)
-        template_of = _bind_checked(self.template, scope, check_template)
-        flow_id_of = _bind_checked(self.flow_id, scope, check_flow_id)
+        template_of = bind_checked(self.template, scope, check_template)
+        flow_id_of = bind_checked(self.flow_id, scope, check_flow_id)
         parameters_of = self.parameters.bind(scope)
         additional_of = bind(self.additional or Const(None), scope)
         inputs_of = self._bind_inputs(scope)
@@ -128,7 +127,17 @@ class Plan:
                 else:
                     yield from entry(row, place, flow)
 
-        return inputs
+        if not self._keys_may_repeat():
+            return inputs
+
+        def with_own_keys(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
+            return once_each(partial(inputs, row, place, flow), flow)
+
+        return with_own_keys
+
+    def _keys_may_repeat(self) -> bool:
+        keyed = [entry for entry in self.entries if (entry.key if isinstance(entry, Input) else entry.item.key) is not None]
+        return bool(keyed) and (len(keyed) > 1 or (isinstance(keyed[0], Entry) and keyed[0].source is not None))
 
     def nodes(self) -> list[Node | None]:
         """What stands beside `each`; the entries have theirs."""
@@ -185,6 +194,32 @@ class Expansion:
         return repeated(key, value, flow.place, pair[0].place) if len(pair) == 2 else None
 
 
+def once_each(walk: Callable[[], Iterator[Input | Problem]], flow: str) -> Iterator[Input | Problem]:
+    """The inputs of a flow, with a Problem in the place of each whose `key` an earlier one has. 16 to 32 bytes per key."""
+    keys = Names()
+    looks = iter(range(MAX_COMPARED))
+    for index, item in enumerate(walk()):
+        if isinstance(item, Input) and item.key is not None and keys.suspected(item.key):
+            yield _repeated_key(item, index, walk, flow, looks) or item
+        else:
+            yield item
+
+
+def _repeated_key(
+    item: Input, index: int, walk: Callable[[], Iterator[Input | Problem]], flow: str, looks: Iterator[int]
+) -> Problem | None:
+    """The problem of a repeated key; None where a hash was taken for another's."""
+    message = f"the key {quoted(item.key)} of {harmless(item.label)} is repeated"
+    if next(looks, None) is not None:
+        before = islice(walk(), index)
+        first = next((other for other in before if isinstance(other, Input) and other.key == item.key), None)
+        if first is None:
+            return None
+        message += f"; it is that of {harmless(first.label)} at {first.place}"
+    hint = "keys are unique in a flow: correct one of them, or use a column that is unique"
+    return Problem("manifest", message, hint, item.place, flow, harmless(item.label))
+
+
 def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem:
     """The problem of a name, or a flow id, that two flows have."""
     before = f"; it first stands at {first}" if first else ""
@@ -193,14 +228,3 @@ def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem
             "manifest", f"the flow name {quoted(value)} is repeated{before}", "names are unique in a manifest", place, value
         )
     return Problem("manifest", f"the flow {quoted(value)} is given twice{before}", "put its inputs together", place)
-
-
-# --- Values -------------------------------------------------------------------------------------------------------------
-
-
-def _bind_checked(node: Const | Text | None, scope: Scope, check: Callable[[str], str]) -> Render:
-    if node is None or isinstance(node, Const):
-        value = None if node is None else node.value
-        return lambda _: value
-    render: RenderText = bind_text(node, scope)
-    return lambda row: check(render(row))

@@ -22,11 +22,12 @@ from batcher.manifest.template import (
     Scope,
     Text,
     bind,
+    bind_checked,
     bind_text,
     unknown,
     uses,
 )
-from batcher.manifest.values import check_mime, check_text
+from batcher.manifest.values import check_key, check_mime, check_text
 
 LABEL_CHARS: Final = 60  # of a prompt
 
@@ -42,28 +43,30 @@ class Item:
     content: Const | Text
     mime: Const | Text | None
     additional: Node | Absent
+    key: Const | Text | None = None
 
     def nodes(self) -> list[Node | None]:
-        return [self.content, self.mime, None if isinstance(self.additional, Absent) else self.additional]
+        return [self.content, self.mime, None if isinstance(self.additional, Absent) else self.additional, self.key]
 
     def bind(self, scope: Scope, folder: str) -> Make:
         """The function from a row to the input."""
         content = bind_text(self.content, scope)
         additional = _bind_additional(self.additional, scope)
+        key = bind_checked(self.key, scope, check_key)
         if self.is_text:
 
             def make_text(row: Row, place: Place) -> Input:
                 text = check_text(content(row))
-                return Input(text[:LABEL_CHARS], None, text, None, additional(row), place)
+                return Input(text[:LABEL_CHARS], None, text, None, additional(row), place, key(row))
 
             return make_text
-        mime = _bind_mime(self.mime, scope)
+        mime = bind_checked(self.mime, scope, check_mime)
         base = folder.rstrip("/") + "/"
 
         def make_file(row: Row, place: Place) -> Input:
             path = spelled_path(content(row))
             full = path if path[0] == "/" else base + path
-            return Input(path, full, None, mime(row), additional(row), place)
+            return Input(path, full, None, mime(row), additional(row), place, key(row))
 
         return make_file
 
@@ -77,7 +80,7 @@ class Entry:
     place: Place
 
     def nodes(self) -> list[Node | None]:
-        return [*self.item.nodes(), None if self.source is None else self.source.node]
+        return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
     def unknown_names(self, known: Scope | None) -> Iterator[tuple[int, Unfit]]:
         """The placeholders that name nothing, as far as it can be told with the flow's columns (None: not known)."""
@@ -86,7 +89,7 @@ class Entry:
         if self.source is None:
             yield from unknown_in(self.item.nodes(), known)
             return
-        yield from unknown_in([self.source.node], known)
+        yield from unknown_in(self.source.nodes(), known)
         if self.source.kind == "glob":
             names = {**known.columns, **dict.fromkeys(GLOB_COLUMNS, 0)}
             yield from unknown_in(self.item.nodes(), replace(known, columns=names, origin=GLOB_ORIGIN))
@@ -162,6 +165,9 @@ class _Expansion:
         shown = quoted(opened.name)
         if self._source.kind == "table":
             return Problem("manifest", f"the table {shown} has no rows", "fill it, or remove the input", place)
+        if opened.left_out:
+            message = f"the pattern {shown} matches {opened.left_out:,} files, and `exclude` leaves none of them"
+            return Problem("manifest", message, "correct `exclude`, or remove the input", place)
         hint = "correct it, or remove the input; it is relative to the manifest's folder"
         if "{" in opened.name:
             hint = "braces are no alternatives here: write one input per pattern"
@@ -173,14 +179,6 @@ def unknown_in(nodes: Iterable[Node | None], scope: Scope) -> Iterator[tuple[int
     for name, mark in uses(*nodes):
         if name not in scope.columns:
             yield mark, unknown(name, scope.columns, scope.origin)
-
-
-def _bind_mime(node: Const | Text | None, scope: Scope) -> Render:
-    if node is None or isinstance(node, Const):
-        mime = None if node is None else node.value
-        return lambda _: mime
-    render = bind_text(node, scope)
-    return lambda row: check_mime(render(row))
 
 
 def _bind_additional(node: Node | Absent, scope: Scope) -> Render:

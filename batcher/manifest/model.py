@@ -19,6 +19,7 @@ MAX_RETRIES: Final = 100
 
 PATH, FILE, GLOB, TEXT, TABLE = "\0path", "\0file", "\0glob", "\0text", "\0table"  # tags, told from keys by the NUL
 INPUT_KINDS: Final = {"glob": GLOB, "table": TABLE, "text": TEXT, "file": FILE}  # a table comes with a file or a text
+ONE, MANY = "\0one", "\0many"
 EACH_KINDS: Final = {"glob": GLOB, "table": TABLE}
 
 
@@ -72,6 +73,26 @@ Mime = Annotated[
     str,
     Field(description="The file's type, only where it is detected wrongly.", examples=["image/png"]),
 ]
+InputKey = Annotated[
+    str,
+    Field(
+        description="The input's identity, instead of its path or text: under the same key and with the same content it is "
+        "the same input wherever its file lies. Unique in the flow; with `glob` or `table` it needs a {placeholder}.",
+        examples=["{sku}"],
+    ),
+]
+Exclude = Annotated[
+    Annotated[str, Tag(ONE)] | Annotated[list[str], Tag(MANY)],
+    Discriminator(lambda value: MANY if isinstance(value, list) else ONE),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "description": "Patterns of files to leave out, in the same language and counted from the same folder: "
+            "**/*_draft.png leaves them out everywhere.",
+            "examples": ["**/*_draft.png", ["photos/old/**", "**/thumb-*"]],
+        }
+    ),
+]
 
 
 class _Shape(BaseModel):
@@ -88,6 +109,7 @@ class FileInput(_Shape):
 
     file: str = Field(description="A path, relative to the manifest's folder; never a pattern.")
     mime: Mime | None = None
+    key: InputKey | None = None
     additional: InputAdditional = None
 
 
@@ -95,6 +117,7 @@ class TextInput(_Shape):
     """One prompt."""
 
     text: str = Field(description="The prompt itself.")
+    key: InputKey | None = None
     additional: InputAdditional = None
 
 
@@ -108,7 +131,9 @@ class GlobInput(_Shape):
         description="A pattern: * ? [a-z] within a name, ** for any folders. What ${...} brings is not a pattern.",
         examples=["photos/**/*.webp"],
     )
+    exclude: Exclude | None = None
     mime: Mime | None = None
+    key: InputKey | None = None
     additional: InputAdditional = None
 
 
@@ -121,6 +146,7 @@ class TableInput(_Shape):
     file: str | None = Field(default=None, description="The row's file.", examples=["photos/{file}"])
     text: str | None = Field(default=None, description="The row's prompt.", examples=["A {colour} chair"])
     mime: Mime | None = None
+    key: InputKey | None = None
     additional: InputAdditional = None
 
 
@@ -147,6 +173,7 @@ class EachGlob(_Shape):
     """One flow per file that matches; {path} {name} {stem} {suffix} {parent} {index} can be used in the flow."""
 
     glob: str = Field(description="A pattern, relative to the manifest's folder.", examples=["inbox/*.png"])
+    exclude: Exclude | None = None
 
 
 class EachTable(_Shape):

@@ -156,6 +156,8 @@ def _cure(kind: str, value: Value, loc: _Loc) -> str:
 
 
 def _subject(loc: _Loc) -> str:
+    if "exclude" in loc:
+        return "`exclude`"
     match loc:
         case ("flows", int()):
             return "a flow"

@@ -16,7 +16,7 @@ from batcher.manifest import patterns, tables
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.paths import spelled_path
-from batcher.manifest.template import NO_SCOPE, Const, Row, Scope, Text, bind_text
+from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text
 
 GLOB_COLUMNS: Final = ("path", "name", "stem", "suffix", "parent", "index")
 GLOB_ORIGIN: Final = "a pattern's variables"
@@ -33,6 +33,7 @@ class Opened:
     all_text: bool
     origin: str  # what the columns are of, for messages
     rows: Rows
+    left_out: int = 0  # matches that `exclude` took away
 
     def scope(self, outer: Scope) -> Scope:
         """The columns of the outer row, then of this one's rows, which shadow them."""
@@ -47,17 +48,23 @@ class Source:
     kind: str
     node: Const | Text
     mark: int
+    exclude: tuple[tuple[Const | Text, int], ...] = ()  # patterns of what to leave out, with their positions
+
+    def nodes(self) -> list[Node | None]:
+        return [self.node, *(node for node, _ in self.exclude)]
 
     def at(self, scope: Scope, folder: str, place: Place) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
         """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
         and what stands for each where a row has no such column. Problems with the source stand at `place`.
         """
         spell = _pattern_text(self.node, scope) if self.kind == "glob" else bind_text(self.node, scope)
-        open_it = _open_glob if self.kind == "glob" else _open_table
+        without = [_pattern_text(node, scope) for node, _ in self.exclude]
 
         def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
             try:
-                return open_it(spell(row), folder, place, wanted)
+                if self.kind == "glob":
+                    return _open_glob(spell(row), [spell_one(row) for spell_one in without], folder, place, wanted)
+                return _open_table(spell(row), folder, place, wanted)
             except Unfit as unfit:
                 return unfit.at(place)
 
@@ -68,6 +75,17 @@ def check_pattern(node: Const | Text, text: str) -> None:
     """Raises Unfit for a pattern that can be seen to be wrong before any row is known."""
     if isinstance(node, Const):
         patterns.parse(_literal_pattern(text))
+
+
+def check_exclude(node: Const | Text, text: str, beside: str) -> None:
+    """Raises Unfit for a pattern that leaves out something else than its writer meant. `beside`: the `glob`."""
+    check_pattern(node, text)
+    # In .gitignore and rclone such a pattern counts everywhere; here it would miss what it was meant for, in silence.
+    if isinstance(node, Const) and "/" not in text and "/" in beside:
+        raise Unfit(
+            f"{quoted(text)} names no folder, and the pattern {quoted(beside)} does",
+            f'write "**/{harmless(text, 40)}" for any folder, or "./{harmless(text, 40)}" for the manifest\'s own',
+        )
 
 
 def check_table(node: Const | Text) -> None:
@@ -104,14 +122,35 @@ def _fixed(part: str) -> Callable[[Row], str]:
     return lambda _: text
 
 
-def _open_glob(text: str, folder: str, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+def _open_glob(
+    text: str, without: list[str], folder: str, place: Place, wanted: Mapping[str, object]
+) -> Opened | Problem:
     pattern = patterns.parse(text)
+    excluded = [patterns.parse(one) for one in without]
     try:
         matches = patterns.expand(pattern, folder)
     except OSError as error:
         message = f"the folder {quoted(_shown(error.filename))} cannot be read: {error.strerror}"
         return Problem("source", message, "check its permissions", place)
-    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, place))
+    left_out = 0
+    if excluded:
+        kept = _without(matches, pattern.absolute, excluded, folder)
+        left_out, matches = len(matches) - len(kept), kept
+    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, place), left_out)
+
+
+def _without(matches: list[str], absolute: bool, excluded: list[patterns.Pattern], folder: str) -> list[str]:
+    """The matches that no excluding pattern matches too; both are compared as counted from the manifest's folder."""
+    for pattern in excluded:
+        test = pattern.matcher()
+        if pattern.absolute and not absolute:
+            matches = [path for path in matches if not test(os.path.join(folder, path))]
+        elif absolute and not pattern.absolute:
+            inside = folder.rstrip("/") + "/"
+            matches = [path for path in matches if not (path.startswith(inside) and test(path[len(inside) :]))]
+        else:
+            matches = [path for path in matches if not test(path)]
+    return matches
 
 
 def _matches(matches: list[str], place: Place) -> Rows:

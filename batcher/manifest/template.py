@@ -228,6 +228,15 @@ def bind_text(node: Const | Text, scope: Scope) -> RenderText:
     return itemgetter(position)
 
 
+def bind_checked(node: Const | Text | None, scope: Scope, check: Callable[[str], str]) -> Render:
+    """As bind_text, for a member that may be absent (None) and whose values `check` looks at; a constant was looked at."""
+    if node is None or isinstance(node, Const):
+        value = None if node is None else node.value
+        return lambda _: value
+    render = bind_text(node, scope)
+    return lambda row: check(render(row))
+
+
 def _around(node: Text) -> tuple[str, str]:
     """The text before and after the only placeholder."""
     at = next(i for i, part in enumerate(node.parts) if isinstance(part, Name))

@@ -92,6 +92,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_key(key: str) -> str:
+    """An input's key."""
+    if not key or key.isspace():
+        raise Unfit("the input's key is empty", "give it one that is unique in its flow, or leave `key` out")
+    if len(key) > MAX_NAME_CHARS:
+        raise Unfit(f"the input's key has {len(key)} characters", f"{MAX_NAME_CHARS} are allowed")
+    if not key.isprintable() and _CONTROL.search(key):
+        raise Unfit(f"the input's key {quoted(key)} has control characters", "remove them")
+    return key
+
+
 def check_template(name: str) -> str:
     if not name.strip() or len(name) > MAX_NAME_CHARS or not name.isprintable():
         raise Unfit(f"{quoted(name)} is no template's name", "write one that the service offers")

@@ -18,7 +18,7 @@ from ..core.facts import FlowFacts, InputFacts, Print
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
-from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning
+from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning, named_input_key
 from .ports import JournalView, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
@@ -180,6 +180,9 @@ class Planner:
                 if isinstance(outside, Problem) or isinstance(item, Problem):
                     looked.append(outside if isinstance(outside, Problem) else item)  # type: ignore[arg-type]
                     continue
+                if item.key is not None:  # unique in the flow: the manifest has seen to that
+                    looked.append((item, named_input_key(key_of_flow, item.key), outside))
+                    continue
                 what = item.label if item.path is not None else f"\0{item.text}"
                 occurrence = occurrences.get(what, 0)
                 occurrences[what] = occurrence + 1
@@ -209,6 +212,6 @@ class Planner:
 
 def _outside(source: Input, outside: Print) -> bytes:
     """What is seen of an input without reading it, for the quick sum."""
-    what = source.label if source.path is not None else source.text
+    what = f"\0key\0{source.key}" if source.key is not None else source.label if source.path is not None else source.text
     extra = b"" if source.additional is ABSENT else canonical(source.additional)
     return f"{what}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{source.mime}\0".encode() + extra + b"\n"
