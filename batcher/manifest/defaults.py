@@ -1,10 +1,14 @@
-"""`defaults`, merged under a flow. In: the members of `defaults` and of a flow. Out: the merged tree, positions kept, so
-that a problem in a default is told where the default stands. Called by `flows`.
+"""`defaults` and `profiles`, merged under a flow. In: the members of each and of a flow. Out: the merged tree, positions
+kept, so that a problem in a default is told where the default stands. Called by `planning`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from batcher.manifest.document import Map, Value
+from batcher.manifest.errors import Findings, harmless, quoted, suggestion
+from batcher.manifest.include import ManifestFile
 
 
 def merged(base: Value, own: Value) -> Value:
@@ -42,3 +46,84 @@ def inherited(defaults: Map, flow: Map, key: str) -> tuple[Value, int]:
     if flow[key] is None or defaults.get(key) is None:
         return flow[key], flow.mark(key)
     return merged(defaults[key], flow[key]), flow.mark(key)
+
+
+def layered(layers: Sequence[Map]) -> Map:
+    """Defaults over defaults, the lowest first. Parameters belong to a template: a layer with another one begins anew."""
+    made = Map()
+    made.marks = [0]
+    for layer in layers:
+        of = made.get("template")
+        if isinstance(of, str) and "template" in layer and layer["template"] != of:
+            made = _without(made, "parameters")
+        over = merged(made, layer)
+        assert isinstance(over, Map)
+        made = over
+    return made
+
+
+def _without(tree: Map, key: str) -> Map:
+    made = Map()
+    made.marks = [tree.marks[0]]
+    for index, (name, value) in enumerate(tree.items()):
+        if name != key:
+            made[name] = value
+            made.marks += tree.marks[2 * index + 1 : 2 * index + 3]
+    return made
+
+
+class Profiles:
+    """The profiles of all files of a manifest, by name. What is wrong with them is noted at once."""
+
+    def __init__(self, files: Sequence[ManifestFile], findings: Findings) -> None:
+        self._findings = findings
+        self._named: dict[str, Map] = {}
+        self._first: dict[str, int] = {}
+        for file in files:
+            given = file.tree.get("profiles")
+            if isinstance(given, Map):
+                self._add(given)
+        self._chains = {name: self._chain(name) for name in self._named}
+
+    def _add(self, given: Map) -> None:
+        for index, (name, profile) in enumerate(given.items()):
+            mark = given.marks[2 * index + 1]
+            if name in self._first:
+                first = self._findings.place(self._first[name])
+                message = f"the profile {quoted(name)} is repeated; it first stands at {first}"
+                self._findings.add(mark, message, "profiles are known in every file: rename one of them")
+                continue
+            self._first[name] = mark
+            if isinstance(profile, Map):
+                self._named[name] = profile
+
+    def _chain(self, name: str) -> tuple[Map, ...] | None:
+        """The profile and what it extends, the lowest first. None: a problem stands in the way."""
+        names = [name]
+        while (below := self._named[names[-1]].get("extends")) is not None:
+            profile = self._named[names[-1]]
+            if not isinstance(below, str) or not self._is_known(below, profile.mark("extends")):
+                return None
+            if below in names:
+                if below == name == min(names):  # once, not from each profile of the circle
+                    way = " → ".join(harmless(one, 40) for one in (*names, below))
+                    message = f"the profile {quoted(name)} extends itself: {way}"
+                    self._findings.add(self._named[name].mark("extends"), message, "take one `extends` out")
+                return None
+            names.append(below)
+        return tuple(self._named[one] for one in reversed(names))
+
+    def _is_known(self, name: str, mark: int) -> bool:
+        if name not in self._first:
+            hint = suggestion(name, self._first, "there are") or "there are none: write one under `profiles`"
+            self._findings.add(mark, f"there is no profile {quoted(name)}", hint)
+        return name in self._named
+
+    def under(self, flow: Map) -> tuple[Map, ...] | None:
+        """The profiles that lie under a flow, the lowest first. None: a problem was noted."""
+        name = flow.get("extends")
+        if name is None:
+            return ()
+        if not isinstance(name, str) or not self._is_known(name, flow.mark("extends")):
+            return None
+        return self._chains[name]

@@ -28,7 +28,7 @@ from yaml.events import (
 )
 
 from batcher.manifest import scalars
-from batcher.manifest.errors import Findings, Unfit, harmless, mark_of, quoted
+from batcher.manifest.errors import FILE_SHIFT, Findings, Unfit, harmless, mark_of, quoted
 
 MAX_DEPTH: Final = 100  # levels of nesting; people write five
 # Nodes that aliases may add: generous for a list shared by every input, nothing for a bomb of a few lines.
@@ -87,9 +87,9 @@ class _Stop(Exception):
     """Nothing more can be read."""
 
 
-def read(text: str, resolve: Callable[[str], str], findings: Findings) -> Value:
-    """The document's tree, or BROKEN after a problem that ends the reading (a syntax error, a bomb)."""
-    builder = _Builder(resolve, findings)
+def read(text: str, resolve: Callable[[str], str], findings: Findings, file: int = 0) -> Value:
+    """The document's tree, or BROKEN after a problem that ends the reading (a syntax error, a bomb). `file`: its number."""
+    builder = _Builder(resolve, findings, file)
     # Bounded by the file's size limit: a parser must see all of the text anyway.
     loader = _LOADER(text)
     try:
@@ -97,19 +97,20 @@ def read(text: str, resolve: Callable[[str], str], findings: Findings) -> Value:
     except _Stop:
         return BROKEN
     except yaml.YAMLError as error:
-        _syntax_error(error, findings)
+        _syntax_error(error, findings, file)
         return BROKEN
     finally:
         loader.dispose()
     if builder.root is None:
-        findings.add(None, "the manifest is empty", "write `version: 1` and `flows:`; see the examples")
+        findings.add(_whole(file), "the manifest is empty", "write `version: 1` and `flows:`; see the examples")
         return BROKEN
     return builder.root.value
 
 
 class _Builder:
-    def __init__(self, resolve: Callable[[str], str], findings: Findings) -> None:
+    def __init__(self, resolve: Callable[[str], str], findings: Findings, file: int) -> None:
         self.root: _Frame | None = None
+        self._file = file << FILE_SHIFT
         self._resolve = resolve
         self._findings = findings
         self._stack: list[_Frame] = []
@@ -135,12 +136,12 @@ class _Builder:
             elif kind is DocumentStartEvent:
                 documents += 1
                 if documents > 1:
-                    self._stop(_mark(event), "a manifest is one YAML document; a second one begins here",
+                    self._stop(self._mark(event), "a manifest is one YAML document; a second one begins here",
                                "put it into a file of its own")  # fmt: skip
 
     def _scalar(self, event: Any) -> None:
         text: str = event.value
-        mark = _mark(event)
+        mark = self._mark(event)
         self._nodes += 1
         if event.tag is not None:
             self._refuse_tag(event)
@@ -191,7 +192,7 @@ class _Builder:
         return False
 
     def _begin(self, event: Any, container: Map | Seq) -> None:
-        mark = _mark(event)
+        mark = self._mark(event)
         self._nodes += 1
         if event.tag is not None:
             self._refuse_tag(event)
@@ -220,7 +221,7 @@ class _Builder:
             self._attach(frame.value, frame.value.marks[0], frame.size, frame.height)
 
     def _alias(self, event: Any) -> None:
-        mark = _mark(event)
+        mark = self._mark(event)
         named = self._anchors.get(event.anchor)
         if named is None:
             self._findings.add(mark, f"nothing is anchored as `&{harmless(event.anchor)}`", "define it further up")
@@ -261,20 +262,19 @@ class _Builder:
 
     def _refuse_tag(self, event: Any) -> None:
         self._findings.add(
-            _mark(event), f"the YAML tag {quoted(event.tag)} is not read", "leave it out; quote a value to make it a text"
+            self._mark(event), f"the YAML tag {quoted(event.tag)} is not read", "leave it out; quote a value to make it a text"
         )
 
     def _too_deep(self, mark: int) -> None:
         self._stop(mark, f"more than {MAX_DEPTH} levels of nesting", "flatten it")
 
+    def _mark(self, event: Any) -> int:
+        start = event.start_mark
+        return int(self._file | start.line << 32 | start.column)
+
     def _stop(self, mark: int, message: str, hint: str) -> None:
         self._findings.add(mark, message, hint)
         raise _Stop
-
-
-def _mark(event: Any) -> int:
-    start = event.start_mark
-    return mark_of(start.line, start.column)
 
 
 # What the parser says, and what usually helps; the first fragment found counts.
@@ -290,10 +290,14 @@ _ADVICE: Final = (
 )
 
 
-def _syntax_error(error: yaml.YAMLError, findings: Findings) -> None:
+def _whole(file: int) -> int | None:
+    return mark_of(0, 0, file) if file else None
+
+
+def _syntax_error(error: yaml.YAMLError, findings: Findings, file: int) -> None:
     said, at = "it cannot be read", None
     if isinstance(error, yaml.MarkedYAMLError):
         said = error.problem or error.context or said
         at = error.problem_mark or error.context_mark
     hint = next((advice for fragment, advice in _ADVICE if fragment in said), "check the indentation and the quotes")
-    findings.add(mark_of(at.line, at.column) if at else None, f"this is not YAML: {harmless(said)}", hint)
+    findings.add(mark_of(at.line, at.column, file) if at else _whole(file), f"this is not YAML: {harmless(said)}", hint)

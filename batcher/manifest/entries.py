@@ -13,19 +13,19 @@ from batcher.manifest import sources
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.errors import Findings, Unfit
 from batcher.manifest.inputs import Entry, Item
-from batcher.manifest.paths import spelled_path
+from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sources import Source
 from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value
 from batcher.manifest.values import check_key, check_mime, check_text
 
 
-def compile_entry(raw: Value, mark: int, folder: str, findings: Findings, *, active: bool) -> Input | Entry | None:
+def compile_entry(raw: Value, mark: int, base: Base, findings: Findings, *, active: bool) -> Input | Entry | None:
     """What an entry says. `active`: the flow has columns. None: a problem was noted."""
     place = findings.place(mark)
     if isinstance(raw, str):
         raw_map = Map(file=raw)
         raw_map.marks = [mark, mark, mark]
-        return compile_entry(raw_map, mark, folder, findings, active=active)
+        return compile_entry(raw_map, mark, base, findings, active=active)
     if not isinstance(raw, Map):
         return None
     source = compile_source(raw, findings, active=active)
@@ -35,7 +35,7 @@ def compile_entry(raw: Value, mark: int, folder: str, findings: Findings, *, act
         return None
     if source is None and all(isinstance(node, Const | None) for node in item.nodes()):
         try:
-            return item.bind(NO_SCOPE, folder)((), place)
+            return item.bind(NO_SCOPE, base)((), place)
         except Unfit:
             return None  # noted by the checks of its members
     return Entry(item, source, place)

@@ -30,33 +30,45 @@ class Unfit(Exception):
         return Problem("manifest", self.message, self.hint, place, flow)
 
 
-def mark_of(line: int, column: int) -> int:
-    """A position in the manifest (line and column from 0) as one integer: a million of them stay small."""
-    return line << 32 | column
+FILE_SHIFT: Final = 60  # of a mark: below it 28 bits of line and 32 of column, above it which file
+
+
+def mark_of(line: int, column: int, file: int = 0) -> int:
+    """A position (line and column from 0, and which file of the manifest) as one integer: a million of them stay small."""
+    return file << FILE_SHIFT | line << 32 | column
 
 
 class Findings:
-    """Collects the problems of one manifest text, so that all are told in one go."""
+    """Collects the problems of one manifest, included files too, so that all are told in one go."""
 
     def __init__(self, file: str) -> None:
-        self.file = file
+        self._files = [file]
         self._problems: list[Problem] = []
 
     def __bool__(self) -> bool:
         return bool(self._problems)
 
+    def begin(self, file: str) -> int:
+        """The number of one more file, for marks in it. The main manifest is 0."""
+        self._files.append(file)
+        return len(self._files) - 1
+
     def place(self, mark: int) -> Place:
-        return Place(self.file, (mark >> 32) + 1, (mark & 0xFFFFFFFF) + 1)
+        line = mark >> 32 & (1 << FILE_SHIFT - 32) - 1
+        return Place(self._files[mark >> FILE_SHIFT], line + 1, (mark & 0xFFFFFFFF) + 1)
 
     def add(self, mark: int | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
-        """Notes a problem at `mark`; None is the file as a whole."""
-        place = Place(self.file) if mark is None else self.place(mark)
+        """Notes a problem at `mark`; None is the main manifest as a whole."""
+        place = Place(self._files[0]) if mark is None else self.place(mark)
         self._problems.append(Problem("manifest", message, hint, place, flow))
 
     def error(self) -> ManifestError:
-        """What was found, without repetitions, in the order of the text."""
+        """What was found, without repetitions, in the order of the files and their texts."""
         once = dict.fromkeys(self._problems)
-        return ManifestError(sorted(once, key=lambda p: (p.place.line, p.place.column) if p.place else (0, 0)))
+        order = {file: number for number, file in enumerate(self._files)}
+        return ManifestError(
+            sorted(once, key=lambda p: (order[p.place.file], p.place.line, p.place.column) if p.place else (0, 0, 0))
+        )
 
 
 def harmless(text: str, limit: int = SHOWN_CHARS) -> str:

@@ -16,6 +16,7 @@ from batcher.core.model import Flow, Input, Place, Problem
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.names import Names
+from batcher.manifest.paths import Base
 from batcher.manifest.sources import Source
 from batcher.manifest.template import (
     NO_SCOPE,
@@ -64,7 +65,7 @@ class Plan:
     entries: tuple[Input | Entry, ...]
     each: Source | None
     place: Place
-    folder: str
+    base: Base
     place_of: Callable[[int], Place]
 
     def expand(self) -> Iterator[Flow | Problem]:
@@ -72,7 +73,7 @@ class Plan:
             yield self._bind(NO_SCOPE)((), None)
             return
         place = self.place_of(self.each.mark)
-        opened = self.each.at(NO_SCOPE, self.folder, place)((), dict.fromkeys(self._names(), Missing(())))
+        opened = self.each.at(NO_SCOPE, self.base, place)((), dict.fromkeys(self._names(), Missing(())))
         if isinstance(opened, Problem):
             yield opened
             return
@@ -118,7 +119,7 @@ class Plan:
 
     def _bind_inputs(self, scope: Scope) -> Callable[[Row, Place | None, str], Iterator[Input | Problem]]:
         # A list of 100,000 plain inputs is bound by naming it: they are inputs already.
-        bound = [entry if isinstance(entry, Input) else entry.bind(scope, self.folder, self.place_of) for entry in self.entries]
+        bound = [entry if isinstance(entry, Input) else entry.bind(scope, self.base, self.place_of) for entry in self.entries]
 
         def inputs(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
             for entry in bound:

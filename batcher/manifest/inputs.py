@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from batcher.core.model import ABSENT, TAG, Absent, Input, Place, Problem
 from batcher.manifest.errors import Unfit, harmless, quoted
-from batcher.manifest.paths import spelled_path
+from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.template import (
     Const,
@@ -48,7 +48,7 @@ class Item:
     def nodes(self) -> list[Node | None]:
         return [self.content, self.mime, None if isinstance(self.additional, Absent) else self.additional, self.key]
 
-    def bind(self, scope: Scope, folder: str) -> Make:
+    def bind(self, scope: Scope, base: Base) -> Make:
         """The function from a row to the input."""
         content = bind_text(self.content, scope)
         additional = _bind_additional(self.additional, scope)
@@ -61,12 +61,13 @@ class Item:
 
             return make_text
         mime = bind_checked(self.mime, scope, check_mime)
-        base = folder.rstrip("/") + "/"
+        folder = base.folder.rstrip("/") + "/"
+        label = base.label if base.prefix else None
 
         def make_file(row: Row, place: Place) -> Input:
             path = spelled_path(content(row))
-            full = path if path[0] == "/" else base + path
-            return Input(path, full, None, mime(row), additional(row), place, key(row))
+            full = path if path[0] == "/" else folder + path
+            return Input(label(path) if label else path, full, None, mime(row), additional(row), place, key(row))
 
         return make_file
 
@@ -94,11 +95,11 @@ class Entry:
             names = {**known.columns, **dict.fromkeys(GLOB_COLUMNS, 0)}
             yield from unknown_in(self.item.nodes(), replace(known, columns=names, origin=GLOB_ORIGIN))
 
-    def bind(self, outer: Scope, folder: str, place_of: Callable[[int], Place]) -> List:
+    def bind(self, outer: Scope, base: Base, place_of: Callable[[int], Place]) -> List:
         """The function that lists the inputs for a row of the flow's columns."""
         if self.source is not None:
-            return _Expansion(self, self.source, outer, folder, place_of).inputs
-        make = self.item.bind(outer, folder)
+            return _Expansion(self, self.source, outer, base, place_of).inputs
+        make = self.item.bind(outer, base)
         own_place = self.place
 
         def one(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
@@ -115,13 +116,13 @@ class Entry:
 class _Expansion:
     """An entry with a pattern or a table, bound to the flow's columns."""
 
-    def __init__(self, entry: Entry, source: Source, outer: Scope, folder: str, place_of: Callable[[int], Place]) -> None:
+    def __init__(self, entry: Entry, source: Source, outer: Scope, base: Base, place_of: Callable[[int], Place]) -> None:
         self._entry = entry
         self._source = source
         self._outer = outer
-        self._folder = folder
+        self._base = base
         self._place_of = place_of
-        self._open = source.at(outer, folder, place_of(source.mark))
+        self._open = source.at(outer, base, place_of(source.mark))
         self._names = {name for name, _ in uses(*entry.item.nodes())}
         self._bound: tuple[Scope, Make] | None = None
 
@@ -157,7 +158,7 @@ class _Expansion:
     def _make(self, scope: Scope) -> Make:
         """Binds the item; a flow after the other usually opens tables of the same columns."""
         if self._bound is None or self._bound[0] != scope:
-            self._bound = scope, self._entry.item.bind(scope, self._folder)
+            self._bound = scope, self._entry.item.bind(scope, self._base)
         return self._bound[1]
 
     def _nothing(self, opened: Opened) -> Problem:

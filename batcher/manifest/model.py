@@ -204,6 +204,9 @@ class FlowShape(_Shape):
     flow_id: str | None = Field(
         default=None, description="Instead of `template`: a flow that exists on the service and is still `created`."
     )
+    extends: str | None = Field(
+        default=None, description="The profile that lies under this flow, above `defaults`.", examples=["fine"]
+    )
     parameters: Parameters = None
     additional: FlowAdditional = None
     inputs: list[Input] = Field(min_length=1, description="What the flow takes; at least one.")
@@ -215,6 +218,12 @@ class DefaultsShape(_Shape):
     template: str | None = Field(default=None, description="The template of flows that name none.")
     parameters: Parameters = None
     additional: FlowAdditional = None
+
+
+class ProfileShape(DefaultsShape):
+    """Defaults with a name, for the flows that say `extends: NAME`; merged over `defaults` as a flow is."""
+
+    extends: str | None = Field(default=None, description="Another profile, which lies under this one.")
 
 
 class LimitsShape(_Shape):
@@ -264,12 +273,23 @@ class LimitsShape(_Shape):
 class ManifestShape(_Shape):
     """A batch of flows. `${NAME}` and `${NAME:-default}` in strings come from the environment; `$$` is a dollar sign."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [key]} for key in ("flows", "include", "profiles")]})
+
     version: Version
     batch: Batch | None = None
     endpoint: Endpoint | None = None
+    include: list[str] | None = Field(
+        default=None,
+        description="Other files (paths or patterns, from this file's folder) with more flows and profiles, and defaults for "
+        "their own flows. Their paths count from their own folders; batch, endpoint and limits stand in the main file only.",
+        examples=[["more/*.yaml"]],
+    )
     defaults: DefaultsShape | None = None
+    profiles: dict[str, ProfileShape] | None = Field(
+        default=None, description="Defaults with a name, for the flows and profiles that say `extends: NAME`; in any file."
+    )
     limits: LimitsShape | None = None
-    flows: list[FlowShape] = Field(description="The remote jobs.")
+    flows: list[FlowShape] = Field(default_factory=list, description="The remote jobs.")
 
 
 def schema() -> dict[str, Any]:

@@ -1,10 +1,39 @@
-"""Paths as a manifest spells them. In: a string. Out: the same path without `./` and doubled slashes. No file is
-touched, no link followed; `~`, spaces and pattern characters are ordinary.
+"""Paths as a manifest spells them. In: a string. Out: the same path without `./` and doubled slashes, and what it
+counts from. No file is touched, no link followed; `~`, spaces and pattern characters are ordinary.
 """
 
 from __future__ import annotations
 
+import posixpath
+from dataclasses import dataclass
+
 from batcher.manifest.errors import Unfit
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The folder that the paths of one manifest file count from. `prefix` is how it is spelled from the main manifest's
+    folder: empty for the main manifest itself, else with a slash at its end.
+    """
+
+    folder: str
+    prefix: str = ""
+
+    def label(self, path: str) -> str:
+        """`path` of this file as it is spelled from the main manifest's folder: so that what moves into an included
+        file keeps its identity."""
+        if not self.prefix or path.startswith("/"):
+            return path
+        joined = self.prefix + path
+        return posixpath.normpath(joined) if path.startswith("../") else joined
+
+    def inside(self, path: str) -> Base:
+        """The base of a manifest file at `path`, which counts from here."""
+        folder, slash, _ = path.rpartition("/")
+        if not slash:
+            return self
+        label = posixpath.normpath(self.prefix + folder) if not folder.startswith("/") else folder
+        return Base(posixpath.join(self.folder, folder or "/"), "" if label == "." else label + "/")
 
 
 def spelled_path(text: str) -> str:

@@ -36,6 +36,11 @@ class Pattern:
     absolute: bool
     components: tuple[_Component, ...]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a path, with nothing of a pattern in it."""
+        return all(component.matches is None and component.name != _RECURSIVE for component in self.components)
+
     def matcher(self) -> Callable[[str], bool]:
         """The test whether `expand` could give a path, as it spells paths; no folder is looked at."""
         pieces = ["/" if self.absolute else ""]

@@ -1,18 +1,19 @@
 """From the tree to the plans: reads every entry under `flows`, with the defaults under it, and notes what is wrong.
 
-In: the checked tree. Out: one `Plan` per entry. Called by `load`.
+In: the checked trees of the manifest's files. Out: one `Plan` per entry. Called by `load`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from batcher.core.model import Input
-from batcher.manifest.defaults import inherited
+from batcher.manifest.defaults import Profiles, inherited, layered
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.entries import check_no_tag, compile_entry, compile_source
 from batcher.manifest.errors import Findings, Unfit, quoted
 from batcher.manifest.flows import Parameters, Plan
+from batcher.manifest.include import ManifestFile
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN
 from batcher.manifest.template import Const, Node, Scope, Text, compile_text, compile_value
@@ -22,37 +23,58 @@ _GLOB_SCOPE = Scope(dict.fromkeys(GLOB_COLUMNS, 0), True, 0, GLOB_ORIGIN)
 _EMPTY_SCOPE = Scope({}, True, 0, "this flow")
 
 
-def plans(tree: Map, folder: str, findings: Findings) -> list[Plan]:
-    """One plan per entry under `flows`. Where problems were noted they are not to be expanded."""
-    planner = _Planner(tree, folder, findings)
-    return list(planner.plans(tree.get("flows")))
+def plans(files: Sequence[ManifestFile], findings: Findings) -> list[Plan]:
+    """One plan per entry under `flows` of each file. Where problems were noted they are not to be expanded."""
+    planner = _Planner(Profiles(files, findings), findings)
+    return [plan for file in files for plan in planner.plans(file)]
 
 
 class _Planner:
-    def __init__(self, tree: Map, folder: str, findings: Findings) -> None:
-        given = tree.get("defaults")
-        if isinstance(given, Map):
-            self._defaults = given
-        else:
-            self._defaults = Map()
-            self._defaults.marks = [0]
-        self._folder = folder
+    def __init__(self, profiles: Profiles, findings: Findings) -> None:
+        self._profiles = profiles
         self._findings = findings
         self._seen: dict[tuple[str, str], int] = {}  # (key, value) of plain flows: where it first stands
-        check_no_tag(self._defaults.get("additional"), findings)
+        self._file: ManifestFile
+        self._layered: dict[str | None, Map]  # per profile: what lies under a flow of this file that extends it
+        self._defaults: Map  # what lies under the flow that is being read
 
-    def plans(self, flows: Value) -> Iterator[Plan]:
+    def plans(self, file: ManifestFile) -> Iterator[Plan]:
+        self._file = file
+        self._layered = {}
+        self._check_tags(file.tree)
+        flows = file.tree.get("flows")
         if isinstance(flows, Seq):
             for index, raw in enumerate(flows):
                 if isinstance(raw, Map):
                     yield self._plan(raw, flows.marks[index + 1])
 
+    def _check_tags(self, tree: Map) -> None:
+        profiles = tree.get("profiles")
+        for given in (tree.get("defaults"), *(profiles.values() if isinstance(profiles, Map) else ())):
+            if isinstance(given, Map):
+                check_no_tag(given.get("additional"), self._findings)
+
+    def _under(self, raw: Map) -> Map | None:
+        """What lies under a flow, merged; None where its profile cannot be told."""
+        extends = raw.get("extends")
+        if extends is BROKEN:
+            return None
+        name = None if extends is None else str(extends)
+        if name not in self._layered:
+            profiles = self._profiles.under(raw)
+            if profiles is None:
+                return None
+            self._layered[name] = layered((*self._file.defaults, *profiles))
+        return self._layered[name]
+
     def _plan(self, raw: Map, mark: int) -> Plan:
         active = raw.get("each") is not None
+        under = self._under(raw)
+        self._defaults = under if under is not None else layered(self._file.defaults)
         each_raw = raw.get("each")
         each = compile_source(each_raw, self._findings, active=False) if isinstance(each_raw, Map) else None
         name = self._text(raw, "name", check_name, active)
-        template, flow_id = self._template(raw, mark, active)
+        template, flow_id = self._template(raw, mark, active, profile_known=under is not None)
         parameters = self._parameters(raw, template, flow_id, active)
         additional = self._additional(raw, flow_id, active)
         entries = self._entries(raw, active)
@@ -60,7 +82,7 @@ class _Planner:
         self._check_unique(raw, mark, "flow_id", flow_id, active)
         plan = Plan(
             name or Const(""), template, flow_id, parameters, additional, entries, each,
-            self._findings.place(mark), self._folder, self._findings.place,
+            self._findings.place(mark), self._file.base, self._findings.place,
         )  # fmt: skip
         self._check_names(plan, active)
         return plan
@@ -78,11 +100,13 @@ class _Planner:
                 self._findings.add(mark, unfit.message, unfit.hint)
         return node
 
-    def _template(self, raw: Map, mark: int, active: bool) -> tuple[Const | Text | None, Const | Text | None]:
+    def _template(
+        self, raw: Map, mark: int, active: bool, profile_known: bool
+    ) -> tuple[Const | Text | None, Const | Text | None]:
         """The flow's template, or the flow id that it is given instead."""
         flow_id = self._text(raw, "flow_id", check_flow_id, active)
         if raw.get("flow_id") is not None:
-            for key in ("template", "parameters", "additional"):
+            for key in ("extends", "template", "parameters", "additional"):
                 if raw.get(key) is not None and raw[key] is not BROKEN:
                     self._findings.add(
                         raw.key_mark(key),
@@ -93,7 +117,7 @@ class _Planner:
         template, template_mark = inherited(self._defaults, raw, "template")
         if isinstance(template, str):
             return self._checked(template, template_mark, check_template, active), None
-        if template is None:
+        if template is None and profile_known:
             self._findings.add(mark, "this flow has neither `template` nor `flow_id`", "add one, or a default template")
         return None, None
 
@@ -123,7 +147,7 @@ class _Planner:
         if not isinstance(inputs, Seq):
             return ()
         made = (
-            compile_entry(item, inputs.marks[index + 1], self._folder, self._findings, active=active)
+            compile_entry(item, inputs.marks[index + 1], self._file.base, self._findings, active=active)
             for index, item in enumerate(inputs)
         )
         return tuple(entry for entry in made if entry is not None)

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from batcher.manifest import model
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
-from batcher.manifest.errors import Findings, harmless, quoted, suggestion
+from batcher.manifest.errors import Findings, harmless, mark_of, quoted, suggestion
 
 _Loc: TypeAlias = tuple[int | str, ...]
 
@@ -44,8 +44,20 @@ _INPUT_ADVICE: Final = "write a path, or one of `file`, `glob`, `text`, `table`"
 _EACH_ADVICE: Final = "write `glob` or `table`"
 
 
+def mapping(tree: Value, findings: Findings, file: int = 0) -> Map | None:
+    """The tree of a whole manifest file, number `file`, where it is a mapping; else the problem is noted."""
+    if isinstance(tree, Map):
+        return tree
+    if tree is not BROKEN:
+        mark = tree.marks[0] if isinstance(tree, Seq) else mark_of(0, 0, file)
+        findings.add(mark, f"a manifest is a mapping, not {quoted(tree)}", "begin with `version: 1` and `flows:`")
+    return None
+
+
 def check(tree: Map, findings: Findings) -> model.ManifestShape | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
+    if not any(key in tree for key in ("flows", "include", "profiles")):
+        findings.add(tree.marks[0], "`flows` is missing", "add a list of flows; see the examples")
     try:
         return model.ManifestShape.model_validate(tree)
     except ValidationError as error:
@@ -106,8 +118,6 @@ def _tell_missing(name: str, mark: int, findings: Findings) -> None:
     match name:
         case "version":
             findings.add(mark, "`version` is missing", "add `version: 1`")
-        case "flows":
-            findings.add(mark, "`flows` is missing", "add a list of flows; see the examples")
         case "name":
             findings.add(mark, "this flow has no `name`", "give it one that is unique in the manifest")
         case "inputs":
@@ -161,6 +171,10 @@ def _subject(loc: _Loc) -> str:
     match loc:
         case ("flows", int()):
             return "a flow"
+        case ("profiles", str() as name):
+            return f"the profile `{harmless(name, 40)}`"
+        case ("include", int()):
+            return "an included file"
         case (*_, str() as name) if not name.startswith("\0"):
             return f"`{name}`"
         case _:
@@ -173,6 +187,8 @@ def _where(parent: _Loc) -> str:
             return "the manifest"
         case ("flows", int()):
             return "a flow"
+        case ("profiles", str() as name):
+            return f"the profile `{harmless(name, 40)}`"
         case ("flows", int(), "inputs", int(), str() as tag):
             return f"a `{tag[1:]}` input"
         case (*_, "each", _):
@@ -185,6 +201,8 @@ def _model_at(loc: _Loc) -> type[BaseModel]:
     match loc:
         case ("defaults",):
             return model.DefaultsShape
+        case ("profiles", str()):
+            return model.ProfileShape
         case ("limits",):
             return model.LimitsShape
         case ("flows", int()):

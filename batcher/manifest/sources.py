@@ -15,7 +15,7 @@ from batcher.core.model import Place, Problem
 from batcher.manifest import patterns, tables
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.errors import Unfit, harmless, quoted
-from batcher.manifest.paths import spelled_path
+from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text
 
 GLOB_COLUMNS: Final = ("path", "name", "stem", "suffix", "parent", "index")
@@ -53,7 +53,7 @@ class Source:
     def nodes(self) -> list[Node | None]:
         return [self.node, *(node for node, _ in self.exclude)]
 
-    def at(self, scope: Scope, folder: str, place: Place) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
+    def at(self, scope: Scope, base: Base, place: Place) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
         """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
         and what stands for each where a row has no such column. Problems with the source stand at `place`.
         """
@@ -63,8 +63,8 @@ class Source:
         def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
             try:
                 if self.kind == "glob":
-                    return _open_glob(spell(row), [spell_one(row) for spell_one in without], folder, place, wanted)
-                return _open_table(spell(row), folder, place, wanted)
+                    return _open_glob(spell(row), [render(row) for render in without], base, place, wanted)
+                return _open_table(spell(row), base, place, wanted)
             except Unfit as unfit:
                 return unfit.at(place)
 
@@ -74,7 +74,7 @@ class Source:
 def check_pattern(node: Const | Text, text: str) -> None:
     """Raises Unfit for a pattern that can be seen to be wrong before any row is known."""
     if isinstance(node, Const):
-        patterns.parse(_literal_pattern(text))
+        patterns.parse(literal_pattern(text))
 
 
 def check_exclude(node: Const | Text, text: str, beside: str) -> None:
@@ -96,10 +96,11 @@ def check_table(node: Const | Text) -> None:
 
 def glob_node(node: Const | Text, text: str) -> Const | Text:
     """The node of a pattern: what the environment brought into it matches only itself."""
-    return Const(_literal_pattern(text)) if isinstance(node, Const) else node
+    return Const(literal_pattern(text)) if isinstance(node, Const) else node
 
 
-def _literal_pattern(text: str) -> str:
+def literal_pattern(text: str) -> str:
+    """A pattern in which what the environment brought matches only itself."""
     return "".join(patterns.escape(piece) if isinstance(piece, Data) else piece for piece in pieces(text))
 
 
@@ -123,20 +124,20 @@ def _fixed(part: str) -> Callable[[Row], str]:
 
 
 def _open_glob(
-    text: str, without: list[str], folder: str, place: Place, wanted: Mapping[str, object]
+    text: str, without: list[str], base: Base, place: Place, wanted: Mapping[str, object]
 ) -> Opened | Problem:
     pattern = patterns.parse(text)
     excluded = [patterns.parse(one) for one in without]
     try:
-        matches = patterns.expand(pattern, folder)
+        matches = patterns.expand(pattern, base.folder)
     except OSError as error:
         message = f"the folder {quoted(_shown(error.filename))} cannot be read: {error.strerror}"
         return Problem("source", message, "check its permissions", place)
     left_out = 0
     if excluded:
-        kept = _without(matches, pattern.absolute, excluded, folder)
+        kept = _without(matches, pattern.absolute, excluded, base.folder)
         left_out, matches = len(matches) - len(kept), kept
-    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, place), left_out)
+    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, base, place), left_out)
 
 
 def _without(matches: list[str], absolute: bool, excluded: list[patterns.Pattern], folder: str) -> list[str]:
@@ -153,11 +154,12 @@ def _without(matches: list[str], absolute: bool, excluded: list[patterns.Pattern
     return matches
 
 
-def _matches(matches: list[str], place: Place) -> Rows:
+def _matches(matches: list[str], base: Base, place: Place) -> Rows:
     for index, path in enumerate(matches):
         if not path.isascii() and not _is_utf8(path):
-            message = f"the file name {quoted(_shown(path))} is not UTF-8"
-            yield Problem("source", message, "rename it: it cannot be sent as JSON", place, input=harmless(_shown(path)))
+            shown = _shown(base.label(path))
+            message = f"the file name {quoted(shown)} is not UTF-8"
+            yield Problem("source", message, "rename it: it cannot be sent as JSON", place, input=harmless(shown))
             continue
         parent, slash, name = path.rpartition("/")
         dot = name.rfind(".")
@@ -178,11 +180,11 @@ def _shown(path: object) -> str:
     return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
-def _open_table(text: str, folder: str, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
     path = spelled_path(text)
     kind = tables.kind_of(path)
-    shown = harmless(path)
+    shown = harmless(base.label(path))
     try:
-        return Opened(path, *tables.read(os.path.join(folder, path), shown, kind, wanted))
+        return Opened(path, *tables.read(os.path.join(base.folder, path), shown, kind, wanted))
     except tables.NoTable as error:
         return Problem("source", f"the table {quoted(path)} {error}", "create it, or correct the path", place)
