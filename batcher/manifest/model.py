@@ -142,7 +142,10 @@ class TableInput(_Shape):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["file"]}, {"required": ["text"]}]})
 
-    table: str = Field(description="A .csv, .tsv or .jsonl file; the first row of a csv or tsv names the columns.")
+    table: str = Field(
+        description="A .csv, .tsv, .jsonl or .parquet file; the first row of a csv or tsv names the columns. "
+        "Parquet needs batcher[parquet]."
+    )
     file: str | None = Field(default=None, description="The row's file.", examples=["photos/{file}"])
     text: str | None = Field(default=None, description="The row's prompt.", examples=["A {colour} chair"])
     mime: Mime | None = None
@@ -179,7 +182,7 @@ class EachGlob(_Shape):
 class EachTable(_Shape):
     """One flow per row; the columns can be used as {column} in the flow."""
 
-    table: str = Field(description="A .csv, .tsv or .jsonl file.", examples=["products.csv"])
+    table: str = Field(description="A .csv, .tsv, .jsonl or .parquet file.", examples=["products.csv"])
 
 
 def _each_kind(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Tables: csv, tsv and jsonl files as streams of rows.
+"""Tables: csv, tsv, jsonl and parquet files as streams of rows.
 
 In: a path. Out: the columns, and rows with their places; a Problem stands where a row is ragged or cannot be read.
 Called by `sources`. Sources: RFC 4180 for csv; JSON Lines for jsonl.
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TextIO, TypeAlias
 
 from batcher.core.model import Place, Problem
+from batcher.manifest import parquet
 from batcher.manifest.document import MAX_DEPTH
 from batcher.manifest.errors import Unfit, quoted
 from batcher.manifest.template import Missing, Row
@@ -35,23 +36,26 @@ class NoTable(Exception):
 
 
 def kind_of(path: str) -> str:
-    """`.csv`, `.tsv` or `.jsonl`. Raises Unfit for anything else."""
+    """`.csv`, `.tsv`, `.jsonl` or `.parquet`. Raises Unfit for anything else."""
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in (*_DELIMITERS, ".jsonl"):
-        raise Unfit(f"the table {quoted(path)} is of no known kind", "a table is a .csv, .tsv or .jsonl file")
+    if suffix not in (*_DELIMITERS, ".jsonl", ".parquet"):
+        raise Unfit(f"the table {quoted(path)} is of no known kind", "a table is a .csv, .tsv, .jsonl or .parquet file")
     return suffix
 
 
 def read(path: str, name: str, kind: str, wanted: Mapping[str, object]) -> Read:
     """The table at `path`, called `name` in places; it is opened again by whoever takes rows. Raises NoTable.
 
-    For jsonl the columns are the `wanted` ones, with what stands for them in rows that lack them: rows need not be alike.
+    Raises Unfit for parquet where pyarrow is missing. For jsonl the columns are the `wanted` ones, with what stands for
+    them in rows that lack them: rows need not be alike.
     """
     try:
         # Looked at before it is opened: opening a FIFO waits for a writer.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             raise NoTable("is a folder" if stat.S_ISDIR(mode) else "is no regular file")
+        if kind == ".parquet":
+            return parquet.read(path, name, wanted)
         problem = _unreadable(path, name)
         if problem:
             return tuple(wanted), False, name, iter((problem,))

@@ -129,7 +129,7 @@ BROKEN = {
     "pattern upside down": (FLOW + "  - glob: '[z-a]'\n", "6:11", "write [a-z]"),
     "table without column": (FLOW + "  - table: a.csv\n", "6:5", "neither `file` nor `text`"),
     "table with both": (FLOW + "  - {table: a.csv, file: '{a}', text: '{b}'}\n", "6:33", "cannot be both"),
-    "table kind": (FLOW + "  - {table: a.xlsx, file: '{a}'}\n", "6:13", ".csv, .tsv or .jsonl"),
+    "table kind": (FLOW + "  - {table: a.xlsx, file: '{a}'}\n", "6:13", ".csv, .tsv, .jsonl or .parquet"),
     "exclude a number": (FLOW + "  - {glob: 'a*', exclude: 3}\n", "6:27", "`exclude` must be a text"),
     "exclude a list of numbers": (FLOW + "  - {glob: 'a*', exclude: [b, 3]}\n", "6:31", "`exclude` must be a text"),
     "exclude of a file": (FLOW + "  - {file: a, exclude: b}\n", "6:15", "unknown key `exclude` in a `file` input"),
