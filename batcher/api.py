@@ -27,14 +27,14 @@ from .edges.sources import LocalSources
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
-from .pipeline.run import Survey, clean_flows, survey, template_types
+from .pipeline.run import Survey, caps, clean_flows, survey, template_types
 from .pipeline.run import run as _run
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What flags say beyond the manifest. `key` is asked for the API key (None: no key). `max_duration_s` is one deadline
-    for the whole run. `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
+    for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
 
     wishes: Wishes = field(default_factory=Wishes)
     key: Callable[[], str | None] = lambda: None
@@ -131,9 +131,10 @@ async def run(
         async with _context(manifest, settings, journal, report) as context:
             started(context)
             timer = None
-            if settings.max_duration_s is not None:
-                stop = Stop(Reason.DEADLINE, "the time given with --max-duration is over", "run again: it resumes")
-                timer = asyncio.get_running_loop().call_later(settings.max_duration_s, context.halt, stop)
+            seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
+            if seconds is not None:
+                stop = Stop(Reason.DEADLINE, f"the max_duration of {seconds:g} s is over", "run again: it resumes")
+                timer = asyncio.get_running_loop().call_later(seconds, context.halt, stop)
             try:
                 await _run(context)
             finally:
@@ -170,6 +171,7 @@ async def plan(
 
             planner = Planner(manifest, journal, context.sources, settings.wishes, templates)
             found = await asyncio.to_thread(survey, context, planner, each)
+            found.problems += caps(context, found)
     finally:
         if reader is not None:
             reader.close()

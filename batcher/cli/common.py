@@ -171,10 +171,10 @@ def say(text: str) -> None:
     print(harmless(text), file=sys.stderr, flush=True)
 
 
-def out(text: str) -> None:
+def out(text: str, end: str = "\n") -> None:
     """A result, on stdout. Where that cannot be written the command goes on: its exit code is about the batch."""
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)  # what is still held must not fail again when the process ends

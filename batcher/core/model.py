@@ -87,6 +87,9 @@ class Limits:
     retries: int = 8
     settle_s: float = 15.0
     min_age_s: float = 0.0
+    max_duration_s: float | None = None
+    max_starts: int | None = None  # flows started by one run
+    max_bytes: int | None = None  # of sources, not encoded, sent by one run
 
 
 @row(frozen=True, slots=True)

@@ -7,13 +7,16 @@ Called by the planner, once per input and once per flow, in `plan` and `run` ali
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from .facts import FlowFacts, InputFacts, Print
 from .lifecycle import FlowState, InputState
 from .model import Flow, Input, Problem
 from .rows import row
+
+CHANGES_KEPT: Final = 1000  # labels per flow; the rest is counted
 
 
 class Standing(Enum):
@@ -70,6 +73,10 @@ class Tally:
     differs: int = 0
     sent: int = 0  # of the same ones: those that are accepted
     sent_bytes: int = 0
+    total_encoded: int = 0  # bytes of the data as they are sent: base64, but for texts
+    new_encoded: int = 0
+    removed: int = 0  # of those that were sent: no longer in the manifest
+    changes: list[tuple[Standing, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,28 @@ class LimitsShape(_Shape):
         PlainValidator(units.parse_duration),
         _quantity("10s", "Leave a file alone until it has not changed for this long (inboxes). Default: 0s."),
     ] = DEFAULTS.min_age_s
+    max_duration: (
+        Annotated[
+            float,
+            PlainValidator(values.check_max_duration),
+            _quantity("4h", "End the run in order after this long; a later one resumes. The flag overrides it."),
+        ]
+        | None
+    ) = None
+    max_starts: int | None = Field(
+        default=None,
+        ge=1,
+        description="A cap on what a typo can cost: a run that would start more flows than this is refused before it writes.",
+        examples=[100],
+    )
+    max_bytes: (
+        Annotated[
+            int,
+            PlainValidator(values.check_max_bytes),
+            _quantity("5GB", "The same for the bytes of the files (not encoded) that a run would send."),
+        ]
+        | None
+    ) = None
 
     def limits(self) -> Limits:
         return Limits(
@@ -270,6 +292,9 @@ class LimitsShape(_Shape):
             retries=self.retries,
             settle_s=self.settle,
             min_age_s=self.min_age,
+            max_duration_s=self.max_duration,
+            max_starts=self.max_starts,
+            max_bytes=self.max_bytes,
         )
 
 

@@ -71,6 +71,20 @@ def check_timeout(value: Any) -> float:
     return seconds
 
 
+def check_max_duration(value: Any) -> float:
+    seconds = units.parse_duration(value)
+    if seconds <= 0:
+        raise ValueError("a run needs more than no time at all (leave it out for no bound)")
+    return seconds
+
+
+def check_max_bytes(value: Any) -> int:
+    size = units.parse_size(value)
+    if size < 1:
+        raise ValueError("a cap is at least one byte (leave it out for no cap)")
+    return size
+
+
 def check_memory(value: Any) -> int:
     size = units.parse_size(value)
     if size < MIN_MEMORY_BYTES:

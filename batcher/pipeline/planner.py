@@ -17,13 +17,13 @@ from typing import Final
 from ..core.facts import FlowFacts, InputFacts, Print
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
-from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
+from ..core.planning import CHANGES_KEPT, Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
 from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning, named_input_key
 from .ports import JournalView, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
-
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
+_CHANGES: Final = (Standing.NEW, Standing.DIFFERS)
 
 TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
 
@@ -99,6 +99,7 @@ class Planner:
 
     def _detailed(self, flow: Flow, facts: FlowFacts | None, sent: bytes, room: int) -> FlowPlan:
         started = facts is not None and facts.state is FlowState.STARTED
+        compared = facts is not None and facts.state is not FlowState.PLANNED
         problems: list[Problem] = []
         waiting = False
         tally = Tally()
@@ -111,27 +112,34 @@ class Planner:
                 elif not (started and item.kind == "source"):
                     problems.append(replace(item, flow=flow.name))
                 continue
+            size = item.print.size
+            encoded = size if item.mime == "text/plain" else 4 * ((size + 2) // 3)
             tally.total += 1
-            tally.total_bytes += item.print.size
+            tally.total_bytes += size
+            tally.total_encoded += encoded
             quick.update(_outside(item.input, item.print))
             if tally.total < room:
                 kept.append(item)
             match item.standing:
                 case Standing.NEW:
                     tally.new += 1
-                    tally.new_bytes += item.print.size
+                    tally.new_bytes += size
+                    tally.new_encoded += encoded
                 case Standing.DIFFERS:
                     tally.differs += 1
                 case _:
                     tally.same += 1
                     if item.facts is not None and item.facts.state is InputState.ACCEPTED:
                         tally.sent += 1
-                        tally.sent_bytes += item.print.size
+                        tally.sent_bytes += size
+            if compared and item.standing in _CHANGES and len(tally.changes) < CHANGES_KEPT:
+                tally.changes.append((item.standing, item.input.label))
         if not started:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
+        tally.removed = max(0, on_service - tally.same - tally.differs)
         action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)

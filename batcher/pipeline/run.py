@@ -15,6 +15,7 @@ import anyio
 
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
+from ..core.forecast import Requests, anew, over_caps, requests_of
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
 from ..core.model import Problem
@@ -44,7 +45,13 @@ class Survey:
     bytes: int = 0
     to_send: int = 0
     to_send_bytes: int = 0
-    requests: int = 0  # that a run would send if nothing fails
+    to_send_encoded: int = 0  # the same data as base64, but for texts
+    requests: Requests = field(default_factory=Requests)
+    known: int = 0  # flows that the journal has a row of
+    journaled: int = 0  # rows of flows in the journal, those that are no longer in the manifest among them
+    new: int = 0  # inputs that the journal knows nothing of
+    differs: int = 0  # inputs that were sent otherwise
+    removed: int = 0  # inputs that were sent and are no longer in the manifest
 
     @property
     def works(self) -> bool:
@@ -66,26 +73,46 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         found.actions[item.action] = found.actions.get(item.action, 0) + 1
         found.problems += item.problems
         tally = item.tally
-        anew = item.action in (Action.REBUILD, Action.REDO)
+        again = anew(item.action)
         started = item.action in (Action.DONE, Action.CHANGED)
         found.inputs += tally.total
         found.bytes += tally.total_bytes
         if item.action.works:
-            new = tally.total if anew else tally.new
-            found.to_send += new
-            found.to_send_bytes += tally.total_bytes if anew else tally.new_bytes
-            found.requests += new + 2 + (anew or item.action is Action.NEW)
+            found.to_send += tally.total if again else tally.new
+            found.to_send_bytes += tally.total_bytes if again else tally.new_bytes
+            found.to_send_encoded += tally.total_encoded if again else tally.new_encoded
+            found.requests.add(requests_of(item, context.wishes))
+        found.known += item.facts is not None
+        found.new += tally.new
+        found.differs += tally.differs
+        found.removed += tally.removed if item.action is not Action.DONE else 0
         report.flows.started += started
         report.flows.changed += item.action is Action.CHANGED
-        report.inputs.uploaded += 0 if anew else tally.sent
-        report.inputs.bytes += 0 if anew else tally.sent_bytes
+        report.inputs.uploaded += 0 if again else tally.sent
+        report.inputs.bytes += 0 if again else tally.sent_bytes
         if item.action is Action.BLOCKED:
             report.flows.failed += 1
         if item.action is Action.CHANGED:
             message = "it changed after it was started"
             report.add(Problem("changed", message, "--resubmit-changed pays for it again", item.flow.place, item.flow.name))
     report.flows.total, report.inputs.total = found.flows, found.inputs
+    found.journaled = sum(context.journal.count_flows().values())
+    if found.works:
+        _beside(context, found.requests)
     return found
+
+
+def _beside(context: Context, requests: Requests) -> None:
+    """The requests that belong to no single flow."""
+    requests.looks += 1  # the templates
+    requests.looks += context.wishes.adopt or not context.journal.strangers_checked
+    requests.looks += context.journal.watch_until > context.clock.wall()
+    requests.deletes += len(context.journal.litter())
+
+
+def caps(context: Context, found: Survey) -> list[Problem]:
+    """What the run would pass of the manifest's caps: found before the first request that writes."""
+    return over_caps(context.manifest.limits, found.requests.starts, found.to_send_bytes)
 
 
 def template_types(context: Context, loop: asyncio.AbstractEventLoop) -> Callable[[], TemplateTypes | None]:
@@ -118,8 +145,10 @@ async def run(context: Context) -> None:
     notes = asyncio.ensure_future(_note_measures(context, began_at))
     try:
         found = await asyncio.to_thread(survey, context, planner)
-        if _may_go_on(context, found.problems) and await context.in_time(_no_strangers(context, planner, found)):
-            if found.works:
+        go_on = _may_go_on(context, found.problems)
+        left = await context.in_time(_no_strangers(context, planner, found)) if go_on else None
+        if left is not None and _may_go_on(context, caps(context, left)):  # after adopting: it may leave little to do
+            if left.works:
                 await _stages(context, planner)
             if context.stop is None:
                 await context.in_time(_sweep(context))
@@ -255,33 +284,34 @@ async def _forget_unknown(context: Context, known: set[str]) -> None:
             await context.journal.record(*records)
 
 
-async def _no_strangers(context: Context, planner: Planner, found: Survey) -> bool:
+async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Survey | None:
     """Once for each journal: are flows of this batch on the service that it does not know? Then a journal was lost, and
-    paying twice is near; the run stops, or takes over what matches where that was asked for."""
+    paying twice is near; the run stops (None), or takes over what matches where that was asked for. What is left to do."""
     if not context.wishes.adopt and (context.journal.strangers_checked or not found.works):
-        return True
+        return found
     builds = await context.lister.builds()
     if isinstance(builds, Verdict):
         message = f"the service's flows cannot be listed: {builds.message}"
         if builds.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
             raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
         context.report.add(Problem("unsettled", message, "run again later", status=builds.status))
-        return False
+        return None
     strangers = [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
     if strangers and context.wishes.adopt:
-        await _adopt(context, planner, strangers)
+        found = await _adopt(context, planner, strangers)
     if not strangers or context.wishes.adopt:
         await context.journal.record(StrangersChecked())
-        return True
+        return found
     message = (f"the journal knows nothing of it, but the service has {len(strangers)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip
     hint = "put the journal back, or take them over with --adopt, or give this batch another name"
     context.report.add(Problem("unsettled", message, hint))
-    return False
+    return None
 
 
-async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> None:
-    """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter."""
+async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> Survey:
+    """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter. Returns
+    what is left to do."""
     everything = Planner(context.manifest, context.journal, context.sources, replace(context.wishes, only=lambda name: True),
                          planner.templates)  # fmt: skip
     by_name: dict[str, list[RemoteFlow]] = {}
@@ -300,7 +330,7 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
                 await context.journal.record(AddLitter(flow.flow_id, plan.flow.name))
     context.report.flows.started = context.report.inputs.uploaded = context.report.inputs.bytes = 0
     context.report.flows.changed = context.report.flows.failed = 0
-    await asyncio.to_thread(survey, context, planner)
+    return await asyncio.to_thread(survey, context, planner)
 
 
 async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote: RemoteFlow) -> bool:

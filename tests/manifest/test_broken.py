@@ -57,6 +57,10 @@ BROKEN = {
     "memory": ("version: 1\nlimits: {memory: 64M}\nflows: []", "2:18", "MiB (1024-based)"),
     "little memory": ("version: 1\nlimits: {memory: 64}\nflows: []", "2:18", "at least 1MiB"),
     "timeout": ("version: 1\nlimits: {timeout: 0}\nflows: []", "2:19", "more than zero"),
+    "max_starts 0": ("version: 1\nlimits: {max_starts: 0}\nflows: []", "2:22", "at least 1, not 0"),
+    "max_bytes": ("version: 1\nlimits: {max_bytes: 5G}\nflows: []", "2:21", "GiB (1024-based)"),
+    "max_bytes 0": ("version: 1\nlimits: {max_bytes: 0}\nflows: []", "2:21", "leave it out for no cap"),
+    "max_duration": ("version: 1\nlimits: {max_duration: long}\nflows: []", "2:24", "a duration like 90s"),
     # flows
     "flow a text": (HEAD + "- a", "3:3", "a flow must be a mapping"),
     "no name": (HEAD + "- template: t\n  inputs: [a]", "3:3", "no `name`"),

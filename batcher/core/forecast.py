@@ -1,0 +1,72 @@
+"""What a run would send, told from the plan alone, and whether that is more than the manifest's caps allow. No I/O.
+
+In: `FlowPlan`s, limits. Out: `Requests`, Problems. Called by the survey, which `plan` shows and `run` obeys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from .lifecycle import FlowState
+from .model import Limits, Problem
+from .planning import Action, FlowPlan, Wishes
+
+
+@dataclass(slots=True)
+class Requests:
+    """Requests that a run sends if nothing fails. `looks`: templates, the list of flows, the state of a given flow."""
+
+    creates: int = 0
+    uploads: int = 0
+    lists: int = 0  # of a flow's inputs, before its start
+    starts: int = 0  # each of them is paid for
+    deletes: int = 0
+    looks: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(getattr(self, one.name) for one in fields(self))
+
+    def add(self, other: Requests) -> None:
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+
+
+def anew(action: Action) -> bool:
+    """Whether all inputs of the flow are sent, whatever was sent before."""
+    return action in (Action.REBUILD, Action.REDO)
+
+
+def requests_of(plan: FlowPlan, wishes: Wishes) -> Requests:
+    """The requests for one flow. A start that an earlier run announced counts as a look: it was counted by that run."""
+    if not plan.action.works:
+        return Requests()
+    state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
+    if plan.action is Action.RESUME and state is FlowState.STARTING:
+        return Requests(looks=1)
+    found = Requests(uploads=plan.tally.total if anew(plan.action) else plan.tally.new, lists=1, starts=int(wishes.start))
+    if plan.action is Action.NEW and plan.flow.flow_id is not None:
+        found.looks = 1
+    elif plan.action is Action.RESUME:
+        found.looks = int(state is FlowState.CREATING)
+    else:
+        found.creates = 1
+    if plan.action is Action.REBUILD and plan.facts is not None and plan.facts.flow_id is not None:
+        found.deletes = 1
+    return found
+
+
+def over_caps(limits: Limits, starts: int, size_bytes: int) -> list[Problem]:
+    """A Problem for each cap that a run of so many starts and so many bytes of sources would pass."""
+    problems: list[Problem] = []
+    if limits.max_starts is not None and starts > limits.max_starts:
+        message = f"this run would start {_flows(starts)}, and limits.max_starts allows {limits.max_starts:,}"
+        problems.append(Problem("manifest", message, "raise it if that is meant, or send a part with --only NAME"))
+    if limits.max_bytes is not None and size_bytes > limits.max_bytes:
+        message = f"this run would send {size_bytes:,} bytes of files, and limits.max_bytes allows {limits.max_bytes:,}"
+        problems.append(Problem("manifest", message, "raise it if that is meant, or send a part with --only NAME"))
+    return problems
+
+
+def _flows(count: int) -> str:
+    return f"{count:,} flow" if count == 1 else f"{count:,} flows"
