@@ -21,6 +21,7 @@ from .core.model import SANDBOX, Limits, Manifest
 from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .edges.flows_api import FlowsApi, Key
+from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
 from .edges.sources import LocalSources
@@ -92,7 +93,7 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 @contextlib.asynccontextmanager
 async def _context(
-    manifest: Manifest, settings: Settings, journal: Journal, report: Report
+    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, writes: bool = True
 ) -> AsyncIterator[Context]:
     limits = manifest.limits
     chance = random.Random()
@@ -101,13 +102,18 @@ async def _context(
     sources = LocalSources(limits.min_age_s, clock.wall)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
+        images = None
+        if limits.check_images or limits.max_pixels is not None:
+            memory = journal_path(manifest, settings.state).with_suffix(".images")
+            images = Images(limits.check_images, limits.max_pixels, memory, remember=writes)
+            stack.callback(images.close)
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))
         bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
         client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
                           bandwidth=bandwidth, ca_file=settings.ca_file)  # fmt: skip
         await stack.enter_async_context(client)
         yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
-                      ByteBudget(limits.memory_bytes), chance, report)  # fmt: skip
+                      ByteBudget(limits.memory_bytes), chance, report, images)  # fmt: skip
 
 
 async def run(
@@ -158,7 +164,7 @@ async def plan(
     journal = reader if reader is not None else MemoryJournal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
-        async with _context(quick, settings, journal, report) as context:  # type: ignore[arg-type]  # only read
+        async with _context(quick, settings, journal, report, writes=False) as context:  # type: ignore[arg-type]  # only read
             loop = asyncio.get_running_loop()
             ask = template_types(context, loop)
 
@@ -169,7 +175,7 @@ async def plan(
                     report.stop = None
                     raise UsageError(stop.message, stop.hint) from stop
 
-            planner = Planner(manifest, journal, context.sources, settings.wishes, templates)
+            planner = Planner(manifest, journal, context.sources, settings.wishes, templates, context.images)
             found = await asyncio.to_thread(survey, context, planner, each)
             found.problems += caps(context, found)
     finally:

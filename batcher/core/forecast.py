@@ -5,7 +5,7 @@ In: `FlowPlan`s, limits. Out: `Requests`, Problems. Called by the survey, which 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from .lifecycle import FlowState
 from .model import Limits, Problem
@@ -25,35 +25,32 @@ class Requests:
 
     @property
     def total(self) -> int:
-        return sum(getattr(self, one.name) for one in fields(self))
+        return self.creates + self.uploads + self.lists + self.starts + self.deletes + self.looks
 
-    def add(self, other: Requests) -> None:
-        for one in fields(self):
-            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
+    def count(self, plan: FlowPlan, wishes: Wishes) -> None:
+        """Add those of one flow. A start that an earlier run announced is a look: it was counted by that run."""
+        if not plan.action.works:
+            return
+        state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
+        if plan.action is Action.RESUME and state is FlowState.STARTING:
+            self.looks += 1
+            return
+        self.uploads += plan.tally.total if anew(plan.action) else plan.tally.new
+        self.lists += 1
+        self.starts += wishes.start
+        if plan.action is Action.NEW and plan.flow.flow_id is not None:
+            self.looks += 1
+        elif plan.action is Action.RESUME:
+            self.looks += state is FlowState.CREATING
+        else:
+            self.creates += 1
+        if plan.action is Action.REBUILD and plan.facts is not None and plan.facts.flow_id is not None:
+            self.deletes += 1
 
 
 def anew(action: Action) -> bool:
     """Whether all inputs of the flow are sent, whatever was sent before."""
     return action in (Action.REBUILD, Action.REDO)
-
-
-def requests_of(plan: FlowPlan, wishes: Wishes) -> Requests:
-    """The requests for one flow. A start that an earlier run announced counts as a look: it was counted by that run."""
-    if not plan.action.works:
-        return Requests()
-    state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
-    if plan.action is Action.RESUME and state is FlowState.STARTING:
-        return Requests(looks=1)
-    found = Requests(uploads=plan.tally.total if anew(plan.action) else plan.tally.new, lists=1, starts=int(wishes.start))
-    if plan.action is Action.NEW and plan.flow.flow_id is not None:
-        found.looks = 1
-    elif plan.action is Action.RESUME:
-        found.looks = int(state is FlowState.CREATING)
-    else:
-        found.creates = 1
-    if plan.action is Action.REBUILD and plan.facts is not None and plan.facts.flow_id is not None:
-        found.deletes = 1
-    return found
 
 
 def over_caps(limits: Limits, starts: int, size_bytes: int) -> list[Problem]:

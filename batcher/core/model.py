@@ -90,6 +90,8 @@ class Limits:
     max_duration_s: float | None = None
     max_starts: int | None = None  # flows started by one run
     max_bytes: int | None = None  # of sources, not encoded, sent by one run
+    check_images: bool = False  # decode images before they are sent
+    max_pixels: int | None = None  # of an image
 
 
 @row(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from batcher.core.model import Flow, Input, Place, Problem
+from batcher.core.names import Names
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
-from batcher.manifest.names import Names
 from batcher.manifest.paths import Base
 from batcher.manifest.sources import Source
 from batcher.manifest.template import (

@@ -282,6 +282,19 @@ class LimitsShape(_Shape):
         | None
     ) = None
 
+    check_images: bool = Field(
+        default=False,
+        description="Decode every new image while planning, so that a broken one is found before anything is paid for. "
+        "Needs batcher[images].",
+    )
+    max_pixels: int | None = Field(
+        default=None,
+        ge=1,
+        description="Width times height of an image at most, looked at while planning; with check_images 100000000 unless "
+        "given. Needs batcher[images].",
+        examples=[40_000_000],
+    )
+
     def limits(self) -> Limits:
         return Limits(
             concurrency=self.concurrency,
@@ -295,6 +308,8 @@ class LimitsShape(_Shape):
             max_duration_s=self.max_duration,
             max_starts=self.max_starts,
             max_bytes=self.max_bytes,
+            check_images=self.check_images,
+            max_pixels=self.max_pixels,
         )
 
 

@@ -28,6 +28,7 @@ _KEY_LIKE: Final = re.compile(
 _EXPECTED: Final = {
     "string_type": "a text",
     "int_type": "a whole number",
+    "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",

@@ -21,7 +21,7 @@ from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import RemoteFlow
 from ..core.report import Report
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
-from .ports import Body, Client, Clock, Journal, Sources
+from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
@@ -98,6 +98,7 @@ class Context:
     budget: BudgetPort
     chance: random.Random
     report: Report
+    images: ImageLook | None = None
     again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on

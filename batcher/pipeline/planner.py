@@ -19,10 +19,12 @@ from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import CHANGES_KEPT, Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
 from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning, named_input_key
-from .ports import JournalView, Sources
+from .ports import ImageLook, JournalView, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
+AHEAD: Final = 64  # flows whose first images are looked at together
+AHEAD_INPUTS: Final = 4
 _CHANGES: Final = (Standing.NEW, Standing.DIFFERS)
 
 TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
@@ -33,20 +35,22 @@ class Planner:
 
     def __init__(
         self, manifest: Manifest, journal: JournalView, sources: Sources, wishes: Wishes,
-        templates: Callable[[], TemplateTypes | None],
+        templates: Callable[[], TemplateTypes | None], images: ImageLook | None = None,
     ) -> None:  # fmt: skip
         self.manifest = manifest
         self._journal = journal
         self._sources = sources
         self._wishes = wishes
         self.templates = templates
+        self._images = images
         self._kept: list[FlowPlan] | None = None  # everything that has work; None: it was too much to keep
 
     def flows(self) -> Iterator[FlowPlan | Problem]:
         """Every flow that the wishes let through, in the manifest's order."""
         kept: list[FlowPlan] = []
         room = KEEP
-        for item in self.manifest.flows():
+        items = self.manifest.flows()
+        for item in items if self._images is None else self._looked_ahead(items, self._images):
             if isinstance(item, Problem):
                 yield item
             elif self._wishes.only(item.name):
@@ -67,6 +71,21 @@ class Planner:
         kept.reverse()
         while kept:
             yield kept.pop()
+
+    def _looked_ahead(self, items: Iterator[Flow | Problem], images: ImageLook) -> Iterator[Flow | Problem]:
+        """The same flows; the first images of new ones are looked at together, for a flow by itself often has but one."""
+        while step := list(islice(items, AHEAD)):
+            found: list[tuple[Input, Print, str]] = []
+            for flow in step:
+                if isinstance(flow, Flow) and self._wishes.only(flow.name) and self._journal.flow(flow.name) is None:
+                    for source in islice(flow.inputs(), AHEAD_INPUTS):
+                        outside = source if isinstance(source, Problem) else self._sources.look(source)
+                        if isinstance(source, Input) and isinstance(outside, Print):
+                            mime = self._sources.mime(source, None)
+                            if not isinstance(mime, Problem):
+                                found.append((source, outside, mime))
+            images.look(found)  # what is wrong is told when its flow's turn comes
+            yield from step
 
     def flow(self, flow: Flow) -> FlowPlan:
         """One flow, looked at now."""
@@ -197,8 +216,17 @@ class Planner:
                 looked.append((item, input_key(key_of_flow, what, occurrence), outside))
             keys = [one[1] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
-            for one in looked:
-                yield one if isinstance(one, Problem) else self._input(*one, rows.get(one[1]), types)
+            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[1]), types) for one in looked)
+            yield from plans if self._images is None else self._looked_into(list(plans), self._images)
+
+    @staticmethod
+    def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
+        """The same, with a Problem for each new image that is not fit: what was sent already is the service's to judge."""
+        new = [plan for plan in plans if isinstance(plan, InputPlan) and plan.standing is Standing.NEW]
+        found = iter(images.look([(plan.input, plan.print, plan.mime) for plan in new]))
+        for plan in plans:
+            problem = next(found) if isinstance(plan, InputPlan) and plan.standing is Standing.NEW else None
+            yield problem or plan
 
     def _input(
         self, source: Input, key: bytes, outside: Print, row: InputFacts | None, types: tuple[str, ...] | None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from ..core.errors import BatcherError
+from ..core.errors import BatcherError, Stop
 from ..core.facts import FlowFacts, InputFacts, Print, Record
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Input, Problem
@@ -122,6 +122,15 @@ class Sources(Protocol):
 
     def body(self, plan: InputPlan) -> Body | Problem:
         """A body for one attempt; a small one is read and encoded at once, and can be written again."""
+
+
+class ImageLook(Protocol):
+    """The look at images before they are paid for."""
+
+    stopping: Callable[[], Stop | None]
+
+    def look(self, found: Sequence[tuple[Input, Print, str]]) -> list[Problem | None]:
+        """A Problem, or None, for each of these files with their MIME types. Raises Stop when `stopping` gives one."""
 
 
 class Clock(Protocol):

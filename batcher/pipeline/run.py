@@ -15,7 +15,7 @@ import anyio
 
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
-from ..core.forecast import Requests, anew, over_caps, requests_of
+from ..core.forecast import Requests, anew, over_caps
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
 from ..core.model import Problem
@@ -62,6 +62,8 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
     """Walk the plan once; fills the report's totals. Synchronous."""
     found = Survey()
     report = context.report
+    if context.images is not None:
+        context.images.stopping = lambda: context.stop
     for item in planner.flows():
         if context.stop is not None:
             raise context.stop
@@ -81,7 +83,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
             found.to_send += tally.total if again else tally.new
             found.to_send_bytes += tally.total_bytes if again else tally.new_bytes
             found.to_send_encoded += tally.total_encoded if again else tally.new_encoded
-            found.requests.add(requests_of(item, context.wishes))
+            found.requests.count(item, context.wishes)
         found.known += item.facts is not None
         found.new += tally.new
         found.differs += tally.differs
@@ -139,7 +141,8 @@ async def _templates(context: Context) -> TemplateTypes | None:
 async def run(context: Context) -> None:
     """Bring the batch to done; the outcome is in `context.report`."""
     loop = asyncio.get_running_loop()
-    planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop))
+    planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop),
+                      context.images)  # fmt: skip
     began = context.clock.steady()
     began_at = context.clock.wall()
     notes = asyncio.ensure_future(_note_measures(context, began_at))
@@ -149,6 +152,8 @@ async def run(context: Context) -> None:
         left = await context.in_time(_no_strangers(context, planner, found)) if go_on else None
         if left is not None and _may_go_on(context, caps(context, left)):  # after adopting: it may leave little to do
             if left.works:
+                if context.images is not None:
+                    context.images.stopping = lambda: None  # the stages end in their own order
                 await _stages(context, planner)
             if context.stop is None:
                 await context.in_time(_sweep(context))
@@ -313,7 +318,7 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
     """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter. Returns
     what is left to do."""
     everything = Planner(context.manifest, context.journal, context.sources, replace(context.wishes, only=lambda name: True),
-                         planner.templates)  # fmt: skip
+                         planner.templates, context.images)  # fmt: skip
     by_name: dict[str, list[RemoteFlow]] = {}
     for flow in remote:
         assert flow.tag is not None

@@ -212,3 +212,38 @@ def test_plan_lists_what_is_to_be_done_first_and_the_document_has_everything(her
     document = here.document()
     assert [flow["flow"] for flow in document["plan"]] == [f"flow {number}" for number in range(1500)]
     assert document["actions"] == {"done": 30, "resume": 20, "new": 1450}
+
+
+def test_a_broken_image_is_found_with_its_place_before_anything_is_sent(here: Here, tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image", reason="Pillow is not installed: pip install 'batcher[images]'")
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b", "c"):
+        pil.effect_noise((40, 30), 50).save(tmp_path / "in" / f"{name}.png")
+    whole = (tmp_path / "in" / "b.png").read_bytes()
+    (tmp_path / "in" / "b.png").write_bytes(whole[:-30])
+    text = """version: 1
+limits: {settle: 1s, check_images: true, max_pixels: 2000}
+flows:
+- each: {glob: "in/*.png"}
+  name: "{stem}"
+  template: model_generate_fromimage
+  inputs: ["{path}"]
+"""
+    (tmp_path / "m.yaml").write_text(text)
+    _, errors, code = here.plan()
+    assert code == 4
+    assert errors.startswith("m.yaml:7:12: in/b.png does not decode: ")
+    assert not (tmp_path / ".batcher").exists()
+    _, errors, code = here.call("run")
+    assert code == 4
+    assert "create" not in here.service.record()["requests"]
+    assert here.call("run", "--keep-going")[2] == 4
+    assert sum(flow["starts"] for flow in here.service.record()["flows"]) == 2
+    (tmp_path / "in" / "b.png").write_bytes(whole)
+    (tmp_path / "m.yaml").write_text(text.replace("2000", "1199"))
+    _, errors, code = here.call("run")
+    assert code == 4
+    assert "40 × 30 pixels" in errors
+    assert errors.count("pixels, and") == 1, "what was sent is looked at no more"
+    (tmp_path / "m.yaml").write_text(text)
+    assert here.run()["flows"] == {"total": 3, "started": 3, "started_now": 1, "pending": 0, "failed": 0, "changed": 0}

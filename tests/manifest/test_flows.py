@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from batcher.core.model import ABSENT, Flow, Input, Limits, Place, Problem
+from batcher.core.names import Names
 from batcher.manifest import ManifestError, load
 from batcher.manifest import flows as flows_module
-from batcher.manifest.names import Names
 
 from .conftest import Desk, labels, walk
 

@@ -59,7 +59,7 @@ def test_many_repetitions_are_told_without_a_search_for_each(desk: Desk) -> None
 
 
 def test_two_keys_that_share_a_hash_are_no_repetition(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.manifest.names.hash", lambda name: 1, raising=False)
+    monkeypatch.setattr("batcher.core.names.hash", lambda name: 1, raising=False)
     desk.write("t.csv", "sku\nA\nB\nC\nA\n")
     found = desk.inputs("""[{table: t.csv, file: "{sku}", key: "{sku}"}]""")
     assert keys(found) == ["A", "B", "C"]

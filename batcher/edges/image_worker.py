@@ -1,0 +1,65 @@
+"""Looks into one image after the other, in a process of its own: a decoder holds the interpreter lock, and a hostile image
+may crash or exhaust it.
+
+In: lines on stdin, `{"path", "format", "decode", "max_pixels"}`. Out: lines on stdout, `null` or `[kind, text]`. Run as a
+script by `images`, with the descriptor of the turnstile as its argument; it imports nothing of batcher, so that it is quick
+to start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import sys
+from typing import Any
+
+LARGE_PIXELS = 16_000_000  # from here on one worker at a time decodes: at most 4 bytes a pixel are held once, not by each
+
+
+def look(image_module: Any, turnstile: int, path: str, kind: str, decode: bool, max_pixels: int) -> list[str] | None:
+    """What is wrong with an image: None, or `["pixels", "W × H"]`, or `["broken", why]`."""
+    try:
+        with open(path, "rb") as file:
+            image = image_module.open(file, formats=[kind])
+            width, height = image.size
+            if width * height > max_pixels:  # before anything is decoded: a bomb is small until then
+                return ["pixels", f"{width:,} × {height:,}"]
+            if not decode:
+                return None
+            large = width * height > LARGE_PIXELS and kind != "JPEG"
+            if large:
+                fcntl.lockf(turnstile, fcntl.LOCK_EX)
+            try:
+                if kind == "PNG":  # decoding alone does not look at every checksum
+                    image.verify()
+                    file.seek(0)
+                    image = image_module.open(file, formats=[kind])
+                image.draft(None, (1, 1))  # a JPEG at an eighth: all of its data are read, a sixty-fourth is held
+                image.load()
+            finally:
+                if large:
+                    image.close()
+                    fcntl.lockf(turnstile, fcntl.LOCK_UN)
+    except image_module.UnidentifiedImageError:
+        return ["broken", f"it is no {kind}"]
+    except Exception as error:  # decoders raise whatever they like
+        return ["broken", str(error).partition("\n")[0][:200] or type(error).__name__]
+    return None
+
+
+def main() -> None:
+    """Until stdin ends."""
+    from PIL import Image
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours
+    turnstile = int(sys.argv[1])
+    for line in sys.stdin:
+        asked = json.loads(line)
+        found = look(Image, turnstile, asked["path"], asked["format"], asked["decode"], asked["max_pixels"])
+        print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

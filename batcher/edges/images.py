@@ -1,0 +1,204 @@
+"""Images, looked at before they are paid for: do they decode, are they too large?
+
+In: inputs that are to be sent, with their outsides. Out: a Problem for each that is not fit. Called by the planner, in its
+thread. What was found fit is not looked at again while its outside stays the same: in this run (it is planned twice), and in
+later ones where a run remembers (a flow that waits for a broken image would otherwise cost all of its others again).
+Pillow is an extra (`batcher[images]`). The decoding is done by a few processes: two of them were twice as fast as one, two
+threads no faster at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..core.errors import Stop, UsageError
+from ..core.facts import Print
+from ..core.model import Input, Problem
+from ..core.names import Names
+from . import image_worker
+
+FORMATS: Final = {
+    "image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/tiff": "TIFF", "image/webp": "WEBP",
+}  # fmt: skip
+MAX_PIXELS: Final = 100_000_000  # where no limit is given; 400 MB decoded
+MAX_WORKERS: Final = 4
+PATIENCE_S: Final = 120.0  # for one image
+
+Looked = tuple[Input, Print, str]  # with its MIME type
+
+
+class Images:
+    """`decode`: also decode, not only look at the size. `memory`: a file with what earlier runs found fit (None: none).
+
+    Raises UsageError where Pillow is missing. Close it when done.
+    """
+
+    def __init__(self, decode: bool, max_pixels: int | None, memory: Path | None = None, *, remember: bool = False) -> None:
+        if importlib.util.find_spec("PIL") is None:
+            raise UsageError("to look at images (limits) needs Pillow, which is not installed", "pip install 'batcher[images]'")
+        self._decode = decode
+        self._max_pixels = max_pixels or MAX_PIXELS
+        self._memory = memory
+        self._remember = remember
+        self._before = self._recall()
+        self._fit = Names()
+        self._workers: list[_Worker] = []
+        self._turnstile = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close
+        self.stopping: Callable[[], Stop | None] = lambda: None
+
+    def look(self, found: Sequence[Looked]) -> list[Problem | None]:
+        """A Problem, or None, for each, in order. Raises Stop between two images when the run is to end."""
+        problems: list[Problem | None] = [None] * len(found)
+        waiting = [
+            (index, mark, *one)
+            for index, one in enumerate(found)
+            if one[0].path is not None and one[2] in FORMATS and not self._is_fit(mark := _mark(one))
+        ]
+        waiting.reverse()
+        busy: dict[_Worker, tuple[int, int, Input]] = {}
+        with selectors.DefaultSelector() as selector:
+            while waiting or busy:
+                stop = self.stopping()
+                if stop is not None:
+                    self._end_workers()
+                    raise stop
+                for worker in self._idle(busy, len(waiting)):
+                    index, mark, source, _, mime = waiting.pop()
+                    worker.ask(source.path or "", FORMATS[mime], self._decode, self._max_pixels)
+                    selector.register(worker.out, selectors.EVENT_READ, worker)
+                    busy[worker] = (index, mark, source)
+                ready = [key.data for key, _ in selector.select(PATIENCE_S)]
+                for worker in ready or list(busy):
+                    index, mark, source = busy.pop(worker)
+                    selector.unregister(worker.out)
+                    reply = worker.reply() if ready else ["broken", f"it takes longer than {PATIENCE_S:.0f} s"]
+                    if not ready or reply == _DEAD:
+                        worker.end()
+                        self._workers.remove(worker)
+                    if reply is None:
+                        self._fit.add(mark)
+                    else:
+                        problems[index] = self._problem(source, *reply)
+        return problems
+
+    def _idle(self, busy: dict[_Worker, tuple[int, int, Input]], wanted: int) -> list[_Worker]:
+        """Workers for as many images as wait, more of them started where that helps."""
+        most = min(MAX_WORKERS, os.cpu_count() or 1, len(busy) + wanted)
+        while len(self._workers) < most:
+            self._workers.append(_Worker(self._turnstile.fileno()))
+        return [worker for worker in self._workers if worker not in busy][:wanted]
+
+    def _is_fit(self, mark: int) -> bool:
+        if mark in self._fit:
+            return True
+        if mark in self._before:
+            self._fit.add(mark)
+            return True
+        return False
+
+    def _problem(self, source: Input, kind: str, text: str) -> Problem:
+        if kind == "pixels":
+            message = f"{source.label} has {text} pixels, and limits.max_pixels allows {self._max_pixels:,}"
+            hint = "scale it down, or raise the limit"
+        else:
+            message, hint = f"{source.label} does not decode: {text}", "save it again, or take it out of the manifest"
+        return Problem("source", message, hint, source.place, input=source.label)
+
+    # --- What earlier runs found fit ------------------------------------------------------------------------------------
+
+    def _head(self) -> bytes:
+        """What the file holds was found under these limits."""
+        return hashlib.blake2b(f"1 {self._decode} {self._max_pixels} {sys.byteorder}".encode(), digest_size=16).digest()
+
+    def _recall(self) -> Names:
+        known = Names()
+        if self._memory is not None:
+            with contextlib.suppress(OSError, ValueError):
+                raw = self._memory.read_bytes()
+                if raw[:16] == self._head():
+                    marks = array("q")
+                    marks.frombytes(raw[16:])
+                    for mark in filter(None, marks):
+                        known.add(mark)
+        return known
+
+    def _save(self) -> None:
+        """Only what this run met: what was sent, or is gone, is forgotten. It is a memory only: losing it costs time."""
+        if self._memory is None or not self._remember:
+            return
+        marks = array("q", self._fit)
+        with contextlib.suppress(OSError):
+            if not marks:
+                self._memory.unlink(missing_ok=True)
+                return
+            made = self._memory.with_suffix(".images-new")
+            with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(self._head())
+                marks.tofile(file)
+            made.replace(self._memory)
+
+    def close(self) -> None:
+        self._end_workers()
+        self._turnstile.close()
+        self._save()
+
+    def _end_workers(self) -> None:
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+
+def _mark(one: Looked) -> int:
+    """64 bits for a file's place and outside."""
+    source, outside, mime = one
+    text = f"{source.path}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{mime}"
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), signed=True) or 1
+
+
+_DEAD: Final = ["broken", "the decoder crashed on it"]
+
+
+class _Worker:
+    """One process that decodes; one image at a time."""
+
+    def __init__(self, turnstile: int) -> None:
+        command = [sys.executable, "-P", image_worker.__file__, str(turnstile)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(turnstile,), text=True
+        )
+        assert self._process.stdout is not None
+        self.out = self._process.stdout
+
+    def ask(self, path: str, kind: str, decode: bool, max_pixels: int) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead: `reply` says so
+            print(
+                json.dumps({"path": path, "format": kind, "decode": decode, "max_pixels": max_pixels}),
+                file=self._process.stdin, flush=True,
+            )  # fmt: skip
+
+    def reply(self) -> list[str] | None:
+        """What is wrong with the image; None: nothing."""
+        line = self.out.readline()
+        if not line.endswith("\n"):
+            return _DEAD
+        found: list[str] | None = json.loads(line)
+        return found
+
+    def end(self) -> None:
+        """At once: whatever it does is of no use any more."""
+        self._process.kill()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
