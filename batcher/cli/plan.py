@@ -6,8 +6,6 @@ A line per flow: + new, ~ changed, = nothing to do, ! blocked; below a changed o
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 import tempfile
 import textwrap
 from dataclasses import asdict
