@@ -93,7 +93,7 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 @contextlib.asynccontextmanager
 async def _context(
-    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, writes: bool = True
+    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True
 ) -> AsyncIterator[Context]:
     limits = manifest.limits
     chance = random.Random()
@@ -103,9 +103,9 @@ async def _context(
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         images = None
-        if limits.check_images or limits.max_pixels is not None:
+        if plans and (limits.check_images or limits.max_pixels is not None):
             memory = journal_path(manifest, settings.state).with_suffix(".images")
-            images = Images(limits.check_images, limits.max_pixels, memory, remember=writes)
+            images = Images(limits.check_images, limits.max_pixels, memory, remember=remember)
             stack.callback(images.close)
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))
         bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
@@ -134,7 +134,7 @@ async def run(
         own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
     try:
-        async with _context(manifest, settings, journal, report) as context:
+        async with _context(manifest, settings, journal, report, remember=True) as context:
             started(context)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
@@ -164,7 +164,7 @@ async def plan(
     journal = reader if reader is not None else MemoryJournal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
-        async with _context(quick, settings, journal, report, writes=False) as context:  # type: ignore[arg-type]  # only read
+        async with _context(quick, settings, journal, report) as context:  # type: ignore[arg-type]  # only read
             loop = asyncio.get_running_loop()
             ask = template_types(context, loop)
 
@@ -192,7 +192,7 @@ async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[l
     path = journal_path(manifest, settings.state)
     journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
     try:
-        async with _context(manifest, settings, journal, report) as context:
+        async with _context(manifest, settings, journal, report, plans=False) as context:
             return await clean_flows(context, delete), report
     finally:
         journal.close()

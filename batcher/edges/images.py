@@ -57,6 +57,7 @@ class Images:
         self._workers: list[_Worker] = []
         self._turnstile = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close
         self.stopping: Callable[[], Stop | None] = lambda: None
+        self.whole = False
 
     def look(self, found: Sequence[Looked]) -> list[Problem | None]:
         """A Problem, or None, for each, in order. Raises Stop between two images when the run is to end."""
@@ -135,9 +136,11 @@ class Images:
         return known
 
     def _save(self) -> None:
-        """Only what this run met: what was sent, or is gone, is forgotten. It is a memory only: losing it costs time."""
+        """What this run met, where it met everything: what was sent, or is gone, is forgotten. Losing it costs time only."""
         if self._memory is None or not self._remember:
             return
+        for mark in self._before if not self.whole else ():  # it ended early, before it saw all
+            self._fit.add(mark)
         marks = array("q", self._fit)
         with contextlib.suppress(OSError):
             if not marks:

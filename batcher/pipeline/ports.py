@@ -128,6 +128,7 @@ class ImageLook(Protocol):
     """The look at images before they are paid for."""
 
     stopping: Callable[[], Stop | None]
+    whole: bool  # every new image of the manifest was looked at: what was known of others can be forgotten
 
     def look(self, found: Sequence[tuple[Input, Print, str]]) -> list[Problem | None]:
         """A Problem, or None, for each of these files with their MIME types. Raises Stop when `stopping` gives one."""

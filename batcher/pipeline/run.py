@@ -99,6 +99,8 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
             report.add(Problem("changed", message, "--resubmit-changed pays for it again", item.flow.place, item.flow.name))
     report.flows.total, report.inputs.total = found.flows, found.inputs
     found.journaled = sum(context.journal.count_flows().values())
+    if context.images is not None:
+        context.images.whole = True
     if found.works:
         _beside(context, found.requests)
     return found

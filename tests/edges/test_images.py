@@ -144,11 +144,12 @@ def test_what_was_fit_is_not_looked_at_again_until_it_changes(
         pil.new("RGB", (5, 5)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
 
-    def once(*names: str, remember: bool = True, max_pixels: int = 100) -> list[str]:
+    def once(*names: str, remember: bool = True, max_pixels: int = 100, whole: bool = True) -> list[str]:
         asked.clear()
         made = Images(True, max_pixels, memory, remember=remember)
         made.look([looked(tmp_path / name) for name in names])
         made.look([looked(tmp_path / name) for name in names if name != "bad.png"])
+        made.whole = whole
         made.close()
         return sorted(asked)
 
@@ -157,6 +158,7 @@ def test_what_was_fit_is_not_looked_at_again_until_it_changes(
     assert once("a.png", "b.png", "bad.png") == ["a.png", "b.png", "bad.png"]
     assert memory.stat().st_mode & 0o777 == 0o600
     assert once("a.png", "b.png", "bad.png") == ["bad.png"]
+    assert once(whole=False) == once("a.png", "b.png") == [], "a run that ends early forgets nothing"
     os.utime(tmp_path / "b.png", ns=(1, 1))
     assert once("b.png") == ["b.png"]
     assert once("a.png") == ["a.png"], "what a run does not meet is forgotten"
