@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import MemoryJournal, Settings, Survey, load_manifest, plan, run
+    from .api import MemoryJournal, Settings, Survey, collect, load_manifest, plan, run
     from .core.errors import BatcherError, JournalError, Locked, ManifestError, Stop, UsageError
     from .core.model import Limits, Manifest, Problem
     from .core.planning import Wishes
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatcherError", "JournalError", "Limits", "Locked", "Manifest", "ManifestError", "MemoryJournal", "Problem",
-    "Report", "Settings", "Stop", "Survey", "UsageError", "Wishes", "__version__", "load_manifest", "plan", "run",
+    "Report", "Settings", "Stop", "Survey", "UsageError", "Wishes", "__version__", "collect",
+    "load_manifest", "plan", "run",
 ]  # fmt: skip
 
 _HOMES = {

@@ -1,4 +1,4 @@
-"""The public API: load a manifest, plan it, run it.
+"""The public API: load a manifest, plan it, run it, collect what came of it.
 
 In: paths, an environment, flags as `Settings`. Out: `Manifest`, `Survey`, `Report`. Called by users of the package and by
 the command line, which alone reads the environment, draws, and picks exit codes. It joins the edges to the pipeline.
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .core.collecting import DEFAULT_NAME, CollectWishes, parse_name
 from .core.errors import Reason, Stop, UsageError
 from .core.model import SANDBOX, Limits, Manifest
 from .core.planning import FlowPlan, Wishes
@@ -24,7 +25,9 @@ from .edges.flows_api import FlowsApi, Key
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
+from .edges.outputs import OutputFolder
 from .edges.sources import LocalSources
+from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
@@ -123,12 +126,59 @@ async def run(
     journal: Journal | None = None,
     report: Report | None = None,
     started: Callable[[Context], None] = lambda context: None,
+    collect_to: str | os.PathLike[str] | None = None,
 ) -> Report:
     """Bring the batch to done, and say what came of it. Call `started`'s context's `halt` to end it early, in order.
 
-    `journal`: another one than the SQLite file, a `MemoryJournal` for example. Raises Locked, JournalError, UsageError.
+    `journal`: another one than the SQLite file, a `MemoryJournal` for example. `collect_to`: wait for what was started,
+    and bring its outputs there, as `collect` does. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
+        async with _session(manifest, settings, journal, report, started) as context:
+            await _run(context)
+            if folder is not None and report.stop is None and "manifest" not in report.kinds:
+                await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME)))
+    return report
+
+
+async def collect(
+    manifest: Manifest,
+    to: str | os.PathLike[str],
+    settings: Settings = Settings(),  # frozen
+    *,
+    name: str = DEFAULT_NAME,
+    wait_s: float | None = None,
+    delete_remote: bool = False,
+    journal: Journal | None = None,
+    report: Report | None = None,
+    started: Callable[[Context], None] = lambda context: None,
+) -> Report:
+    """Wait for the flows that were started, and bring their outputs to the folder `to`; the report's `outputs` and
+    `ends` say what came of it, `to`/results.jsonl which output came from which source.
+
+    `name`: a pattern of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}. `wait_s` bounds the waiting (None: until
+    all have ended; 0: what is there now). `delete_remote`: delete each completed flow from the service once all of its
+    outputs are verified on disk. The other arguments as in `run`. Raises Locked, JournalError, UsageError.
+    """
+    report = report or Report(manifest.name, manifest.endpoint)
+    wishes = CollectWishes(parse_name(name), wait_s, delete_remote)
+    path = journal_path(manifest, settings.state)
+    if journal is None and not path.is_file():
+        raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
+                         "batcher run comes first; --state and --endpoint as there")  # fmt: skip
+    with contextlib.closing(OutputFolder(Path(to))) as folder:
+        async with _session(manifest, settings, journal, report, started) as context:
+            await _collect(context, folder, wishes)
+    return report
+
+
+@contextlib.asynccontextmanager
+async def _session(
+    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Context], None]
+) -> AsyncIterator[Context]:
+    """The journal held, the edges open, the deadline set."""
     own = None
     if journal is None:
         own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
@@ -142,14 +192,13 @@ async def run(
                 stop = Stop(Reason.DEADLINE, f"the max_duration of {seconds:g} s is over", "run again: it resumes")
                 timer = asyncio.get_running_loop().call_later(seconds, context.halt, stop)
             try:
-                await _run(context)
+                yield context
             finally:
                 if timer is not None:
                     timer.cancel()
     finally:
         if own is not None:
             own.close()
-    return report
 
 
 async def plan(
@@ -199,5 +248,6 @@ async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[l
 
 
 __all__ = [
-    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "clean", "load_manifest", "plan", "run",
+    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "clean", "collect", "load_manifest",
+    "plan", "run",
 ]  # fmt: skip

@@ -5,26 +5,30 @@ In: parsed flags, the environment. Out: a `Manifest` and `Settings`; text on std
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fnmatch
 import json
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import click
 
 from ..api import Settings, load_manifest
-from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Stop, UsageError
+from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Reason, Stop, UsageError
 from ..core.model import Manifest, Problem
 from ..core.planning import Wishes
 from ..core.report import OF_REASON, Report, problem_json
+from ..edges.progress import Style, show
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
+from ..pipeline.context import Context
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -165,6 +169,44 @@ def document(value: object) -> str:
 class _HarmlessFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return harmless(super().format(record))
+
+
+class Work(Protocol):
+    """What a command does with a manifest: it fills the report, and hands its context over before it begins."""
+
+    def __call__(self, *, report: Report, started: Callable[[Context], None]) -> Coroutine[Any, Any, Report]: ...
+
+
+async def watched(work: Work, manifest: Manifest, style: Style) -> Report:
+    """Do the work with progress drawn, and end it in order on the first SIGINT or SIGTERM, at once on the second."""
+    report = Report(manifest.name, manifest.endpoint)
+    loop = asyncio.get_running_loop()
+    context_of: list[Context] = []
+    stops: list[Stop] = []
+
+    def on(number: signal.Signals) -> None:
+        reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
+        if stops:  # the second time: at once; what is durable stays
+            os._exit(128 + number)
+        stops.append(Stop(reason, f"stopped by {number.name}; the next run resumes"))
+        if style == "bar":
+            say("\nbatcher: finishing what is in flight; once more to stop at once")
+        for context in context_of:
+            context.halt(stops[0])
+
+    def started(context: Context) -> None:
+        context_of.append(context)
+        if stops:
+            context.halt(stops[0])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on, number)
+    drawing = asyncio.ensure_future(show(report, style))
+    try:
+        return await work(report=report, started=started)
+    finally:
+        drawing.cancel()
+        await asyncio.wait({drawing})
 
 
 def say(text: str) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..api import Settings
 from ..api import run as run_batch
-from ..core.errors import BatcherError, Reason, Stop
-from ..core.model import Manifest
+from ..core.errors import BatcherError
 from ..core.report import Report, problem_json
-from ..edges.progress import Style, show, size, style_of
-from ..pipeline.context import Context
+from ..edges.progress import size, style_of
 from . import common
+from .collect import collected
 
 
 @click.command("run", short_help="bring a batch to done")
@@ -36,10 +33,12 @@ from . import common
 @click.option("--checksum", is_flag=True, help="read every source again, whatever its size and time say")
 @click.option("--adopt", is_flag=True, help="take over flows of this batch that the journal does not know")
 @click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
+@click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="then wait for the outputs and bring them there, as collect does")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
-    bandwidth: float | None, timeout: float | None, retries: int | None, **wishes: Any,
+    bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 
@@ -50,7 +49,8 @@ def command(
         loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                              bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
         settings = common.settings(state=state, ca_file=ca_file, **wishes)
-        report = asyncio.run(_run(loaded, settings, style_of(progress, quiet or as_json)))
+        style = style_of(progress, quiet or as_json)
+        report = asyncio.run(common.watched(partial(run_batch, loaded, settings, collect_to=collect_to), loaded, style))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
     log = logging.getLogger("batcher")
@@ -58,43 +58,12 @@ def command(
         log.error("%s", problem, extra={"problem": problem_json(problem)})
     log.info("run ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
     if not quiet and not as_json:
-        common.out(summary(report))
+        common.out(summary(report) if report.outputs is None else f"{summary(report)}\n{collected(report)}")
     if quiet and report.exit_code == 0:
         if as_json:
             common.out(common.document(report.json()))
         return
     common.finish(report, as_json)
-
-
-async def _run(manifest: Manifest, settings: Settings, style: Style) -> Report:
-    report = Report(manifest.name, manifest.endpoint)
-    loop = asyncio.get_running_loop()
-    context_of: list[Context] = []
-    stops: list[Stop] = []
-
-    def on(number: signal.Signals) -> None:
-        reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
-        if stops:  # the second time: at once; what is durable stays
-            os._exit(128 + number)
-        stops.append(Stop(reason, f"stopped by {number.name}; the next run resumes"))
-        if style == "bar":
-            common.say("\nbatcher: finishing what is in flight; once more to stop at once")
-        for context in context_of:
-            context.halt(stops[0])
-
-    def started(context: Context) -> None:
-        context_of.append(context)
-        if stops:
-            context.halt(stops[0])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on, number)
-    drawing = asyncio.ensure_future(show(report, style))
-    try:
-        return await run_batch(manifest, settings, report=report, started=started)
-    finally:
-        drawing.cancel()
-        await asyncio.wait({drawing})
 
 
 def summary(report: Report) -> str:
@@ -108,5 +77,3 @@ def summary(report: Report) -> str:
         f"inputs: {inputs.uploaded_now} uploaded now ({size(inputs.bytes_now)}), {inputs.uploaded} of {inputs.total} "
         f"uploaded; {report.requests.sent} requests, {report.requests.retried} retries, {report.elapsed_s:.1f} s"
     )
-
-

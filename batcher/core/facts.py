@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final, TypeAlias
 
 from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
@@ -85,6 +86,50 @@ class InputFacts:
         return replace(self, state=state, **changes)  # type: ignore[arg-type]  # named fields
 
 
+class Remote(Enum):
+    """What has become of a flow on the service after its end."""
+
+    KEPT = "kept"
+    DELETING = "deleting"  # announced: from now on a 404 means that it is done
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class EndFacts:
+    """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place.
+
+    `state` is the service's word for it, lower case."""
+
+    flow_id: str
+    flow: str
+    state: str
+    listed: bool = False
+    remote: Remote = Remote.KEPT
+
+
+class OutputState(Enum):
+    LISTED = "listed"  # the service has it
+    COLLECTED = "collected"  # checked and, unless the process died just then, renamed to its path
+    REFUSED = "refused"  # the service says that it is in error
+
+
+@row(frozen=True, slots=True)
+class OutputFacts:
+    """One output as journaled. `key` is its input's, by the tag (None: it has none); `source` the input's label (""
+    where it is not known). `place` is its path without the ending, "" while it has none; `path` is relative to the
+    folder that it was collected into; `print` the file's outside when it was verified."""
+
+    flow_id: str
+    asset_id: str
+    key: bytes | None = None
+    state: OutputState = OutputState.LISTED
+    source: str = ""
+    place: str = ""
+    path: str = ""
+    sha256: bytes | None = None
+    print: Print = Print(0)
+
+
 @dataclass(frozen=True, slots=True)
 class PutFlow:
     """The flow's row is now this."""
@@ -154,6 +199,29 @@ class PutRun:
 
 RUNS_KEPT: Final = 20
 
+
+@dataclass(frozen=True, slots=True)
+class PutEnd:
+    """The row of the end of a flow is now this."""
+
+    facts: EndFacts
+
+
+@row(frozen=True, slots=True)
+class SeeOutput:
+    """The service lists this output. Its row is made; one that is there, and not collected, takes the state only."""
+
+    facts: OutputFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PutOutput:
+    """The row of this output is now this."""
+
+    facts: OutputFacts
+
+
 Record: TypeAlias = (
-    PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun
+    PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun | PutEnd
+    | SeeOutput | PutOutput
 )

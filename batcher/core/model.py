@@ -50,6 +50,7 @@ ProblemKind: TypeAlias = Literal[
     "unavailable",  # the service could not be reached, or not be brought to do it, within the retries (5)
     "fatal",  # the key was refused, or the credit is exhausted (7)
     "unsettled",  # an outcome cannot be settled, or the service shows what the journal does not say (12)
+    "failed",  # a flow failed or was aborted on the service (13)
     "changed",  # changed after the flow was started (no failure; 0)
     "waiting",  # left alone this time, as `min_age` asks (no failure; 0)
 ]

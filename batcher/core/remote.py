@@ -1,6 +1,7 @@
 """What the service shows, as frozen values.
 
-In: nothing. Out: `RemoteFlow`, `RemoteInput`, `Template`. Made by the client at the edge, read by the pipeline.
+In: nothing. Out: `RemoteFlow`, `RemoteInput`, `RemoteOutput`, `Arrived`, `Template`. Made by the client at the edge, read
+by the pipeline.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from .tags import FlowTag
 
 @dataclass(frozen=True, slots=True)
 class RemoteFlow:
-    """A flow as the service shows it. `state` is lower case, "" where none is shown."""
+    """A flow as the service shows it. `state` is lower case, "" where none is shown; `progress` is 0 to 1."""
 
     flow_id: str
     state: str
     template: str
     parameters: JSON
     additional: JSON
-
     tag: FlowTag | None
+    progress: float = 0.0
 
 
 @row(frozen=True, slots=True)
@@ -32,6 +33,22 @@ class RemoteInput:
     asset_id: str
     status: str
     additional: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteOutput:
+    """An output as the service lists it; `status` is lower case, `additional` is its input's."""
+
+    asset_id: str
+    status: str
+    additional: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A download that came to its end. `declared` is the type that it was said to have, "" where none was."""
+
+    declared: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ OF_PROBLEM: Final[dict[ProblemKind, int]] = {
     "unavailable": 5,
     "fatal": 7,
     "unsettled": 12,
+    "failed": 13,
 }
 OF_REASON: Final[dict[Reason, int]] = {
     Reason.FATAL: 7,
@@ -60,6 +61,36 @@ class InputCounts:
 
 
 @dataclass(slots=True)
+class OutputCounts:
+    """Outputs that the service has listed so far, for `collect`. `collected` are on disk and checked; `_now`: by this
+    run. `failed` could not be had. `shared_names`: inputs that a short key tells apart, for they ask for one name.
+    `without_source`: outputs that cannot be told which input they came from; they are named by their ids."""
+
+    total: int = 0
+    collected: int = 0
+    collected_now: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_now: int = 0
+    shared_names: int = 0
+    without_source: int = 0
+
+
+@dataclass(slots=True)
+class EndCounts:
+    """Started flows by what the service says of them, for `collect`. `progress` is the mean of all, 0 to 1; `deleted`
+    are those that `--delete-remote` removed there, now or earlier; `unknown` those whose state cannot be had."""
+
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    aborted: int = 0
+    unknown: int = 0
+    deleted: int = 0
+    progress: float = 0.0
+
+
+@dataclass(slots=True)
 class RequestCounts:
     """Requests of this run: all that left, those of them that were a second or later attempt, and replies that asked
     to slow down."""
@@ -78,6 +109,8 @@ class Report:
     flows: FlowCounts = field(default_factory=FlowCounts)
     inputs: InputCounts = field(default_factory=InputCounts)
     requests: RequestCounts = field(default_factory=RequestCounts)
+    outputs: OutputCounts | None = None  # with these two: outputs are collected
+    ends: EndCounts | None = None
     elapsed_s: float = 0.0
     problems: list[Problem] = field(default_factory=list)
     problems_total: int = 0
@@ -109,12 +142,16 @@ class Report:
                 {"flow": None, "input": None, "kind": self.stop.reason.value, "status": self.stop.status,
                  "message": self.stop.message, "hint": self.stop.hint}
             )  # fmt: skip
+        collected: dict[str, JSON] = {}
+        if self.outputs is not None and self.ends is not None:
+            collected = {"outputs": asdict(self.outputs), "ends": asdict(self.ends)}
         return {
             "manifest": self.manifest,
             "endpoint": self.endpoint,
             "exit_code": self.exit_code,
             "flows": asdict(self.flows),
             "inputs": asdict(self.inputs),
+            **collected,
             "requests": asdict(self.requests),
             "elapsed_s": round(self.elapsed_s, 3),
             "problems": problems,

@@ -29,6 +29,8 @@ class Call(Enum):
     FLOW = "flow"
     INPUTS = "inputs"
     INPUT = "input"
+    OUTPUTS = "outputs"
+    OUTPUT = "output"
     CREATE = "create"
     UPLOAD = "upload"
     START = "start"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .model import ABSENT, JSON, TAG, Absent
+from .model import ABSENT, JSON, TAG, Absent, Input
 
 KEY_BYTES: Final = 16
 _MODULUS: Final = 1 << 256
@@ -45,6 +45,23 @@ def input_key(flow: bytes, what: str, occurrence: int) -> bytes:
 def named_input_key(flow: bytes, name: str) -> bytes:
     """The key of an input that the manifest gives a `key`: 16 bytes, wherever its file lies."""
     return _digest(b"named input", flow, name.encode())
+
+
+class InputKeys:
+    """The keys of one flow's inputs, in their order: equal paths and texts are told apart by their occurrence."""
+
+    def __init__(self, batch: str, flow: str) -> None:
+        self._flow = flow_key(batch, flow)
+        self._occurrences: dict[str, int] = {}
+
+    def next(self, source: Input) -> bytes:
+        """The key of the next input."""
+        if source.key is not None:  # unique in the flow: the manifest has seen to that
+            return named_input_key(self._flow, source.key)
+        what = source.label if source.path is not None else f"\0{source.text}"
+        occurrence = self._occurrences.get(what, 0)
+        self._occurrences[what] = occurrence + 1
+        return input_key(self._flow, what, occurrence)
 
 
 def meaning(mime: str, additional: JSON | Absent) -> bytes:

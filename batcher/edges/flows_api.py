@@ -26,16 +26,17 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
-import pybase64
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
+from ..core.collecting import Spoiled
 from ..core.errors import BatcherError, UsageError
 from ..core.model import JSON
-from ..core.remote import RemoteFlow, RemoteInput, Template
+from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from .boundary import reached
+from .downloads import DataMember, Decoder, NotAnOutput
 from .limits import Bandwidth
 from .listing import ListParser
 from .secrets import Mask
@@ -380,6 +381,36 @@ class FlowsApi:
         path = f"/flows/{quote(flow_id, safe='')}/inputs/{quote(asset_id, safe='')}"
         return await self._call(Call.INPUT, "GET", path, _digest)  # type: ignore[no-any-return]
 
+    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Reply | Fault | None:
+        def each(item: object) -> str | None:
+            asset_id = _id(item, "id", "asset_id")
+            if not isinstance(item, dict) or asset_id is None:
+                raise ValueError("an output has no id")
+            asset_id.encode()  # half a surrogate pair would be no id that can be asked for
+            status = item.get("status")
+            take(RemoteOutput(asset_id, status.lower() if isinstance(status, str) else "", item.get("additional")))
+            return asset_id
+
+        path = f"/flows/{quote(flow_id, safe='')}/outputs"
+        return await self._list(Call.OUTPUTS, path, {"include_data": "false"}, each)
+
+    async def output(self, flow_id: str, asset_id: str, sink: Any) -> Arrived | Spoiled | Reply | Fault:
+        """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output."""
+
+        async def read(response: Response, sent: _Sent) -> Arrived | Spoiled:
+            decoder = Decoder(response.headers.get("Content-Type", ""))
+            try:
+                async for piece in response.content.iter_any():
+                    await sink.write(decoder.feed(piece))
+                    sent.moved(len(piece))
+                await sink.write(decoder.end())
+            except NotAnOutput as error:
+                return Spoiled(str(error))
+            return Arrived(decoder.declared)
+
+        path = f"/flows/{quote(flow_id, safe='')}/outputs/{quote(asset_id, safe='')}"
+        return await self._call(Call.OUTPUT, "GET", path, read)  # type: ignore[no-any-return]
+
     async def _list(
         self, call: Call, path: str, query: dict[str, str], each: Callable[[object], str | None]
     ) -> Reply | Fault | None:
@@ -558,8 +589,10 @@ def _remote_flow(item: object, flow_id: str | None, mask: Mask) -> RemoteFlow | 
         return None
     state = next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
     additional = item.get("additional")
+    progress = item.get("progress")
+    known = isinstance(progress, int | float) and 0 <= progress <= 1
     return RemoteFlow(found, _harmless(state.lower(), mask), str(item.get("template", "")), item.get("parameters"), additional,
-                      read_flow_tag(additional))  # fmt: skip
+                      read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
 
 
 def _looks_like_a_type(value: object) -> bool:
@@ -594,52 +627,13 @@ async def _stream_list(response: Response, sent: _Sent, take: Callable[[object],
 
 async def _digest(response: Response, sent: _Sent) -> bytes:
     """SHA-256 of the data in `{"data": "data:…;base64,…"}`, decoded while it streams; of a prompt, its UTF-8."""
-    marker = b'"data"'
-    held = b""
-    stream = response.content.iter_chunked(PIECE_BYTES)
-
-    async def more() -> bool:
-        nonlocal held
-        piece = await anext(stream, None)
-        sent.moved(len(piece or b""))
-        held += piece or b""
-        return piece is not None
-
-    while (at := held.find(marker)) < 0 or held.find(b'"', at + len(marker)) < 0:
-        if len(held) > REPLY_BYTES or not await more():
-            raise ValueError("the asset has no data")
-    at = held.find(b'"', at + len(marker)) + 1
-    held = held[at:]
-    while len(held) < 256 and b'"' not in held and await more():
-        pass
-    if not held.startswith(b"data:"):
-        while (end := _string_end(held)) < 0:
-            if len(held) > 4 * REPLY_BYTES * 16 or not await more():
-                raise ValueError("the asset's text does not end")
-        return hashlib.sha256(str(json.loads(b'"' + held[:end] + b'"')).encode()).digest()
-    comma = held.index(b",") + 1
-    held = held[comma:]
+    member = DataMember()
     hashed = hashlib.sha256()
-    carry = b""
-    while True:
-        end = held.find(b'"')
-        part = carry + (held if end < 0 else held[:end]).replace(b"\\/", b"/")
-        whole = len(part) if end >= 0 else len(part) // 4 * 4
-        hashed.update(pybase64.b64decode(part[:whole], validate=True))
-        carry = part[whole:]
-        if end >= 0:
-            return hashed.digest()
-        held = b""
-        if not await more():
-            raise ValueError("the asset's data does not end")
-
-
-def _string_end(text: bytes) -> int:
-    """Where the JSON string that `text` begins in ends; -1 while it does not."""
-    at = 0
-    while (at := text.find(b'"', at)) >= 0:
-        backslashes = len(text[:at]) - len(text[:at].rstrip(b"\\"))
-        if backslashes % 2 == 0:
-            return at
-        at += 1
-    return -1
+    try:
+        async for piece in response.content.iter_chunked(PIECE_BYTES):
+            sent.moved(len(piece))
+            hashed.update(member.feed(piece))
+        hashed.update(member.end())
+    except NotAnOutput as error:
+        raise ValueError(str(error)) from None
+    return hashed.digest()

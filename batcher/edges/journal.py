@@ -25,21 +25,29 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Final
 
+from ..core.collecting import spot
 from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
     WATCH_S,
     AddLitter,
     ClearLitter,
+    EndFacts,
     FlowFacts,
     ForgetInputs,
     InputFacts,
+    OutputFacts,
+    OutputState,
     Print,
+    PutEnd,
     PutFlow,
     PutInput,
+    PutOutput,
     PutRun,
     PutTimes,
     Record,
+    Remote,
+    SeeOutput,
     StrangersChecked,
     Watch,
 )
@@ -72,6 +80,17 @@ MIGRATIONS: Final = (
     ALTER TABLE inputs ADD COLUMN again INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE flows ADD COLUMN sum INTEGER
     """,
+    """
+    CREATE TABLE ends(
+        flow_id TEXT PRIMARY KEY, flow TEXT NOT NULL, state TEXT NOT NULL, listed INTEGER NOT NULL,
+        remote TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE outputs(
+        flow_id TEXT NOT NULL, asset_id TEXT NOT NULL, key BLOB, state TEXT NOT NULL, source TEXT NOT NULL,
+        place TEXT NOT NULL, path TEXT NOT NULL, sha256 BLOB, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        inode INTEGER NOT NULL, spot BLOB, PRIMARY KEY(flow_id, asset_id)) WITHOUT ROWID;
+    CREATE INDEX outputs_by_key ON outputs(flow_id, key);
+    CREATE INDEX outputs_by_spot ON outputs(spot) WHERE spot IS NOT NULL;
+    """,
 )
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 ROWS: Final = 16  # per statement: 192 values, SQLite takes 999 in its older builds
@@ -96,6 +115,11 @@ _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
 _OLD_RUNS: Final = f"""
     DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
     OR requests=0 AND began < (SELECT max(began) FROM runs)"""
+_OUTPUT_COLUMNS: Final = "flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode"
+_PUT_OUTPUT: Final = f"INTO outputs({_OUTPUT_COLUMNS}, spot) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"
+_SEE_OUTPUT: Final = (
+    f"INSERT {_PUT_OUTPUT} ON CONFLICT(flow_id, asset_id) DO UPDATE SET state=excluded.state WHERE state!='collected'"
+)
 _OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
 _ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
 
@@ -232,6 +256,27 @@ class _Reader:
     def litter(self) -> Sequence[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._ask("SELECT flow_id, flow FROM litter ORDER BY flow_id")]
 
+    def end(self, flow_id: str) -> EndFacts | None:
+        row = next(self._ask("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id), None)
+        return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]))
+
+    def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
+        sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND asset_id>? ORDER BY asset_id LIMIT ?"
+        return [_output(row) for row in self._ask(sql, flow_id, after, limit)]
+
+    def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
+        found: list[OutputFacts] = []
+        for start in range(0, len(keys), 500):
+            part = keys[start : start + 500]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND key IN ({marks}) ORDER BY asset_id"
+            found += [_output(row) for row in self._ask(sql, flow_id, *part)]
+        return found
+
+    def output_at(self, path: str) -> OutputFacts | None:
+        row = next(self._ask(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path)), None)
+        return None if row is None else _output(row)
+
     def count_flows(self) -> Mapping[FlowState, int]:
         counts: dict[FlowState, int] = {}
         for facts in self.flows():
@@ -319,6 +364,18 @@ def _advice(error: Exception) -> str:
     if isinstance(error, OSError | sqlite3.OperationalError):
         return "free some space, check the disk and its permissions, then run again"
     return _MEND
+
+
+def _output(row: tuple) -> OutputFacts:  # type: ignore[type-arg]
+    flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode = row
+    outside = Print(size, mtime_ns, inode)
+    return OutputFacts(flow_id, asset_id, key, OutputState(state), source, place, path, sha256, outside)
+
+
+def _output_row(f: OutputFacts) -> tuple[object, ...]:
+    outside = f.print
+    return (f.flow_id, f.asset_id, f.key, f.state.value, f.source, f.place, f.path, f.sha256, outside.size,
+            outside.mtime_ns, outside.inode, spot(f.path) if f.path else None)  # fmt: skip
 
 
 class JournalReader(_Reader):
@@ -578,6 +635,13 @@ class SqliteJournal(_Reader):
                     text = json.dumps(document, separators=(",", ":"))
                     write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
                     write(_OLD_RUNS)
+                case PutEnd(e):
+                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value)
+                    write("INSERT OR REPLACE INTO ends VALUES(?,?,?,?,?)", values)
+                case SeeOutput(output):
+                    write(_SEE_OUTPUT, _output_row(output))
+                case PutOutput(output):
+                    write(f"INSERT OR REPLACE {_PUT_OUTPUT}", _output_row(output))
         self._put_inputs(rows)
         self._commits += 1
         write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits,))
@@ -629,6 +693,8 @@ class MemoryJournal:
         self._litter: dict[str, str] = {}
         self._times: dict[str, FlowTimes] = {}
         self._runs: dict[float, PutRun] = {}
+        self._ends: dict[str, EndFacts] = {}
+        self._outputs: dict[str, dict[str, OutputFacts]] = {}
 
     def now(self) -> float:
         return self._began + uptime()
@@ -661,6 +727,14 @@ class MemoryJournal:
                     last = max(self._runs)
                     kept = [at for at, run in self._runs.items() if run.requests or at == last]
                     self._runs = {at: self._runs[at] for at in sorted(kept)[-RUNS_KEPT:]}
+                case PutEnd(end):
+                    self._ends[end.flow_id] = end
+                case SeeOutput(output):
+                    seen = self._outputs.setdefault(output.flow_id, {}).setdefault(output.asset_id, output)
+                    if seen.state is not OutputState.COLLECTED:
+                        self._outputs[output.flow_id][output.asset_id] = replace(seen, state=output.state)
+                case PutOutput(output):
+                    self._outputs.setdefault(output.flow_id, {})[output.asset_id] = output
 
     def departs(self, key: bytes) -> None:
         pass
@@ -680,6 +754,20 @@ class MemoryJournal:
 
     def litter(self) -> Sequence[tuple[str, str]]:
         return sorted(self._litter.items())
+
+    def end(self, flow_id: str) -> EndFacts | None:
+        return self._ends.get(flow_id)
+
+    def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
+        rows = self._outputs.get(flow_id, {})
+        return [rows[asset_id] for asset_id in sorted(rows) if asset_id > after][:limit]
+
+    def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
+        return [row for _, row in sorted(self._outputs.get(flow_id, {}).items()) if row.key in keys]
+
+    def output_at(self, path: str) -> OutputFacts | None:
+        rows = (row for rows in self._outputs.values() for row in rows.values())
+        return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
 
     def count_flows(self) -> Mapping[FlowState, int]:
         counts: dict[FlowState, int] = {}

@@ -44,20 +44,34 @@ async def show(report: Report, style: Style) -> None:
         await _plain(report)
 
 
+def _counts(report: Report) -> tuple[int, int, str, int]:
+    """(done, of how many, of what, bytes that moved in this run)."""
+    outputs = report.outputs
+    if outputs is not None:
+        return outputs.collected, outputs.total, "outputs", outputs.bytes_now
+    return report.inputs.uploaded, report.inputs.total, "inputs", report.inputs.bytes_now
+
+
+def _flows(report: Report) -> str:
+    flows, ends = report.flows, report.ends
+    if ends is None:
+        return f"{flows.started}/{flows.total} flows"
+    running = f", {ends.running} running" if ends.running else ""
+    return f"{flows.started - ends.running}/{flows.started} flows ended{running} ({ends.progress:.0%})"
+
+
 async def _bar(report: Report) -> None:
     from tqdm import tqdm  # 30 ms that nobody needs elsewhere
 
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    bar = tqdm(total=0, unit=" inputs", file=sys.stderr, dynamic_ncols=True, bar_format=layout, leave=False)
+    bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=layout, leave=False)
     began = time.monotonic()
     try:
         while True:
-            bar.total = report.inputs.total or None
-            bar.n = report.inputs.uploaded
-            rate = report.inputs.bytes_now / max(0.1, time.monotonic() - began)
-            flows = report.flows
-            sent = size(report.inputs.bytes_now)
-            bar.set_postfix_str(f"{flows.started}/{flows.total} flows, {sent}, {size(rate)}/s", refresh=False)
+            bar.n, total, bar.unit, moved = _counts(report)
+            bar.total = total or None
+            rate = moved / max(0.1, time.monotonic() - began)
+            bar.set_postfix_str(f"{_flows(report)}, {size(moved)}, {size(rate)}/s", refresh=False)
             bar.refresh()
             await asyncio.sleep(BAR_S)
     finally:
@@ -68,10 +82,9 @@ async def _plain(report: Report) -> None:
     began = time.monotonic()
     while True:
         await asyncio.sleep(PLAIN_S)
-        inputs, flows = report.inputs, report.flows
-        rate = inputs.bytes_now / max(0.1, time.monotonic() - began)
-        line = (
-            f"batcher: {flows.started}/{flows.total} flows started, {inputs.uploaded}/{inputs.total} "
-            f"inputs uploaded, {size(rate)}/s, {report.requests.retried} retries"
-        )
+        done, total, what, moved = _counts(report)
+        flows = _flows(report) if report.ends is not None else f"{report.flows.started}/{report.flows.total} flows started"
+        did = "collected" if report.outputs is not None else "uploaded"
+        rate = moved / max(0.1, time.monotonic() - began)
+        line = f"batcher: {flows}, {done}/{total} {what} {did}, {size(rate)}/s, {report.requests.retried} retries"
         print(line, file=sys.stderr, flush=True)

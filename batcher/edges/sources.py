@@ -76,7 +76,7 @@ def _unreadable(source: Input, error: OSError) -> Problem:
     return _problem(source, f"{source.label} cannot be read: {error.strerror}")
 
 
-def _outside(found: os.stat_result) -> Print:
+def outside_of(found: os.stat_result) -> Print:
     """Inode numbers have 64 bits, the journal's integers 63."""
     return Print(found.st_size, found.st_mtime_ns, found.st_ino & (1 << 63) - 1)
 
@@ -120,7 +120,7 @@ class LocalSources:
         if self._min_age_s and abs(self._now() - found.st_mtime) < self._min_age_s:
             return Problem("waiting", f"{source.label} changed just now", "min_age leaves it for a later run",
                            source.place, input=source.label)  # fmt: skip
-        return _outside(found)
+        return outside_of(found)
 
     def mime(self, source: Input, types: tuple[str, ...] | None) -> str | Problem:
         if source.path is None:
@@ -198,7 +198,7 @@ class LocalSources:
                     after = os.fstat(file.fileno())
             except OSError as error:
                 return _unreadable(plan.input, error)
-            if _outside(after) != plan.print or len(raw) != plan.print.size:
+            if outside_of(after) != plan.print or len(raw) != plan.print.size:
                 return changed(plan.input)
             data = b'"data:' + plan.mime.encode() + b";base64," + pybase64.b64encode(raw) + b'"'
         digest = hashlib.sha256(raw).digest()
@@ -256,7 +256,7 @@ class _EncodingReader(io.BufferedReader):
 
     def same(self) -> bool:
         found = os.fstat(self.fileno())
-        return _outside(found) == self._planned
+        return outside_of(found) == self._planned
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next chunk, encoded; empty where the file is another one now."""

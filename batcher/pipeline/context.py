@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
-from ..core.errors import Reason, Stop
+import anyio
+
+from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
 from ..core.model import Limits, Manifest, Problem
@@ -243,6 +245,24 @@ class Context:
                         "check GENERIO_API_KEY (keys expire), then run again", verdict.status)  # fmt: skip
         self.halt(stop)
         raise stop
+
+
+async def drain(context: Context, scope: anyio.CancelScope) -> None:
+    """Cancel what has not come to its end a while after the run was stopped."""
+    await context.drained()
+    scope.cancel()
+
+
+def of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None:
+    """A broken journal ends the run in order; anything else that escapes a stage is a bug of ours."""
+    broken, rest = group.split(JournalError)
+    if rest is not None:
+        raise rest
+    error: BaseException | None = broken
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, JournalError)
+    context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
 
 
 class Lister:

@@ -18,7 +18,7 @@ from ..core.facts import FlowFacts, InputFacts, Print
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import CHANGES_KEPT, Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
-from ..core.tags import canonical, flow_key, flow_meaning, input_key, meaning, named_input_key
+from ..core.tags import InputKeys, canonical, flow_meaning, meaning
 from .ports import ImageLook, JournalView, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
@@ -197,8 +197,7 @@ class Planner:
         if flow.template is not None and not (facts is not None and facts.state is FlowState.STARTED):
             types = (self.templates() or {}).get(flow.template)
         asked = facts is not None and facts.state is not FlowState.PLANNED
-        key_of_flow = flow_key(self.manifest.batch, flow.name)
-        occurrences: dict[str, int] = {}
+        input_keys = InputKeys(self.manifest.batch, flow.name)
         items = iter(flow.inputs())
         while step := list(islice(items, STEP)):
             looked: list[tuple[Input, bytes, Print] | Problem] = []
@@ -207,13 +206,7 @@ class Planner:
                 if isinstance(outside, Problem) or isinstance(item, Problem):
                     looked.append(outside if isinstance(outside, Problem) else item)  # type: ignore[arg-type]
                     continue
-                if item.key is not None:  # unique in the flow: the manifest has seen to that
-                    looked.append((item, named_input_key(key_of_flow, item.key), outside))
-                    continue
-                what = item.label if item.path is not None else f"\0{item.text}"
-                occurrence = occurrences.get(what, 0)
-                occurrences[what] = occurrence + 1
-                looked.append((item, input_key(key_of_flow, what, occurrence), outside))
+                looked.append((item, input_keys.next(item), outside))
             keys = [one[1] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
             plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[1]), types) for one in looked)

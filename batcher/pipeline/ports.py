@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
-from ..core.facts import FlowFacts, InputFacts, Print, Record
+from ..core.facts import EndFacts, FlowFacts, InputFacts, OutputFacts, Print, Record
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
-from ..core.remote import RemoteFlow, RemoteInput, Template
+from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, Template
 from ..core.retry import Fault, Reply
 
 
@@ -45,6 +46,15 @@ class JournalView(Protocol):
         """Rows of inputs that are, or may be, on the service."""
 
     def count_accepted(self, flow: str) -> int: ...
+    def end(self, flow_id: str) -> EndFacts | None: ...
+    def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
+        """The next outputs of the flow on the service whose asset id comes after this one, in the order of the ids."""
+
+    def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
+        """Those made from these inputs; each input's own in the order of their ids."""
+
+    def output_at(self, path: str) -> OutputFacts | None:
+        """Whose file this is, or one that differs by case only."""
 
 
 class Journal(JournalView, Protocol):
@@ -100,6 +110,47 @@ class Client(Protocol):
 
     async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
         """SHA-256 of an asset's data: of the decoded bytes of a data URI, of a text's UTF-8."""
+
+
+    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Reply | Fault | None:
+        """Hand every output that the flow lists to `take`."""
+
+    async def output(self, flow_id: str, asset_id: str, sink: Sink) -> Arrived | Spoiled | Reply | Fault:
+        """Write an output to `sink` while it streams, decoded. Spoiled: the reply is whole, and no output."""
+
+
+class Sink(Protocol):
+    """One download on its way to the disk. Raises Stop where the disk takes no more, Unplaceable where this path cannot
+    be."""
+
+    async def write(self, data: bytes) -> None: ...
+    async def close(self, declared: str) -> Landed | Spoiled:
+        """All has come: flush it to the disk and check it. `declared`: the type it was said to have."""
+
+    def drop(self) -> None:
+        """Take away what was written."""
+
+
+class Folder(Protocol):
+    """The folder that outputs are collected into. Paths are relative to it. Synchronous where not said otherwise, for
+    threads; raises OSError."""
+
+    def open(self, part: str) -> Sink:
+        """A new file at this path, in place of what an attempt before left there, made with its first bytes."""
+
+    def look(self, path: str) -> Print | None:
+        """The outside of the regular file there; None: there is none."""
+
+    def taken(self, path: str) -> bool:
+        """Whether anything at all is there."""
+
+    def digest(self, path: str) -> bytes: ...
+    def rename(self, part: str, path: str) -> None: ...
+    def sync(self, paths: Sequence[str]) -> None:
+        """Renames to these paths outlive a power cut from now on."""
+
+    def write_results(self, rows: Iterator[Mapping[str, JSON]]) -> None:
+        """results.csv and results.jsonl, each replaced as a whole."""
 
 
 class Sources(Protocol):

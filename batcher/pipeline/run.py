@@ -23,7 +23,7 @@ from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import Context, FlowRun, Payload
+from .context import Context, FlowRun, Payload, drain, of_group
 from .finalizer import delete, finalize
 from .planner import Planner, TemplateTypes
 from .producer import Producer, give_up
@@ -162,7 +162,7 @@ async def run(context: Context) -> None:
     except Stop as stop:
         context.report.stop = context.report.stop or stop
     except BaseExceptionGroup as group:
-        _of_group(context, group)
+        of_group(context, group)
     except JournalError as error:
         context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
     finally:
@@ -189,18 +189,6 @@ async def _note_measures(context: Context, began_at: float) -> None:
         pause_s = MEASURES_S
 
 
-def _of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None:
-    """A broken journal ends the run in order; anything else that escapes a stage is a bug of ours."""
-    broken, rest = group.split(JournalError)
-    if rest is not None:
-        raise rest
-    error: BaseException | None = broken
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, JournalError)
-    context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
-
-
 def _may_go_on(context: Context, problems: list[Problem]) -> bool:
     """Everything that is wrong is said before the first write; only sources at fault may be gone past, if asked."""
     for problem in problems:
@@ -216,7 +204,7 @@ async def _stages(context: Context, planner: Planner) -> None:
     ready, finished = anyio.create_memory_object_stream[FlowRun](4 * width)
     slots = asyncio.Semaphore(max(FLOWS_OPEN, 4 * width))
     async with anyio.create_task_group() as group:
-        watcher = asyncio.ensure_future(_drain(context, group.cancel_scope))
+        watcher = asyncio.ensure_future(drain(context, group.cancel_scope))
         try:
             async with anyio.create_task_group() as inner:
                 for _ in range(2 * width):
@@ -227,11 +215,6 @@ async def _stages(context: Context, planner: Planner) -> None:
                     await payloads.put(None)
         finally:
             watcher.cancel()
-
-
-async def _drain(context: Context, scope: anyio.CancelScope) -> None:
-    await context.drained()
-    scope.cancel()
 
 
 async def _sweep(context: Context) -> None:

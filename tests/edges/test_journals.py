@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,21 @@ from batcher.core.facts import (
     RUNS_KEPT,
     AddLitter,
     ClearLitter,
+    EndFacts,
     FlowFacts,
     ForgetInputs,
     InputFacts,
+    OutputFacts,
+    OutputState,
     Print,
+    PutEnd,
     PutFlow,
     PutInput,
+    PutOutput,
     PutRun,
     PutTimes,
+    Remote,
+    SeeOutput,
     Watch,
 )
 from batcher.core.lifecycle import FlowState, InputState
@@ -77,6 +85,34 @@ async def test_litter_and_watch_are_kept(journal) -> None:
     assert journal.owner
 
 
+async def test_outputs_are_seen_once_placed_and_found_by_key_and_by_path(journal) -> None:
+    seen = [OutputFacts("id-1", asset, KEYS[n % 2]) for n, asset in enumerate(("a1", "a2", "a3"))]
+    foreign = OutputFacts("id-1", "a0", None, OutputState.REFUSED)
+    await journal.record(*(SeeOutput(row) for row in (*seen, foreign)), SeeOutput(OutputFacts("id-2", "a1")))
+    kept = replace(seen[0], state=OutputState.COLLECTED, source="x.png", place="f/X", path="f/X.glb", sha256=b"s" * 32,
+                   print=Print(3, 4, 5))  # fmt: skip
+    await journal.record(PutOutput(kept), SeeOutput(seen[0]))
+    assert journal.outputs("id-1") == [foreign, kept, *seen[1:]]
+    assert journal.outputs("id-1", "a1", 1) == [seen[1]]
+    assert journal.outputs_of("id-1", [KEYS[0]]) == [kept, seen[2]]
+    assert journal.output_at("F/x.GLB") == kept
+    assert journal.output_at("f/y.glb") is None
+    assert journal.outputs("id-3") == []
+    placed = replace(foreign, place="f/a0")
+    await journal.record(PutOutput(placed), SeeOutput(replace(foreign, state=OutputState.LISTED)))
+    assert journal.outputs("id-1", "", 1) == [replace(placed, state=OutputState.LISTED)]
+    await journal.record(PutOutput(replace(kept, path="")))
+    assert journal.output_at("f/X.glb") is None
+
+
+async def test_end_of_a_flow_is_kept(journal) -> None:
+    assert journal.end("id-1") is None
+    await journal.record(PutEnd(EndFacts("id-1", "a flow", "completed")))
+    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING)
+    await journal.record(PutEnd(end))
+    assert journal.end("id-1") == end
+
+
 async def test_times_are_joined_and_counts_are_told_in_one_walk(journal) -> None:
     await journal.record(PutFlow(FLOW), *(PutInput("a flow", row) for row in ROWS))
     await journal.record(PutTimes("a flow", FlowTimes(1.5, 2.5)), PutTimes("nobody", FlowTimes(1.0)))
@@ -107,8 +143,9 @@ async def test_journal_of_an_older_batcher_is_read_as_it_is_and_migrated_when_it
     assert (reader.runs(), reader.flow_times(), reader.tallies()) == ([], {}, {})
     reader.close()
     journal = SqliteJournal(path, "b", 15)
-    await journal.record(PutRun(1.0, 1, {}))
+    await journal.record(PutRun(1.0, 1, {}), PutFlow(FLOW), SeeOutput(OutputFacts("id-1", "a1")))
     assert journal.runs() == [(1.0, {})]
+    assert len(journal.outputs("id-1")) == 1
     journal.close()
 
 

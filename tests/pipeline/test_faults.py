@@ -136,6 +136,14 @@ async def test_inputs_that_cannot_carry_a_tag_are_compared_by_their_data(tmp_pat
     assert report.exit_code == 0, report.problems or report.stop
 
 
+async def test_additional_that_speaks_of_data_does_not_pass_for_the_data(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), additional={1: [{"data": "data:image/png;base64,QQ=="}]}, flows=1)
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems or report.stop
+
+
 async def test_change_before_the_start_is_built_anew_and_after_it_reported(tmp_path: Path) -> None:
     paths = files(tmp_path, 3)
     batch = Batch(tmp_path, paths)

@@ -1,0 +1,292 @@
+"""Collecting: started flows are waited for, and each that has ended is handed to `fetching`.
+
+In: the journal's started flows, the manifest for their names, a `Folder`. Out: the report, the lists of results, and what
+`fetching` brings. Called by the public API. No more than a window of flows is held, however many there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from ..core.collecting import CREATED_POLLS, CollectWishes, Names, Step, cannot_write, poll_delay_s, step, values_of
+from ..core.errors import JournalError, Reason, Stop
+from ..core.facts import EndFacts, OutputFacts, OutputState, Remote
+from ..core.lifecycle import FlowState
+from ..core.model import JSON, Flow, Input, Problem
+from ..core.remote import RemoteFlow
+from ..core.report import EndCounts, OutputCounts
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
+from .context import Context, drain, of_group
+from .fetching import Fetching, Watched
+from .ports import Folder
+
+WINDOW: Final = 500  # flows that are waited for at a time; the others are not held
+FLOWS: Final = 32  # flows whose outputs are listed and brought at a time
+LIST_FROM: Final = 64  # from so many waiting flows on, one list is asked for instead of each flow,
+LIST_PAYS: Final = 20  # as long as it is not so many times longer than what is waited for
+
+T = TypeVar("T")
+
+
+async def collect(context: Context, folder: Folder, wishes: CollectWishes) -> None:
+    """Bring what there is, and wait for what there will be; the outcome is in `context.report`."""
+    report = context.report
+    report.outputs, report.ends = OutputCounts(), EndCounts()
+    began = context.clock.steady()
+    collector = _Collector(context, folder, wishes, report.outputs, report.ends)
+    try:
+        await collector.run()
+    except Stop as stop:
+        report.stop = report.stop or stop
+    except BaseExceptionGroup as group:
+        of_group(context, group)
+    except JournalError as error:
+        report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+    finally:
+        collector.close()
+    report.elapsed_s += context.clock.steady() - began
+
+
+class _Collector:
+    def __init__(
+        self, context: Context, folder: Folder, wishes: CollectWishes, outputs: OutputCounts, ends: EndCounts
+    ) -> None:
+        self._context = context
+        self._folder = folder
+        self._wishes = wishes
+        self._outputs = outputs
+        self._ends = ends
+        self._names = Names()
+        self._manifest_thread = ThreadPoolExecutor(1, "names")
+        self._fetching = Fetching(context, folder, wishes, outputs, ends, self._names, self._manifest_thread)
+        self._gone: list[str] = []  # started flows that the manifest no longer has
+        self._flows = asyncio.Semaphore(FLOWS)
+        self._list_pays = True
+        self._started = 0
+        self._ended = 0
+        self._late = 0  # still running when the waiting was over
+
+    def close(self) -> None:
+        self._manifest_thread.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self) -> None:
+        if not await self._hop(self._survey):
+            return  # names are given once: better none than others than were meant
+        async with anyio.create_task_group() as outer:
+            watcher = asyncio.ensure_future(drain(self._context, outer.cancel_scope))
+            try:
+                async with anyio.create_task_group() as group:
+                    with contextlib.suppress(Stop):  # said in the report; what is under way comes to its end
+                        await self._loop(group)
+            finally:
+                watcher.cancel()
+        await self._context.journal.record()
+        try:
+            await asyncio.to_thread(self._folder.write_results, self._results())
+        except OSError as error:
+            raise cannot_write(error) from error
+        if self._late and self._context.report.stop is None:
+            message = f"the waiting is over, and {self._late} flow(s) still run"
+            self._context.report.stop = Stop(Reason.DEADLINE, message, "collect again later")
+
+    async def _hop(self, function: Callable[..., T], *values: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._manifest_thread, function, *values)
+
+    # ---- which flows
+
+    def _survey(self) -> bool:
+        """Walk the manifest once: which places its inputs ask for, and what was started; False, with what is wrong said,
+        where it cannot tell all of its flows. In the thread."""
+        context, wishes = self._context, self._context.wishes
+        counts = context.report.flows
+        started = {f.name for f in context.journal.flows() if f.state is FlowState.STARTED}
+        total = wrong = 0
+        for item in context.manifest.flows():
+            if context.stop is not None:
+                raise context.stop
+            if isinstance(item, Problem):
+                context.report.add(item)
+                wrong += 1
+                continue
+            total += wishes.only(item.name)
+            self._started += item.name in started and wishes.only(item.name)
+            started.discard(item.name)
+            if not self._wishes.name.uses("asset_id"):
+                for index, source in enumerate(item.inputs()):
+                    if isinstance(source, Input):
+                        self._names.add(self._wishes.name.place(values_of(item.name, source, index, "")))
+        self._outputs.shared_names = self._names.freeze()
+        self._gone = sorted(name for name in started if wishes.only(name))
+        self._started += len(self._gone)
+        counts.total, counts.started = total + len(self._gone), self._started
+        counts.pending = max(0, counts.total - counts.started - counts.failed)
+        self._ends.running = self._started
+        return not wrong
+
+    def _feed(self) -> Iterator[Watched]:
+        """The started flows, in the manifest's order; in the thread."""
+        for item in self._context.manifest.flows():
+            if not isinstance(item, Problem) and self._context.wishes.only(item.name):
+                yield from self._watched(item.name, item)
+        for name in self._gone:
+            yield from self._watched(name, None)
+
+    def _watched(self, name: str, flow: Flow | None) -> Iterator[Watched]:
+        facts = self._context.journal.flow(name)
+        if facts is not None and facts.state is FlowState.STARTED and facts.flow_id is not None:
+            yield Watched(facts, facts.flow_id, flow, self._context.journal.end(facts.flow_id))
+
+    # ---- waiting
+
+    async def _loop(self, group: TaskGroup) -> None:
+        context, feed = self._context, self._feed()
+        waiting: dict[str, Watched] = {}
+        more, quiet = True, 0
+        until = None if self._wishes.wait_s is None else context.clock.steady() + self._wishes.wait_s
+        while True:
+            while more and len(waiting) < WINDOW:
+                found = await self._hop(lambda: list(islice(feed, WINDOW)))
+                more = len(found) == WINDOW
+                for watched in found:
+                    if watched.end is not None and watched.end.listed:
+                        await self._begin(group, watched)
+                    else:
+                        waiting[watched.flow_id] = watched
+            if not waiting:
+                return
+            ended, moved = await self._poll(waiting)
+            for watched in ended:
+                await self._begin(group, watched)
+            quiet = 0 if moved else quiet + 1
+            left = None if until is None else until - context.clock.steady()
+            if waiting and left is not None and left <= 0:
+                self._late += len(waiting)
+                waiting.clear()
+            elif waiting and not (more and ended):
+                delay_s = poll_delay_s(quiet, context.chance)
+                await context.sleep(delay_s if left is None else min(delay_s, left))
+
+    async def _poll(self, waiting: dict[str, Watched]) -> tuple[list[Watched], bool]:
+        """Ask for the states once. Those at their end, and whether anything has moved; both are taken out of `waiting`."""
+        ended: list[Watched] = []
+        moved = False
+        for flow_id, found in (await self._shown(waiting)).items():
+            watched = waiting[flow_id]
+            if isinstance(found, Verdict):
+                del waiting[flow_id]
+                self._unknown(watched, found)
+                continue
+            moved = moved or (found.state, found.progress) != (watched.state, watched.progress)
+            watched.state, watched.progress = found.state, found.progress
+            watched.created = watched.created + 1 if found.state == "created" else 0
+            if step(found.state) is not Step.WAIT:
+                ended.append(waiting.pop(flow_id))
+            elif watched.created >= CREATED_POLLS:
+                del waiting[flow_id]
+                self._no_end()
+                message = f"the journal says that it was started, and the service that the flow {flow_id} is `created`"
+                self._fetching.problem(watched, "unsettled", message, "look at it on the service; --redo NAME builds it anew")
+        self._progress(len(ended) + sum(watched.progress for watched in waiting.values()))
+        return ended, moved
+
+    def _progress(self, under_way: float) -> None:
+        self._ends.progress = round(min(1.0, (self._ended + under_way) / max(1, self._started)), 3)
+
+    async def _shown(self, waiting: Mapping[str, Watched]) -> dict[str, RemoteFlow | Verdict]:
+        """Every flow as the service shows it: by one list where many are waited for, else each for itself."""
+        context = self._context
+        shown: dict[str, RemoteFlow | Verdict] = {}
+        if len(waiting) >= LIST_FROM and self._list_pays:
+            seen = 0
+
+            def take(flow: RemoteFlow) -> None:
+                nonlocal seen
+                seen += 1
+                if flow.flow_id in waiting:
+                    shown[flow.flow_id] = flow
+
+            async def listing() -> Reply | Fault | None:
+                nonlocal seen
+                seen = 0
+                return await context.client.flows(take)
+
+            verdict = await context.ask(Call.FLOWS, listing)
+            self._list_pays = verdict is None and seen <= LIST_PAYS * len(waiting)
+        rest = [flow_id for flow_id in waiting if flow_id not in shown]
+        asked = (context.ask(Call.FLOW, partial(context.client.flow, flow_id)) for flow_id in rest)
+        for flow_id, found in zip(rest, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+            if isinstance(found, BaseException):
+                raise found
+            shown[flow_id] = found
+        return shown
+
+    def _no_end(self) -> None:
+        self._ends.running -= 1
+        self._ends.unknown += 1
+
+    def _unknown(self, watched: Watched, verdict: Verdict) -> None:
+        self._no_end()
+        if verdict.kind is Kind.GONE:
+            message = f"the service does not know the flow {watched.flow_id}, which was started"
+            self._fetching.problem(watched, "unsettled", message, "another account's key? was it deleted there?", 404)
+        else:
+            self._fetching.of_verdict(watched, verdict, "its state cannot be asked for")
+
+    # ---- one flow
+
+    async def _begin(self, group: TaskGroup, watched: Watched) -> None:
+        await self._flows.acquire()
+        if self._context.stop is not None:
+            self._flows.release()
+            raise self._context.stop
+        self._ended += 1
+        self._progress(0.0)
+        group.start_soon(self._flow, watched)
+
+    async def _flow(self, watched: Watched) -> None:
+        try:
+            await self._fetching.bring(watched)
+        except Stop as stop:
+            if self._context.stop is None:  # the disk takes no more
+                self._context.halt(stop)
+        except OSError as error:
+            self._context.halt(cannot_write(error))
+        finally:
+            self._flows.release()
+
+    def _results(self) -> Iterator[Mapping[str, JSON]]:
+        """A row per output of every started flow, and one for a flow that has none; in the journal's order."""
+        journal = self._context.journal
+        for facts in journal.flows():
+            if facts.state is not FlowState.STARTED or facts.flow_id is None:
+                continue
+            end = journal.end(facts.flow_id)
+            flow: dict[str, JSON] = {"source": "", "flow": facts.name, "flow_id": facts.flow_id}
+            bare = True
+            for page in self._fetching.pages(facts.flow_id):
+                for row in page:
+                    bare = False
+                    state = self._state_of(row, end)
+                    there = state in ("collected", "partial")
+                    yield flow | {"source": row.source, "asset_id": row.asset_id, "output": row.path if there else "",
+                                  "state": state, "bytes": row.print.size if there else 0,
+                                  "sha256": row.sha256.hex() if there and row.sha256 else ""}  # fmt: skip
+            if bare:
+                state = end.state if end is not None else "running"
+                yield flow | {"asset_id": "", "output": "", "state": state, "bytes": 0, "sha256": ""}
+
+    def _state_of(self, row: OutputFacts, end: EndFacts | None) -> str:
+        if row.state is OutputState.COLLECTED and self._folder.look(row.path) is not None:
+            return "partial" if end is not None and step(end.state) is Step.FETCH_APART else "collected"
+        if row.state is OutputState.REFUSED:
+            return "refused"
+        return "gone" if end is not None and end.remote is Remote.DELETED else "missing"
