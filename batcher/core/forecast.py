@@ -14,7 +14,8 @@ from .planning import Action, FlowPlan, Wishes
 
 @dataclass(slots=True)
 class Requests:
-    """Requests that a run sends if nothing fails. `looks`: templates, the list of flows, the state of a given flow."""
+    """Requests that a run sends if nothing fails. `looks`: templates, the list of flows, the state of a given flow or
+    of one that is to be deleted."""
 
     creates: int = 0
     uploads: int = 0
@@ -38,13 +39,15 @@ class Requests:
         self.uploads += plan.tally.total if anew(plan.action) else plan.tally.new
         self.lists += 1
         self.starts += wishes.start
-        if plan.action is Action.NEW and plan.flow.flow_id is not None:
+        if plan.action is not Action.RESUME and plan.flow.flow_id is not None:
             self.looks += 1
         elif plan.action is Action.RESUME:
             self.looks += state is FlowState.CREATING
         else:
             self.creates += 1
-        if plan.action is Action.REBUILD and plan.facts is not None and plan.facts.flow_id is not None:
+        facts = plan.facts
+        if plan.action is Action.REBUILD and facts is not None and facts.flow_id is not None and not facts.given:
+            self.looks += 1
             self.deletes += 1
 
 

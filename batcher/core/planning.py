@@ -93,12 +93,13 @@ class Wishes:
 
 
 def decide(
-    facts: FlowFacts | None, meaning: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, wishes: Wishes
-) -> Action:
+    facts: FlowFacts | None, meaning: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, wishes: Wishes,
+    given: str | None = None,
+) -> Action:  # fmt: skip
     """The action for one flow whose inputs have been walked.
 
     `on_service` counts the journal's rows of inputs that may be on the service; where it exceeds the walked ones
-    (`same` and `differs`), an input was taken out of the manifest.
+    (`same` and `differs`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
     differs = tally.differs > 0 or (facts is not None and facts.meaning != meaning)
@@ -115,7 +116,8 @@ def decide(
     if state is FlowState.PLANNED:
         return Action.NEW
     taken_out = on_service > tally.same + tally.differs
-    return Action.REBUILD if differs or taken_out else Action.RESUME
+    elsewhere = facts is not None and facts.given and facts.flow_id != given  # another flow than before was named
+    return Action.REBUILD if differs or taken_out or elsewhere else Action.RESUME
 
 
 @row(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..core.errors import Stop
-from ..core.facts import ClearLitter, InputFacts, PutFlow, PutInput, PutTimes, Record, Watch
+from ..core.facts import InputFacts, PutFlow, PutInput, PutTimes, Record
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
 from ..core.reconcile import (
@@ -38,13 +38,12 @@ from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import Multiset, can_carry_tag, read_input_tag, untagged_ident
 from .context import Context, FlowRun
+from .litter import delete, give_up
 from .opener import not_created, of_read, of_verdict
-from .producer import give_up
 
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
 POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed; the last again and again
 PROCESSING_S: Final = 600.0  # so long they may be processed
-LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
 async def finalize(
@@ -282,35 +281,20 @@ async def _rebuild(context: Context, flow: FlowRun, why: str) -> bool:
         await _note_problem(context, flow)
         return False
     flow.rebuilds += 1
-    await _give_up(context, flow)
-    return True
+    return await _give_up(context, flow)
 
 
-async def _give_up(context: Context, flow: FlowRun) -> None:
+async def _give_up(context: Context, flow: FlowRun) -> bool:
+    """Whether it is gone, so that it can be built anew."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     records, flow.facts = give_up(flow.facts)
     await context.journal.record(*records)
     context.count(flow, -flow.uploaded, -flow.uploaded_bytes)
-    await delete(context, flow_id, flow.name)
-
-
-async def delete(context: Context, flow_id: str, name: str) -> None:
-    """Delete a flow that was given up and never started. What fails is tried again by the next run.
-
-    A 404 is mostly an earlier attempt that was done; the list is looked at all the same, for it could be mistaken."""
-    verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
-    if isinstance(verdict, Verdict) and verdict.kind in (Kind.CONFLICT, Kind.REFUSED):
-        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
-        if isinstance(found, RemoteFlow) and found.state not in ("created", ""):
-            message = f"the flow {flow_id} was to be deleted, but the service says that it is {found.state}"
-            context.problem(None, Problem("unsettled", message, "look at it on the service", flow=name))
-            context.journal.post(ClearLitter(flow_id))
-    elif not isinstance(verdict, Verdict) or verdict.kind in (Kind.DONE, Kind.GONE):
-        context.journal.post(ClearLitter(flow_id))
-        if isinstance(verdict, Verdict) and verdict.status == 404:
-            until = max(context.journal.watch_until, context.journal.now() + LOOK_S)
-            context.journal.post(Watch(until))
+    started = await delete(context, flow_id, flow.name)
+    if started is not None:
+        flow.facts, flow.failed = started, True
+    return started is None
 
 
 async def _start(context: Context, flow: FlowRun) -> bool:

@@ -18,6 +18,7 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
 from .context import Context, FlowRun
+from .litter import delete
 
 
 async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStream[FlowRun]) -> None:
@@ -37,6 +38,12 @@ async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStre
 
 
 async def _open(context: Context, flow: FlowRun) -> None:
+    if flow.given_up is not None:
+        # Before there is another one: a start of it that was lost could still arrive, and both would be paid for.
+        started = await delete(context, flow.given_up, flow.name)
+        if started is not None:
+            flow.facts, flow.failed = started, True
+            return
     if flow.facts.state is FlowState.PLANNED and flow.plan.flow.flow_id is not None:
         await _given(context, flow, flow.plan.flow.flow_id)
         return

@@ -159,7 +159,7 @@ class Planner:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
         tally.removed = max(0, on_service - tally.same - tally.differs)
-        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes)
+        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes, flow.flow_id)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)
         whole = len(kept) == tally.total

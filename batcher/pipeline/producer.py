@@ -18,12 +18,13 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectSendStream
 
 from ..core.errors import Stop
-from ..core.facts import WATCH_S, AddLitter, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
+from ..core.facts import WATCH_S, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing
 from ..core.tags import can_carry_tag
 from .context import REBUILDS, Context, FlowRun, Payload
+from .litter import give_up
 from .opener import open_flow
 from .planner import Planner
 from .ports import Body
@@ -141,6 +142,7 @@ class Producer:
             facts = facts.on(FlowEvent.NOT_CREATED, until=None)
             records += [ForgetInputs(facts.name), Watch(self._context.journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
+            flow.given_up = None if facts.given else facts.flow_id
             records, facts = give_up(facts)
         if plan.action in (Action.REDO, Action.REBUILD):
             flow.plan = replace(plan, inputs=lambda: self._planner.inputs(plan.flow, facts))
@@ -225,11 +227,3 @@ class Producer:
             held = body.length if body is not None else STREAM_BYTES
             payloads.append(Payload(flow, plan, row, body, held))
         return payloads, records
-
-
-def give_up(facts: FlowFacts) -> tuple[list[Record], FlowFacts]:
-    """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent."""
-    assert facts.flow_id is not None
-    assert not facts.given, "a flow given by its id is never deleted"
-    after = facts.on(FlowEvent.GIVE_UP, flow_id=None, until=None, not_before=None)
-    return [AddLitter(facts.flow_id, facts.name), ForgetInputs(facts.name), PutFlow(after)], after

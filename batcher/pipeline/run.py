@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import AddLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
+from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
 from ..core.forecast import Requests, anew, over_caps
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
@@ -24,9 +24,10 @@ from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
 from .context import Context, FlowRun, Payload, drain, of_group
-from .finalizer import delete, finalize
+from .finalizer import finalize
+from .litter import delete, give_up
 from .planner import Planner, TemplateTypes
-from .producer import Producer, give_up
+from .producer import Producer
 from .workers import work
 
 QUEUE: Final = 256  # payloads between producer and workers; the byte budget bounds them further
@@ -153,6 +154,8 @@ async def run(context: Context) -> None:
         go_on = _may_go_on(context, found.problems)
         left = await context.in_time(_no_strangers(context, planner, found)) if go_on else None
         if left is not None and _may_go_on(context, caps(context, left)):  # after adopting: it may leave little to do
+            # First of all: a lost start of what was given up must find it gone.
+            await context.in_time(_delete_litter(context, frozenset()))
             if left.works:
                 if context.images is not None:
                     context.images.stopping = lambda: None  # the stages end in their own order
@@ -240,10 +243,16 @@ async def _sweep(context: Context) -> None:
 
 async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
     """Delete what the journal has given up, but for those that were `tried` just now; returns the ids."""
+    await context.journal.record()  # what a stage has just deleted is none any more
     litter = [(flow_id, name) for flow_id, name in context.journal.litter() if flow_id not in tried]
     for flow_id, name in litter:
-        await delete(context, flow_id, name)
-    await context.journal.record()
+        facts = context.journal.flow(name)
+        if facts is not None and facts.flow_id == flow_id:
+            context.journal.post(ClearLitter(flow_id))  # it is in use: whatever the journal says, it is none
+        else:
+            await delete(context, flow_id, name)
+    if litter:
+        await context.journal.record()
     return frozenset(flow_id for flow_id, _ in litter)
 
 
@@ -314,6 +323,8 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
         flows.sort(key=lambda flow: flow.state in ("created", ""))  # a started one first: it is paid for
         taken = plan.facts is not None and plan.facts.state is not FlowState.PLANNED  # the journal knows another
         for flow in flows:
+            if plan.facts is not None and plan.facts.flow_id == flow.flow_id:
+                continue  # taken over before
             if not taken and await _adopt_one(context, planner, plan, flow):
                 taken = True
             elif flow.state in ("created", ""):

@@ -27,12 +27,23 @@ class Service:
         with urllib.request.urlopen(f"{self.url}/_sandbox/record") as reply:
             return json.load(reply)
 
+    def requests(self) -> list[str]:
+        """What was asked for so far, in order: create, upload, delete…"""
+        with urllib.request.urlopen(f"{self.url}/_sandbox/requests") as reply:
+            return [entry["endpoint"] for entry in json.load(reply)["requests"]]
+
     def create(self) -> str:
         """A flow that waits for inputs, made by somebody else; its id."""
         body = b'{"template": "model_generate_fromimage"}'
         request = urllib.request.Request(f"{self.url}/flows", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request) as reply:
             return json.load(reply)["flow_id"]
+
+    def start(self, flow_id: str) -> None:
+        """As somebody else would."""
+        body, header = b'{"action": "start"}', {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/flows/{flow_id}", body, header, method="PATCH")
+        urllib.request.urlopen(request).close()
 
     def order(self, *faults: str) -> None:
         body = json.dumps(list(faults)).encode()

@@ -34,6 +34,14 @@ def judge(service: Service, folder: Path, flows: int, inputs: int, complete: boo
     return record
 
 
+def wait_for_an_upload(service: Service) -> None:
+    """Until the run that was begun is at work; at most 20 s."""
+    deadline = time.monotonic() + 20
+    while "upload" not in service.requests():
+        assert time.monotonic() < deadline, "nothing was uploaded"
+        time.sleep(0.05)
+
+
 def test_run_completes_and_a_second_one_sends_nothing(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 3, 4)
     first = batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--json")
@@ -97,8 +105,10 @@ def test_second_copy_is_told_so(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 1, 5)
     service.order("*:latency=300ms")
     process = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url)
-    time.sleep(1.0)
+    wait_for_an_upload(service)
+    service.order("*:latency=4s")  # for the list that comes next
     second = batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url)
+    service.order()
     assert second.returncode == 11
     assert "another run" in second.stderr
     process.communicate()
@@ -169,6 +179,44 @@ def test_lost_journal_is_adopted(service: Service, tmp_path: Path) -> None:
     judge(service, tmp_path, 3, 3)
 
 
+def test_what_was_adopted_before_is_not_deleted_when_adopting_again(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 3, 2)
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words, "--no-start").returncode == 0
+    for path in (tmp_path / ".batcher").glob("m-*"):
+        path.unlink()
+    assert batcher(tmp_path, *words, "--adopt", "--no-start").returncode == 0
+    again = batcher(tmp_path, *words, "--adopt")
+    assert again.returncode == 0, again.stderr
+    assert judge(service, tmp_path, 3, 2)["requests"].get("delete", 0) == 0
+
+
+def test_flow_that_turns_out_to_be_started_is_neither_deleted_nor_built_anew(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 2)
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words, "--no-start").returncode == 0
+    (flow,) = service.record()["flows"]
+    service.start(flow["flow_id"])  # as a start that was lost and comes late
+    (tmp_path / "0" / "0.png").write_bytes(PNG + b"changed")  # so that the flow is given up
+    time.sleep(0.5)  # it is completed, and the service would delete it
+    result = batcher(tmp_path, *words)
+    assert result.returncode == 12
+    assert "was to be deleted, but the service says that it is completed" in result.stderr
+    again = batcher(tmp_path, *words, "--json")
+    assert (again.returncode, json.loads(again.stdout)["flows"]["changed"]) == (0, 1)
+    (flow,) = service.record()["flows"]
+    assert (flow["starts"], flow["deleted"]) == (1, False)
+
+
+def test_what_changed_is_deleted_before_it_is_created_anew(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 2)
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words, "--no-start").returncode == 0
+    (tmp_path / "0" / "0.png").write_bytes(PNG + b"changed")
+    assert batcher(tmp_path, *words).returncode == 0
+    assert [call for call in service.requests() if call in ("create", "delete")] == ["create", "delete", "create"]
+
+
 def test_clean_deletes_what_was_never_started(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 2, 2)
     words = ("m.yaml", "--endpoint", service.url)
@@ -209,3 +257,25 @@ def test_flow_that_was_given_by_its_id_is_neither_deleted_nor_started_twice(serv
     assert batcher(tmp_path, *words).returncode == 0
     (flow,) = service.record()["flows"]
     assert (flow["starts"], len(flow["inputs"]), flow["deleted"]) == (1, 1, False)
+
+
+@pytest.mark.parametrize("instead", ["flow_id: %s", "template: model_generate_fromimage"])
+def test_flow_that_was_given_is_let_go_of_when_the_manifest_names_another(
+    service: Service, tmp_path: Path, instead: str
+) -> None:
+    first = service.create()
+    (tmp_path / "a.png").write_bytes(PNG + b"one")
+    text = "version: 1\nflows: [{name: g, %s, inputs: [a.png]}]\n"
+    (tmp_path / "m.yaml").write_text(text % f"flow_id: {first}")
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words, "--no-start").returncode == 0
+    (tmp_path / "a.png").write_bytes(PNG + b"two")
+    said = batcher(tmp_path, *words)
+    assert said.returncode == 12
+    assert "make a new flow on the service and name its id" in said.stderr
+    (tmp_path / "m.yaml").write_text(text % (instead % service.create() if "%" in instead else instead))
+    result = batcher(tmp_path, *words)
+    assert result.returncode == 0, result.stderr
+    flows = service.record()["flows"]
+    assert [(flow["starts"], len(flow["inputs"]), flow["deleted"]) for flow in flows] == [(0, 1, False), (1, 1, False)]
+    assert flows[1]["inputs"][0]["sha256"] == hashlib.sha256(PNG + b"two").hexdigest()

@@ -72,7 +72,7 @@ SCENES: Final = (
     Scene("flow after a lost start", Call.FLOW, "start", ("start:nth=1,lost_reply=close",)),
     Scene("flow of a given id", Call.FLOW, "flows", given=True),
     Scene(
-        "delete", Call.DELETE, "inputs", ("inputs:nth=1,corrupt_list=foreign",),
+        "delete", Call.DELETE, "flow", ("inputs:nth=1,corrupt_list=foreign",),  # its state is asked for first
         before_refused=("upload:nth=1,input_error=1",),  # the list is right, and the flow given up all the same
     ),
 )
