@@ -98,9 +98,12 @@ def run_batch(
         assert "Traceback" not in life.log, life.log
         return life
 
+    latest = 1.0  # of a kill, after the run's begin; sooner where one came too late
     for _ in range(kills):
-        service.order(*chance.sample(FAULTS, 4), "*:latency=15ms")
-        died += run(chance.uniform(0.05, 1.2) + 0.5 * fresh).killed
+        service.order(*chance.sample(FAULTS, 4), "*:latency=30ms")
+        struck = run(chance.uniform(0.02, latest) + 0.3 * fresh).killed
+        died += struck
+        latest = latest if struck else latest / 2
         if chance.random() < 0.4:
             sources.change()
     service.order()
