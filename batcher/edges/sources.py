@@ -251,6 +251,7 @@ class _EncodingReader(io.BufferedReader):
         super().__init__(raw, 1)
         self._planned = planned
         self._hashed = hashlib.sha256()
+        self._room = memoryview(bytearray(min(CHUNK_BYTES, planned.size)))  # for all chunks: fresh pages for each cost as much as the hash
         self._raw_bytes = 0
         self.sha256: bytes | None = None  # once all of it has been read, and it was what was planned
 
@@ -263,14 +264,15 @@ class _EncodingReader(io.BufferedReader):
         if not self._raw_bytes and not self.same():
             return b""
         wanted = min(size or 0, self._planned.size - self._raw_bytes)
-        data = bytearray()
-        while len(data) < wanted:  # a short read in the middle would break the 3-byte groups
-            part = self.raw.read(wanted - len(data))
-            if not part:
+        got = 0
+        while got < wanted:  # a short read in the middle would break the 3-byte groups
+            count = self.raw.readinto(self._room[got:wanted])
+            if not count:
                 return b""
-            data += part
+            got += count
+        data = self._room[:got]
         self._hashed.update(data)
-        self._raw_bytes += len(data)
+        self._raw_bytes += got
         if self._raw_bytes == self._planned.size:
             if self.raw.read(1) or not self.same():
                 return b""
