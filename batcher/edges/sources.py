@@ -251,7 +251,8 @@ class _EncodingReader(io.BufferedReader):
         super().__init__(raw, 1)
         self._planned = planned
         self._hashed = hashlib.sha256()
-        self._room = memoryview(bytearray(min(CHUNK_BYTES, planned.size)))  # for all chunks: fresh pages for each cost as much as the hash
+        # One room for all chunks: fresh pages for each cost as much as the hash.
+        self._room = memoryview(bytearray(min(CHUNK_BYTES, planned.size)))
         self._raw_bytes = 0
         self.sha256: bytes | None = None  # once all of it has been read, and it was what was planned
 
