@@ -71,7 +71,7 @@ class Producer:
                         await context.changed.wait()
                     else:
                         return
-        except Stop:
+        except* Stop:
             pass  # in the middle of a walk; what was handed on drains
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)

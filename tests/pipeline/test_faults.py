@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batcher.api import MemoryJournal, Settings, run
-from batcher.core.model import Problem
+from batcher.core.errors import Reason, Stop
+from batcher.core.facts import Print
+from batcher.core.model import Input, Problem
 from batcher.core.planning import Wishes
 from batcher.core.report import PROBLEMS_KEPT, Report
+from batcher.pipeline.context import Context
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, order_faults
@@ -204,3 +209,36 @@ async def test_last_problem_is_kept_however_many_there_were_before(tmp_path: Pat
         await run(batch.manifest(sandbox.url), Settings(), journal=journal, report=report)
     kept = [json.loads(facts.problem) for facts in journal.flows() if facts.problem is not None]
     assert [(problem["kind"], problem["status"]) for problem in kept] == [("refused", 422)]
+
+
+@pytest.mark.parametrize("keep", [0, 1 << 15], ids=["looked at again", "kept"])
+async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int
+) -> None:
+    monkeypatch.setattr("batcher.pipeline.planner.KEEP", keep)
+    batch = Batch(tmp_path, files(tmp_path, 12), flows=40)
+
+    def started(context: Context) -> None:
+        loop = asyncio.get_running_loop()
+        looks = 0
+        look = context.sources.look
+
+        def counted(source: Input) -> Print | Problem:
+            nonlocal looks
+            looks += 1
+            if looks == 12 * 50:  # of the second walk, where there is one
+                loop.call_soon_threadsafe(context.halt, Stop(Reason.SIGTERM, "stopped by SIGTERM"))
+                time.sleep(0.2)
+            return look(source)
+
+        context.sources.look = counted  # type: ignore[method-assign]
+        if keep:
+            loop.call_later(0.5, context.halt, Stop(Reason.SIGTERM, "stopped by SIGTERM"))
+
+    async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
+        report = await run(batch.manifest(sandbox.url), Settings(), started=started)
+        assert report.exit_code == 143
+        await batch.judge(sandbox.url, report)
+        report = await batch.run(sandbox.url)
+        assert report.exit_code == 0
+        await batch.judge(sandbox.url, report)
