@@ -411,6 +411,15 @@ class Fetching:
         if deleted.kind not in (Kind.DONE, Kind.GONE):
             self.of_verdict(watched, deleted, "it was not deleted")
             return
+        if deleted.status == 404:  # after a reply that was lost, it is gone; a gateway in trouble says the same
+            shown = await context.ask(Call.FLOW, lambda: context.client.flow(end.flow_id))
+            if not isinstance(shown, Verdict):
+                message = f"the service shows the flow {end.flow_id}, and does not find it to delete it"
+                self.problem(watched, "unsettled", message, "collect again", 404)
+                return
+            if shown.kind is not Kind.GONE:
+                self.of_verdict(watched, shown, "whether it was deleted cannot be asked for")
+                return
         await context.journal.record(PutEnd(replace(end, remote=Remote.DELETED)))
         self._ends.deleted += 1
 

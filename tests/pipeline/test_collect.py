@@ -353,6 +353,25 @@ async def test_flow_whose_list_has_changed_or_that_was_given_is_not_deleted(tmp_
         assert not (await read_record(sandbox.url))["flows"][-1]["deleted"]
 
 
+async def test_flow_that_is_not_found_to_be_deleted_and_is_still_shown_does_not_count_as_deleted(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=1)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path) as sandbox:
+        await started(batch, sandbox.url)
+        await order_faults(sandbox.url, "delete:nth=1,status=404")
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert report.exit_code == 12
+        assert report.ends is not None
+        assert report.ends.deleted == 0
+        assert "shows the flow" in report.problems[0].message
+        await order_faults(sandbox.url, "delete:nth=1,lost_reply=close")  # here, the 404 that follows is the truth
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert_complete(batch, out, report)
+        assert report.ends is not None
+        assert report.ends.deleted == 1
+        assert all(flow["deleted"] for flow in (await read_record(sandbox.url))["flows"])
+
+
 async def test_names_are_shared_by_nobody_and_sources_without_a_tag_are_said_to_be_unknown(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
