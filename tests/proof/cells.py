@@ -1,14 +1,16 @@
 """The matrix: every call, met in every scene in which a run meets it, with every fault that a network and a service have.
 
-In: a scene and a row. Out: an `Outcome`: what two runs came to, held against the sandbox's own record, and what the
-client saw on the way. The cells are the product of `SCENES` and `ROWS`: one that is left out is named, with its reason, by
-`why_not`. Called by `test_matrix`, in processes of their own.
+In: a scene and a row. Out: an `Outcome`: what two runs (or two collectings of a batch that was run to its end) came to,
+held against the sandbox's own record (and the folder), and what the client saw on the way. The cells are the product of
+`SCENES` and `ROWS`: one that is left out is named, with its reason, by `why_not`. Called by `test_matrix`, in processes of
+their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -22,17 +24,21 @@ from typing import Any, Final
 
 import aiohttp
 
-from batcher.api import Settings, run
+from batcher.api import Settings, collect, run
 from batcher.core.model import ABSENT, JSON, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 from batcher.core.retry import BY_CALL, STATUS, Call, Fault, FaultKind, Reply
 from batcher.pipeline.context import Context
 from batcher.sandbox import Sandbox, parse_fault
 
+from .collected import Truth
+
 TIMEOUT_S: Final = 1.2
 SETTLE_S: Final = 1.2
 WITHIN_S: Final = 1.8  # after the client has given up, before the settling time is over
 BEYOND_S: Final = 4.0  # after both
+PROCESSING_S: Final = 0.05
+WAIT_S: Final = 30.0  # a collecting waits no longer for flows; in the scenes they have all ended
 REFUSED_S: Final = 2.0  # so long a closed port refuses
 AT_ONCE: Final = 100  # cells of one process under way; most of them wait
 TRIES: Final = 3  # to have a fault strike where it is to: on a loaded machine an earlier call may have failed by itself
@@ -40,14 +46,16 @@ IMAGE: Final = "model_generate_fromimage"
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 BODIES: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START})  # calls that carry one
 CHANGES: Final = BODIES | {Call.DELETE}
+COLLECTS: Final = frozenset({"flow", "outputs", "output"})  # what a collecting may ask for
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a run comes to make the call. `before` are faults that lead there; `nth` is which of its calls is struck.
+    """How a run makes the call, or a collecting of what was started (`collects`; `deletes`: with --delete-remote).
 
-    `leads` is the call after which the port closes, so that this one is refused ("": the test's own call, before the run);
-    `before_refused` are the faults that lead there then, where they differ.
+    `before` are faults that lead there; `nth` is which of its calls is struck. `leads` is the call after which the port
+    closes, so that this one is refused ("": the test's own call, before the run); `before_refused` are the faults that
+    lead there then, where they differ.
     """
 
     name: str
@@ -58,6 +66,8 @@ class Scene:
     given: bool = False
     bare: bool = False  # inputs that carry no tag
     before_refused: tuple[str, ...] | None = None
+    collects: bool = False
+    deletes: bool = False
 
 
 SCENES: Final = (
@@ -75,6 +85,12 @@ SCENES: Final = (
         "delete", Call.DELETE, "flow", ("inputs:nth=1,corrupt_list=foreign",),  # its state is asked for first
         before_refused=("upload:nth=1,input_error=1",),  # the list is right, and the flow given up all the same
     ),
+    Scene("flow that is collected", Call.FLOW, "", collects=True),
+    Scene("outputs", Call.OUTPUTS, "flow", collects=True),
+    Scene("output", Call.OUTPUT, "outputs", collects=True),
+    Scene("output that is then deleted", Call.OUTPUT, "outputs", collects=True, deletes=True),
+    Scene("outputs before the delete", Call.OUTPUTS, "output", nth=3, collects=True, deletes=True),
+    Scene("delete of what was collected", Call.DELETE, "outputs", collects=True, deletes=True),
 )
 
 
@@ -173,6 +189,8 @@ def expected(scene: Scene, row: Row) -> int:
     if row.status in (401, 402, 403) and not row.new_key:
         return 7
     if plain and row.status in (400, 404, 409, 413, 422):
+        if scene.collects:
+            return 12 if row.status in (404, 409) else 3  # the flow is not what the journal says, or it is refused
         match scene.call:
             case Call.TEMPLATES:
                 return 0  # no list to be had: the service itself will refuse what it does not know
@@ -186,7 +204,7 @@ def expected(scene: Scene, row: Row) -> int:
                 return 12  # who cannot ask cannot settle
     if scene.call is Call.TEMPLATES and row.effect == "garbage=json":
         return 2  # a list of other templates, as far as anybody can tell; nothing was written
-    if scene.call is Call.DELETE and row is REFUSED:
+    if scene.call is Call.DELETE and row is REFUSED and not scene.collects:
         return 3  # the scene's: the service took an input, and then found fault with it
     return 0
 
@@ -242,6 +260,11 @@ class Cell:
         if self.slow:
             del self.paths[1]
         self.given: str | None = None
+        self.to = folder / "out"
+        self.had: dict[str, bytes] = {}  # what lay there after the last collecting
+        self.began = 0  # requests that the sandbox had seen before
+        self.flows_before: list[dict[str, Any]] = []  # these two: of a batch that is to be collected
+        self.truth = Truth({}, {})
         # In a row of its own, so that the calls come one after another.
         self.single = row is REFUSED or scene.given
         self.flows = 1 if self.single or self.slow else 2
@@ -269,8 +292,10 @@ class Cell:
         scene, row = self.scene, self.row
         struck: list[str] = []
         if row is REFUSED:
-            # The first call of that name in this order is the last before the one that is refused.
-            nth = len(self.paths) if scene.leads == "upload" else 1
+            # The call of that number in this order is the last before the one that is refused.
+            nth = len(self.paths) if scene.leads in ("upload", "output") else 1
+            if scene.call is Call.DELETE and scene.leads == "outputs":  # they are listed again before it
+                nth = 2
             words = f"{scene.leads or 'flows'}:nth={nth},outage={REFUSED_S}s"
             before = scene.before if scene.before_refused is None else scene.before_refused
             if any(fault.startswith(f"{scene.leads}:") for fault in before):  # it is lost: the outage does that, too
@@ -287,37 +312,54 @@ class Cell:
         return lambda: "old"
 
     async def play(self, session: aiohttp.ClientSession, needed: int) -> Outcome:
-        """Two runs, the second without faults; each judged."""
+        """Two runs or collectings, the second without faults; each judged."""
         row = self.row
         outcome = Outcome(key_of(self.scene, row) if row is not None else self.scene.name, needed=needed)
         faults = [parse_fault(text) for text in self.faults()]
-        async with Sandbox(self.folder / "service", processing_s=0.05) as sandbox:
+        async with Sandbox(self.folder / "service", processing_s=PROCESSING_S) as sandbox:
             if self.scene.given:
                 async with session.post(f"{sandbox.url}/flows", json={"template": IMAGE}) as response:
                     self.given = (await response.json())["flow_id"]
+            if self.scene.collects:
+                await self._complete(session, sandbox)
             sandbox.set_faults(faults)
             if row is REFUSED and not self.scene.leads:
                 async with session.get(f"{sandbox.url}/flows") as response:
                     await response.read()
-            began = len(sandbox.seen.log)
-            report = await self._run(sandbox, outcome)
-            arrived = len(sandbox.seen.log) - began
+            self.began = len(sandbox.seen.log)
+            report = await self._play(sandbox, outcome)
+            arrived = len(sandbox.seen.log) - self.began
             self._delivered(sandbox, report, arrived, outcome)
             await self._judge(session, sandbox, report, outcome)
             await sandbox.caught_up()
             sandbox.set_faults(())
             if row is not None:
-                report = await self._run(sandbox, outcome)
+                report = await self._play(sandbox, outcome)
                 await self._judge(session, sandbox, report, outcome)
                 if not outcome.missed and outcome.codes != [expected(self.scene, row), 0]:
                     outcome.wrong.append(f"exit codes {outcome.codes}, expected {[expected(self.scene, row), 0]}")
         return outcome
 
-    async def _run(self, sandbox: Sandbox, outcome: Outcome) -> Report:
+    async def _complete(self, session: aiohttp.ClientSession, sandbox: Sandbox) -> None:
+        """A run without a fault, and its flows brought to their end: what the scene begins with."""
+        report = await run(self.manifest(sandbox.url), Settings(key=self.key()))
+        assert report.exit_code == 0, report
+        while True:
+            self.flows_before = await _flows_of(session, sandbox)
+            if all(flow["state"] == "completed" for flow in self.flows_before):
+                break
+            await asyncio.sleep(PROCESSING_S)
+        self.truth = await Truth.of(session, sandbox.url, self.flows_before, self.paths)
+
+    async def _play(self, sandbox: Sandbox, outcome: Outcome) -> Report:
         def watch(context: Context) -> None:
             context.client = Watched(context.client, outcome.seen)
 
-        report = await run(self.manifest(sandbox.url), Settings(key=self.key()), started=watch)
+        manifest, settings = self.manifest(sandbox.url), Settings(key=self.key())
+        if self.scene.collects:
+            report = await collect(manifest, self.to, settings, wait_s=WAIT_S, delete_remote=self.scene.deletes, started=watch)
+        else:
+            report = await run(manifest, settings, started=watch)
         outcome.codes.append(report.exit_code)
         outcome.sent += report.requests.sent
         outcome.words += [str(problem) for problem in report.problems] + ([str(report.stop)] if report.stop else [])
@@ -340,9 +382,34 @@ class Cell:
     async def _judge(
         self, session: aiohttp.ClientSession, sandbox: Sandbox, report: Report, outcome: Outcome
     ) -> None:
-        async with session.get(f"{sandbox.url}/_sandbox/record") as response:
-            record = await response.json()
-        outcome.wrong += self.against(record["flows"], report, len(outcome.codes) == 1)
+        flows = await _flows_of(session, sandbox)
+        if self.scene.collects:
+            outcome.wrong += self.collected(flows, report, sandbox)
+        else:
+            outcome.wrong += self.against(flows, report, len(outcome.codes) == 1)
+
+    def collected(self, flows: Sequence[dict[str, Any]], report: Report, sandbox: Sandbox) -> list[str]:
+        """What lies in the folder and what the record says, whatever the exit code."""
+        wrong, found = self.truth.against(self.to, report, self.had)
+        self.had = found
+        if [{**flow, "deleted": False} for flow in flows] != self.flows_before:
+            wrong.append("a collecting changed the flows, started or made one")
+        deleted = {flow["flow_id"] for flow in flows if flow["deleted"]}
+        if not self.scene.deletes and deleted:
+            wrong.append(f"{len(deleted)} flows were deleted, and nobody had asked for that")
+        if any(not self.truth.flows[flow_id] <= set(found) for flow_id in deleted):
+            wrong.append("a flow was deleted before its outputs were there")
+        if self.scene.deletes and report.exit_code == 0 and len(deleted) != len(flows):
+            wrong.append(f"complete, but {len(flows) - len(deleted)} flows were not deleted")
+        asked = {entry.endpoint for entry in itertools.islice(sandbox.seen.log, self.began, None)}
+        if more := asked - COLLECTS - ({"delete"} if self.scene.deletes else set()):
+            wrong.append(f"a collecting asked for {sorted(more)}")
+        if report.stop is None and report.exit_code:
+            # One request's refusal costs what it was for, at most: all the other outputs are there.
+            cost = 1 if self.scene.call is Call.OUTPUT else 0 if self.scene.deletes else len(self.paths)
+            if len(found) != len(self.truth.contents) - cost:
+                wrong.append(f"{len(found)} outputs are there, of {len(self.truth.contents)}; the fault costs {cost}")
+        return wrong
 
     def against(self, flows: Sequence[dict[str, Any]], report: Report, first: bool) -> list[str]:
         """What the record says against the guarantees, whatever the exit code."""
@@ -373,6 +440,11 @@ class Cell:
 
     def _name(self, flow: dict[str, Any]) -> str:
         return "f0" if flow["flow_id"] == self.given else str(flow["additional"]["batcher"]["flow"])
+
+
+async def _flows_of(session: aiohttp.ClientSession, sandbox: Sandbox) -> list[dict[str, Any]]:
+    async with session.get(f"{sandbox.url}/_sandbox/record") as response:
+        return (await response.json())["flows"]  # type: ignore[no-any-return]
 
 
 def _plain(additional: JSON | Any) -> str:

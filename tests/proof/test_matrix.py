@@ -1,4 +1,5 @@
-"""Every call with every fault, twice: the run that meets it, and the run after it. The service's record is the judge.
+"""Every call with every fault, twice: the run or the collecting that meets it, and the one after it. The service's record
+is the judge, and for collectings the folder, too.
 
 The cells are generated, so that none can be forgotten: the product of scenes and rows in `cells`, less what `why_not`
 names with a reason; and what the clients really saw in them must cover the verdicts' table and every kind of fault.
@@ -88,9 +89,9 @@ def test_sums_of_the_matrix(played: dict[str, Outcome], capsys: pytest.CaptureFi
     with capsys.disabled():
         print(
             f"\nmatrix: {len(cells)} cells ({len(SCENES)} scenes of {len(Call)} calls × {len(ROWS)} rows), "
-            f"{2 * len(cells)} runs; wrong, missing, foreign, repeated or twice started: {wrong}; exit codes of the first "
-            f"run {codes}, of the second {sorted({outcome.codes[-1] for outcome in cells})}; requests sent / needed: mean "
-            f"{sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f}",
+            f"{2 * len(cells)} runs and collectings; wrong, missing, foreign, repeated or twice started: {wrong}; exit codes "
+            f"of the first {codes}, of the second {sorted({outcome.codes[-1] for outcome in cells})}; requests sent / needed: "
+            f"mean {sum(ratios) / len(ratios):.2f}, most {max(ratios):.2f}",
             file=sys.stderr,
         )
     assert wrong == 0
