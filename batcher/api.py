@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .core.collecting import DEFAULT_NAME, CollectWishes, parse_name
 from .core.errors import Reason, Stop, UsageError
+from .core.events import SILENT, Events
 from .core.model import SANDBOX, Limits, Manifest
 from .core.planning import FlowPlan, Wishes
 from .core.report import Report
@@ -96,7 +97,8 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 @contextlib.asynccontextmanager
 async def _context(
-    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True
+    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
+    events: Events = SILENT,
 ) -> AsyncIterator[Context]:
     limits = manifest.limits
     chance = random.Random()
@@ -116,7 +118,7 @@ async def _context(
                           bandwidth=bandwidth, ca_file=settings.ca_file)  # fmt: skip
         await stack.enter_async_context(client)
         yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
-                      ByteBudget(limits.memory_bytes), chance, report, images)  # fmt: skip
+                      ByteBudget(limits.memory_bytes), chance, report, images, events)  # fmt: skip
 
 
 async def run(
@@ -127,16 +129,18 @@ async def run(
     report: Report | None = None,
     started: Callable[[Context], None] = lambda context: None,
     collect_to: str | os.PathLike[str] | None = None,
+    events: Events = SILENT,
 ) -> Report:
     """Bring the batch to done, and say what came of it. Call `started`'s context's `halt` to end it early, in order.
 
     `journal`: another one than the SQLite file, a `MemoryJournal` for example. `collect_to`: wait for what was started,
-    and bring its outputs there, as `collect` does. Raises Locked, JournalError, UsageError.
+    and bring its outputs there, as `collect` does. `events` is told what happens meanwhile. The manifest's `notify` and
+    `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
-        async with _session(manifest, settings, journal, report, started) as context:
+        async with _session(manifest, settings, journal, report, started, events) as context:
             await _run(context)
             if folder is not None and report.stop is None and "manifest" not in report.kinds:
                 await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME)))
@@ -154,6 +158,7 @@ async def collect(
     journal: Journal | None = None,
     report: Report | None = None,
     started: Callable[[Context], None] = lambda context: None,
+    events: Events = SILENT,
 ) -> Report:
     """Wait for the flows that were started, and bring their outputs to the folder `to`; the report's `outputs` and
     `ends` say what came of it, `to`/results.jsonl which output came from which source.
@@ -169,22 +174,23 @@ async def collect(
         raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
                          "batcher run comes first; --state and --endpoint as there")  # fmt: skip
     with contextlib.closing(OutputFolder(Path(to))) as folder:
-        async with _session(manifest, settings, journal, report, started) as context:
+        async with _session(manifest, settings, journal, report, started, events) as context:
             await _collect(context, folder, wishes)
     return report
 
 
 @contextlib.asynccontextmanager
 async def _session(
-    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Context], None]
-) -> AsyncIterator[Context]:
+    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Context], None],
+    events: Events,
+) -> AsyncIterator[Context]:  # fmt: skip
     """The journal held, the edges open, the deadline set."""
     own = None
     if journal is None:
         own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
     try:
-        async with _context(manifest, settings, journal, report, remember=True) as context:
+        async with _context(manifest, settings, journal, report, remember=True, events=events) as context:
             started(context)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import click
 from ..api import collect
 from ..core.collecting import DEFAULT_NAME
 from ..core.errors import BatcherError
-from ..core.report import Report, problem_json
+from ..core.report import Report
 from ..edges.progress import size, style_of
+from ..edges.secrets import Mask
 from . import common
+from .afterwards import Afterwards, load_failed
 
 
 @click.command("collect", short_help="wait for started flows and download their outputs")
@@ -33,7 +35,7 @@ from . import common
 @click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, to: Path, name: str, wait_s: float | None,
+    verbose: bool, log_format: str | None, log_file: str | None, progress: str, to: Path, name: str, wait_s: float | None,
     delete_remote: bool, concurrency: int | None, rate: float | None, timeout: float | None, retries: int | None,
     **wishes: Any,
 ) -> None:  # fmt: skip
@@ -42,26 +44,25 @@ def command(
     Run it again after anything: what is there and whole is not downloaded again. DIR/results.csv and .jsonl tell which
     output came from which source; what failed flows left is in DIR/failed.
     """
-    common.setup_log(log_file, log_format, verbose)
+    mask = Mask()
+    events = common.open_log(log_file, log_format, verbose, mask)
     try:
-        loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
-                             timeout_s=timeout, retries=retries)  # fmt: skip
-        settings = common.settings(state=state, ca_file=ca_file, **wishes)
-        work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote)
-        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json)))
+        with load_failed(events, manifest):
+            loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
+                                 timeout_s=timeout, retries=retries)  # fmt: skip
+        settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
+        work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote, events=events)
+        after = Afterwards(loaded, events, mask)  # pings, hooks and metrics are of runs
+        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json), after))
     except BatcherError as error:
-        common.exit_for(error, manifest, as_json)
-    log = logging.getLogger("batcher")
-    for problem in report.problems:
-        log.error("%s", problem, extra={"problem": problem_json(problem)})
-    log.info("collect ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
+        common.exit_for(error, manifest, as_json, quiet=quiet)
     if not quiet and not as_json:
         common.out(collected(report))
     if quiet and report.exit_code == 0:
         if as_json:
             common.out(common.document(report.json()))
         return
-    common.finish(report, as_json)
+    common.finish(report, as_json, closing=quiet and not as_json)
 
 
 def collected(report: Report) -> str:

@@ -9,7 +9,6 @@ import asyncio
 import errno
 import fnmatch
 import json
-import logging
 import os
 import re
 import signal
@@ -17,16 +16,18 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
 
 import click
 
 from ..api import Settings, load_manifest
 from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Reason, Stop, UsageError
+from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
 from ..core.planning import Wishes
 from ..core.report import OF_REASON, Report, problem_json
 from ..edges.progress import Style, show
+from ..edges.secrets import Mask
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from ..pipeline.context import Context
 
@@ -63,8 +64,8 @@ def common(function: F) -> F:
     """Flags of every command that takes a manifest."""
     for option in (
         click.option("--progress", type=click.Choice(["auto", "bar", "plain", "none"]), default="auto"),
-        click.option("--log-file", type=click.Path(dir_okay=False), help="write the log there"),
-        click.option("--log-format", type=click.Choice(["text", "json"]), default="text"),
+        click.option("--log-file", type=click.Path(dir_okay=False), help="a line for every event; 60 MB at most"),
+        click.option("--log-format", type=click.Choice(["text", "json"]), help="of the log; in a file json unless given"),
         click.option("--verbose", is_flag=True, help="say more; a traceback where batcher has a bug"),
         click.option("--quiet", is_flag=True, help="say nothing unless something is wrong"),
         click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else there"),
@@ -76,8 +77,15 @@ def common(function: F) -> F:
     return click.argument("manifest")(function)
 
 
-def read_key() -> str | None:
-    """The key from GENERIO_API_KEY_FILE or GENERIO_API_KEY; asked again after a 401."""
+def read_key(mask: Mask | None = None) -> str | None:
+    """The key from GENERIO_API_KEY_FILE or GENERIO_API_KEY; asked again after a 401. `mask` gets to know it."""
+    key = _read_key()
+    if mask is not None:
+        mask.add(key)
+    return key
+
+
+def _read_key() -> str | None:
     path = os.environ.get("GENERIO_API_KEY_FILE")
     if path:
         try:
@@ -96,27 +104,19 @@ def _key(where: str, text: str) -> str | None:
     return key or None
 
 
-def setup_log(log_file: str | None, log_format: str, verbose: bool) -> None:
-    """Log lines go to a file where one is named, else to stderr if --verbose asks for them."""
-    log = logging.getLogger("batcher")
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    handler: logging.Handler = logging.NullHandler()
-    logging.raiseExceptions = False  # a log that cannot be written is no reason to speak of anything else
-    if log_file is not None:
-        try:
-            handler = logging.FileHandler(log_file, encoding="utf-8")
-        except OSError as error:
-            say(f"batcher: --log-file {log_file} cannot be written: {error.strerror} (name another file)")
-            sys.exit(2)
-    elif verbose:
-        handler = logging.StreamHandler()
-    if log_format == "json":
-        from pythonjsonlogger.json import JsonFormatter
+def open_log(log_file: str | None, log_format: str | None, verbose: bool, mask: Mask) -> Events:
+    """What a run tells goes to a file where one is named, as JSON lines, else to stderr, as text, if --verbose asks for it.
+    Exits with 2 where the file cannot be opened."""
+    if log_file is None and not verbose:
+        return SILENT
+    from ..edges.events import open_log
 
-        handler.setFormatter(JsonFormatter("{asctime}{levelname}{message}", style="{"))
-    else:
-        handler.setFormatter(_HarmlessFormatter("{asctime} {levelname:7} {message}", style="{"))
-    log.addHandler(handler)
+    form: Literal["text", "json"] = "json" if (log_format or ("json" if log_file else "text")) == "json" else "text"
+    try:
+        return open_log(log_file, form, lambda line: harmless(mask(line)), lambda words: say(f"batcher: {mask(words)}"))
+    except OSError as error:
+        say(f"batcher: --log-file {log_file} cannot be written: {error.strerror} (name another file)")
+        sys.exit(2)
 
 
 def settings(
@@ -166,35 +166,42 @@ def document(value: object) -> str:
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
-class _HarmlessFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return harmless(super().format(record))
-
-
 class Work(Protocol):
     """What a command does with a manifest: it fills the report, and hands its context over before it begins."""
 
     def __call__(self, *, report: Report, started: Callable[[Context], None]) -> Coroutine[Any, Any, Report]: ...
 
 
-async def watched(work: Work, manifest: Manifest, style: Style) -> Report:
+class Watchers(Protocol):
+    """Whoever is told that the work begins, and how it ended: see `afterwards`."""
+
+    def begin(self) -> None: ...
+    async def end(self, report: Report, failure: Exception | None) -> None: ...
+
+
+async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watchers) -> Report:
     """Do the work with progress drawn, and end it in order on the first SIGINT or SIGTERM, at once on the second."""
     report = Report(manifest.name, manifest.endpoint)
     loop = asyncio.get_running_loop()
     context_of: list[Context] = []
     stops: list[Stop] = []
+    telling: list[asyncio.Task[None]] = []
 
     def on(number: signal.Signals) -> None:
         reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
         if stops:  # the second time: at once; what is durable stays
             os._exit(128 + number)
         stops.append(Stop(reason, f"stopped by {number.name}; the next run resumes"))
+        if telling:  # the work is over, and its outcome stays
+            telling[0].cancel()
+            return
         if style == "bar":
             say("\nbatcher: finishing what is in flight; once more to stop at once")
         for context in context_of:
             context.halt(stops[0])
 
     def started(context: Context) -> None:
+        watchers.begin()
         context_of.append(context)
         if stops:
             context.halt(stops[0])
@@ -202,11 +209,21 @@ async def watched(work: Work, manifest: Manifest, style: Style) -> Report:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on, number)
     drawing = asyncio.ensure_future(show(report, style))
+    failure: Exception | None = None
     try:
-        return await work(report=report, started=started)
+        await work(report=report, started=started)
+    except Exception as error:
+        failure = error
     finally:
         drawing.cancel()
         await asyncio.wait({drawing})
+    telling.append(asyncio.ensure_future(watchers.end(report, failure)))
+    await asyncio.wait(telling)
+    if not telling[0].cancelled():
+        telling[0].result()
+    if failure is not None:
+        raise failure
+    return report
 
 
 def say(text: str) -> None:
@@ -224,40 +241,59 @@ def out(text: str, end: str = "\n") -> None:
             say(f"batcher: the output cannot be written: {error.strerror}")
 
 
-def list_problems(problems: Sequence[Problem], total: int) -> None:
-    """Each on a line of its own, with its place and advice."""
-    for problem in problems[:SHOWN]:
+def problem_lines(report: Report) -> list[str]:
+    """Each problem on a line of its own, with its place and advice; then why the run ended early."""
+    lines = []
+    for problem in report.problems[:SHOWN]:
         flow = f" [{problem.flow}]" if problem.flow and problem.place is None else ""
-        say(f"{problem}{flow}".replace("\n", "\\n"))
-    if total > SHOWN:
-        say(f"… and {total - min(SHOWN, len(problems))} more (--json lists them)")
-
-
-def finish(report: Report, as_json: bool) -> NoReturn:
-    """Say what went wrong, print the document, exit."""
-    list_problems(report.problems, report.problems_total)
+        lines.append(f"{problem}{flow}".replace("\n", "\\n"))
+    if report.problems_total > SHOWN:
+        lines.append(f"… and {report.problems_total - min(SHOWN, len(report.problems))} more (--json lists them)")
     if report.stop is not None:
-        say(f"batcher: {report.stop}")
+        lines.append(f"batcher: {report.stop}")
+    return lines
+
+
+def closing_line(report: Report) -> str:
+    """Where the batch stands, as far as that is known, for a mail that says nothing else of it."""
+    flows = report.flows
+    if not flows.total:
+        return f"batcher: {report.manifest}: it ended early (exit code {report.exit_code})"
+    others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed}
+    counts = [f"{flows.started} of {flows.total} flows started", *(f"{n} {what}" for what, n in others.items() if n)]
+    return f"batcher: {report.manifest}: {', '.join(counts)} (exit code {report.exit_code})"
+
+
+def finish(report: Report, as_json: bool, *, closing: bool = False) -> NoReturn:
+    """Say what went wrong, print the document, exit. `closing`: also where the batch stands."""
+    for line in [*problem_lines(report), *([closing_line(report)] if closing else [])]:
+        say(line)
     if as_json:
         out(document(report.json()))
     sys.exit(report.exit_code)
 
 
-def exit_for(error: BatcherError, manifest: str, as_json: bool) -> NoReturn:
-    """An error that ended a command, in a line and as a code."""
-    match error:
-        case Locked():
-            code = 11
-        case Stop():
-            code = OF_REASON[error.reason]
-        case JournalError():
-            code = 12  # what was paid for cannot be told
-        case UsageError() | ManifestError():
-            code = 2
-        case _:
-            code = 1
-    say(f"batcher: {error}")
+def exit_for(error: BatcherError, manifest: str, as_json: bool, *, quiet: bool = False) -> NoReturn:
+    """An error that ended a command, in a line and as a code. `quiet`: nothing is wrong where another run is at work."""
+    code = code_of(error)
+    if not (quiet and isinstance(error, Locked)):
+        say(f"batcher: {error}")
     if as_json:
         problem = Problem("manifest", error.message, error.hint)
         out(document({"manifest": manifest, "exit_code": code, "problems": [problem_json(problem)]}))
     sys.exit(code)
+
+
+def code_of(error: BatcherError) -> int:
+    """The exit code of an error that ended a command."""
+    match error:
+        case Locked():
+            return 11
+        case Stop():
+            return OF_REASON[error.reason]
+        case JournalError():
+            return 12  # what was paid for cannot be told
+        case UsageError() | ManifestError():
+            return 2
+        case _:
+            return 1

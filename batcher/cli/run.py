@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import click
 
 from ..api import run as run_batch
 from ..core.errors import BatcherError
-from ..core.report import Report, problem_json
+from ..core.report import Report
 from ..edges.progress import size, style_of
+from ..edges.secrets import Mask
 from . import common
+from .afterwards import Afterwards, load_failed
 from .collect import collected
 
 
@@ -35,35 +38,38 @@ from .collect import collected
 @click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
 @click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
+@click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False), help="a file for Prometheus, written at the end")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
-    bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None, **wishes: Any,
+    verbose: bool, log_format: str | None, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
+    bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None,
+    metrics: str | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 
     Run it again after anything: it resumes, and never starts a flow twice. The API key comes from GENERIO_API_KEY.
     """
-    common.setup_log(log_file, log_format, verbose)
+    mask = Mask()
+    events = common.open_log(log_file, log_format, verbose, mask)
     try:
-        loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
-                             bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
-        settings = common.settings(state=state, ca_file=ca_file, **wishes)
-        style = style_of(progress, quiet or as_json)
-        report = asyncio.run(common.watched(partial(run_batch, loaded, settings, collect_to=collect_to), loaded, style))
+        with load_failed(events, manifest):
+            loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
+                                 bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
+        if metrics is not None:
+            loaded = replace(loaded, metrics=os.path.abspath(metrics))
+        settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
+        work = partial(run_batch, loaded, settings, collect_to=collect_to, events=events)
+        after = Afterwards(loaded, events, mask, notify=loaded.notify, metrics=loaded.metrics, ca_file=ca_file)
+        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json), after))
     except BatcherError as error:
-        common.exit_for(error, manifest, as_json)
-    log = logging.getLogger("batcher")
-    for problem in report.problems:
-        log.error("%s", problem, extra={"problem": problem_json(problem)})
-    log.info("run ended", extra={"exit_code": report.exit_code, "elapsed_s": report.elapsed_s})
+        common.exit_for(error, manifest, as_json, quiet=quiet)
     if not quiet and not as_json:
         common.out(summary(report) if report.outputs is None else f"{summary(report)}\n{collected(report)}")
     if quiet and report.exit_code == 0:
         if as_json:
             common.out(common.document(report.json()))
         return
-    common.finish(report, as_json)
+    common.finish(report, as_json, closing=quiet and not as_json)
 
 
 def summary(report: Report) -> str:

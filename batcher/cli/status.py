@@ -54,7 +54,8 @@ def command(
     if as_json:
         common.out(common.document(_document(report, found)))
     elif quiet:
-        common.list_problems(report.problems, report.problems_total)
+        for line in common.problem_lines(report):
+            common.say(line)
     else:
         terminal = Terminal(_columns(), color=_color())
         lines = [*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]

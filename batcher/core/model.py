@@ -95,6 +95,19 @@ class Limits:
     max_pixels: int | None = None  # of an image
 
 
+Hook: TypeAlias = "str | tuple[str, ...] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who is told of a run. `ping`: an address in the style of healthchecks. The hooks: a line for the shell, or words."""
+
+    ping: str | None = None
+    on_success: Hook = None
+    on_failure: Hook = None
+    on_problem: Hook = None
+
+
 @row(frozen=True, slots=True)
 class Input:
     """One asset of a flow, as meant: a file or a text, and what is attached to it.
@@ -146,3 +159,5 @@ class Manifest:
     endpoint: str
     limits: Limits
     flows: Callable[[], Iterator[Flow | Problem]] = field(repr=False, compare=False)
+    notify: Notify = field(default=Notify(), repr=False)  # the address of a ping is a secret of a kind
+    metrics: str | None = None  # absolute path of a file for Prometheus

@@ -228,7 +228,7 @@ class FlowsApi:
         self._connections = connections
         self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
         self._ca_file = ca_file
-        self._proxy = _proxy_for(self._base)
+        self._proxy = proxy_for(self._base)
         self._session: aiohttp.ClientSession | None = None
         self._watch: _Watch | None = None
         self._wire: Wire | None = None
@@ -467,7 +467,7 @@ def _inputs_of(flow_id: str) -> str:
     return f"/flows/{quote(flow_id, safe='')}/inputs"
 
 
-def _proxy_for(base: str) -> str | None:
+def proxy_for(base: str) -> str | None:
     """The proxy that the environment names for this endpoint; loopback is always asked directly."""
     parts = urlsplit(base)
     host = parts.hostname or ""

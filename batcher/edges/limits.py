@@ -56,6 +56,11 @@ class Gate:
                 waiter.set_exception(stop)
         self._waiting.clear()
 
+    @property
+    def outage(self) -> bool:
+        """Whether one request at a time asks if the service is back."""
+        return self._outage
+
     async def enter(self) -> float:
         """Wait for leave; the moment at which it was given. Raises Stop once the run is ending. Every `enter` is followed
         by one `leave`."""

@@ -19,7 +19,7 @@ from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sources import literal_pattern
 
 MAX_NESTING: Final = 20  # files that include one another in a row; people write one or two
-MAIN_ONLY: Final = ("batch", "endpoint", "limits")
+MAIN_ONLY: Final = ("batch", "endpoint", "limits", "notify", "metrics")
 
 
 @dataclass(frozen=True, slots=True)

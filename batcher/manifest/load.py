@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from batcher.core.errors import ManifestError
-from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Place
+from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place
 from batcher.manifest import document, environment, files, include, model, planning, shape, values
 from batcher.manifest.errors import Findings, Unfit
 from batcher.manifest.flows import Expansion, Plan
@@ -42,7 +42,9 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
     if settings is None or findings:
         raise findings.error()
     limits = settings.limits.limits() if settings.limits else Limits()
-    return Manifest(name, absolute, folder, batch, address, limits, Expansion(plans).flows)
+    notify = settings.notify.notify() if settings.notify else Notify()
+    metrics = os.path.join(folder, settings.metrics) if settings.metrics else None
+    return Manifest(name, absolute, folder, batch, address, limits, Expansion(plans).flows, notify, metrics)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
-from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, TAG, Limits
+from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, TAG, Limits, Notify
 from batcher.manifest import units, values
 
 DEFAULTS: Final = Limits()
@@ -313,6 +313,59 @@ class LimitsShape(_Shape):
         )
 
 
+HookField = Annotated[
+    str | tuple[str, ...],
+    PlainValidator(values.check_hook),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "description": "A line for the shell, or a command as a list of words. It runs in the manifest's folder, with "
+            "BATCHER_EXIT_CODE, BATCHER_MANIFEST, BATCHER_REPORT (a file with the report as JSON) and counts in its "
+            "environment, for at most 60 s.",
+            "examples": ["mail -s \"batch: $BATCHER_EXIT_CODE\" me@example.com <$BATCHER_REPORT", ["bin/alert", "chairs"]],
+        }
+    ),
+]
+
+
+class HooksShape(_Shape):
+    """Commands to run when a run has ended: one of them, by its exit code."""
+
+    on_success: HookField | None = Field(default=None, description="After 0: everything is started.")
+    on_failure: HookField | None = Field(
+        default=None, description="After 1, 2, 3, 4, 7, 12, 13: somebody has to look at it, as the exit code's table says."
+    )
+    on_problem: HookField | None = Field(
+        default=None, description="After 5, 10, 130, 143: not done, and the next run resumes by itself."
+    )
+
+
+class NotifyShape(_Shape):
+    """Whom `batcher run` tells how it went. It never changes the exit code; 11 (another run is at work) is told to nobody."""
+
+    ping: (
+        Annotated[
+            str,
+            PlainValidator(values.parse_ping),
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "examples": ["https://hc-ping.com/5fb9a1b2-…"],
+                    "description": "An address in the style of healthchecks: asked with /start when a run begins, as it is "
+                    "after a success, with /fail after a failure, with /log where the next run resumes by itself. "
+                    "https, or loopback.",
+                }
+            ),
+        ]
+        | None
+    ) = None
+    command: HooksShape | None = None
+
+    def notify(self) -> Notify:
+        hooks = self.command or HooksShape()
+        return Notify(self.ping, hooks.on_success, hooks.on_failure, hooks.on_problem)
+
+
 class ManifestShape(_Shape):
     """A batch of flows. `${NAME}` and `${NAME:-default}` in strings come from the environment; `$$` is a dollar sign."""
 
@@ -324,7 +377,8 @@ class ManifestShape(_Shape):
     include: list[str] | None = Field(
         default=None,
         description="Other files (paths or patterns, from this file's folder) with more flows and profiles, and defaults for "
-        "their own flows. Their paths count from their own folders; batch, endpoint and limits stand in the main file only.",
+        "their own flows. Their paths count from their own folders; batch, endpoint, limits, notify and metrics stand in the "
+        "main file only.",
         examples=[["more/*.yaml"]],
     )
     defaults: DefaultsShape | None = None
@@ -332,6 +386,23 @@ class ManifestShape(_Shape):
         default=None, description="Defaults with a name, for the flows and profiles that say `extends: NAME`; in any file."
     )
     limits: LimitsShape | None = None
+    notify: NotifyShape | None = None
+    metrics: (
+        Annotated[
+            str,
+            PlainValidator(values.check_metrics),
+            WithJsonSchema(
+                {
+                    "type": "string",
+                    "minLength": 1,
+                    "examples": ["/var/lib/prometheus/node-exporter/chairs.prom"],
+                    "description": "A file for the textfile collector of Prometheus' node_exporter, written when a run ends; "
+                    "one for each manifest. The flag --metrics overrides it.",
+                }
+            ),
+        ]
+        | None
+    ) = None
     flows: list[FlowShape] = Field(default_factory=list, description="The remote jobs.")
 
 

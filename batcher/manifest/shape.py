@@ -146,6 +146,12 @@ def _advice(loc: _Loc, value: Value) -> str:
     match loc:
         case ("version",):
             return "remove the quotes" if value == "1" else "this is the only version there is; write `version: 1`"
+        case ("notify", "ping"):
+            return "write one like https://hc-ping.com/ID, as your service of pings gives it"
+        case ("notify", "command", *_):
+            return "put words that are no text in quotes"
+        case ("metrics",):
+            return "write one that ends in .prom"
         case ("endpoint",):
             return "leave `endpoint` out for the service's own address"
         case _:
@@ -206,6 +212,10 @@ def _model_at(loc: _Loc) -> type[BaseModel]:
             return model.ProfileShape
         case ("limits",):
             return model.LimitsShape
+        case ("notify",):
+            return model.NotifyShape
+        case ("notify", "command"):
+            return model.HooksShape
         case ("flows", int()):
             return model.FlowShape
         case ("flows", int(), "inputs", int(), str() as tag):

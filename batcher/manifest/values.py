@@ -6,6 +6,7 @@ constants), Unfit where a placeholder may have to be rendered first. Called by `
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -90,6 +91,50 @@ def check_memory(value: Any) -> int:
     if size < MIN_MEMORY_BYTES:
         raise ValueError("at least 1MiB of memory is needed")
     return size
+
+
+def parse_ping(value: object) -> str:
+    """An address to be asked when a run begins and ends: https, or plain http to loopback. Never repeats it: it is a secret
+    of a kind."""
+    if not isinstance(value, str):
+        raise ValueError(f"`ping` is an address, not {quoted(value)}")
+    text = value.strip()
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("`ping` is no address") from None
+    if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError("`ping` is no https address")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ValueError(f"`ping` to {quoted(host)} would go over plain http")
+    if "@" in parts.netloc or parts.fragment:
+        raise ValueError("`ping` takes an address without user name, password and fragment (#)")
+    return text
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_hook(value: object) -> str | tuple[str, ...]:
+    """A line for the shell, or a command's words."""
+    given = value if isinstance(value, list) else [value]
+    words = [word for word in given if isinstance(word, str) and "\0" not in word]
+    if not words or len(words) < len(given) or not words[0].strip():
+        raise ValueError(f"a hook is a line for the shell or a list of words, not {quoted(value)}")
+    return value if isinstance(value, str) else tuple(words)
+
+
+def check_metrics(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable() or value.endswith("/"):
+        raise ValueError(f"`metrics` is the path of a file, not {quoted(value)}")
+    return value
 
 
 # --- Flows and inputs: Unfit ----------------------------------------------------------------------------------------

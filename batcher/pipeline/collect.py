@@ -25,7 +25,7 @@ from ..core.model import JSON, Flow, Input, Problem
 from ..core.remote import RemoteFlow
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
-from .context import Context, drain, of_group
+from .context import Context, drain, of_group, of_journal
 from .fetching import Fetching, Watched
 from .ports import Folder
 
@@ -46,11 +46,13 @@ async def collect(context: Context, folder: Folder, wishes: CollectWishes) -> No
     try:
         await collector.run()
     except Stop as stop:
-        report.stop = report.stop or stop
+        if report.stop is None:
+            report.stop = stop
+            context.tell_stop(stop)
     except BaseExceptionGroup as group:
         of_group(context, group)
     except JournalError as error:
-        report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+        of_journal(context, error)
     finally:
         collector.close()
     report.elapsed_s += context.clock.steady() - began
@@ -97,6 +99,7 @@ class _Collector:
         if self._late and self._context.report.stop is None:
             message = f"the waiting is over, and {self._late} flow(s) still run"
             self._context.report.stop = Stop(Reason.DEADLINE, message, "collect again later")
+            self._context.tell_stop(self._context.report.stop)
 
     async def _hop(self, function: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._manifest_thread, function, *values)
@@ -114,7 +117,7 @@ class _Collector:
             if context.stop is not None:
                 raise context.stop
             if isinstance(item, Problem):
-                context.report.add(item)
+                context.problem(None, item)
                 wrong += 1
                 continue
             total += wishes.only(item.name)

@@ -16,12 +16,13 @@ from typing import Any, Final, Protocol, TypeVar
 import anyio
 
 from ..core.errors import JournalError, Reason, Stop
+from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
-from ..core.model import Limits, Manifest, Problem
+from ..core.model import JSON, Limits, Manifest, Problem
 from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import RemoteFlow
-from ..core.report import Report
+from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 
@@ -33,6 +34,10 @@ T = TypeVar("T")
 
 class GatePort(Protocol):
     """Leave to send: see `edges.limits.Gate`."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether one request at a time asks if the service is back."""
 
     async def enter(self) -> float: ...
     def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> None: ...
@@ -102,12 +107,14 @@ class Context:
     chance: random.Random
     report: Report
     images: ImageLook | None = None
+    events: Events = SILENT
     again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
     key_read: bool = False
     key_generation: int = 0
+    outage_told: bool = False
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     lister: Lister = field(init=False)
@@ -117,10 +124,16 @@ class Context:
         self.lister = Lister(self)
         self.measures = Measures(self.clock.steady())
 
+    def tell(self, event: str, flow: str | None = None, level: Level = "info", **fields: JSON) -> None:
+        """Something happened: see `core.events`. Where it happens often, look at `events.enabled` first."""
+        if self.events.enabled:
+            self.events.tell(event, level, fields if flow is None else {"flow": flow, **fields})
+
     def halt(self, stop: Stop) -> None:
         """No new work from now on; the first reason stays, but a signal's comes before any other."""
         if self.stop is None or stop.reason in (Reason.SIGINT, Reason.SIGTERM):
             self.stop = self.report.stop = stop
+            self.tell_stop(stop)
         self.gate.close(self.stop)
         self.sources.interrupt(self.stop)
         self.stopping.set()
@@ -189,6 +202,15 @@ class Context:
             flow.failed = True
             flow.problem = problem
         self.report.add(problem)
+        if self.events.enabled:
+            harmless = problem.kind in ("changed", "waiting")
+            self.events.tell("problem", "warning" if harmless else "error", problem_json(problem))
+
+    def tell_stop(self, stop: Stop) -> None:
+        """The run ends early."""
+        by_plan = stop.reason in (Reason.DEADLINE, Reason.SIGINT, Reason.SIGTERM)
+        self.tell("stopping", level="warning" if by_plan else "error", reason=stop.reason.value, status=stop.status,
+                  message=stop.message, hint=stop.hint)  # fmt: skip
 
     async def ask(
         self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]], *, timed: bool = False
@@ -221,17 +243,23 @@ class Context:
                 self.gate.leave(verdict, entered, timed=timed)
                 now = self.clock.steady()
                 self.measures.ends(now, call, now - left, verdict.kind if verdict is not None else None)
+                if self.events.enabled and self.gate.outage is not self.outage_told:
+                    self.outage_told = self.gate.outage
+                    self.tell("outage_begun" if self.outage_told else "outage_over", level="warning")
             match verdict.kind:
                 case Kind.KEY if generation != self.key_generation:
                     continue  # it left with the key that has been replaced meanwhile
                 case Kind.KEY if not self.key_read and self.client.read_key_again():
                     self.key_read = True
                     self.key_generation += 1
+                    self.tell("key_read_again", level="warning", status=verdict.status)
                     continue
                 case Kind.KEY | Kind.FATAL:
                     self._fatal(verdict)
                 case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self.limits.retries:
                     self.report.requests.throttled += verdict.kind is Kind.THROTTLED
+                    self.tell("request_retried", level="warning", call=call.value, attempt=attempt, kind=verdict.kind.value,
+                              status=verdict.status, message=verdict.message, pause_s=verdict.pause_s)  # fmt: skip
                     if verdict.kind is Kind.UNAVAILABLE:
                         await self.sleep(backoff_s(self.retry_budget.patience(attempt), self.chance))
                     attempt += 1
@@ -263,7 +291,13 @@ def of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     assert isinstance(error, JournalError)
+    of_journal(context, error)
+
+
+def of_journal(context: Context, error: JournalError) -> None:
+    """The journal cannot be written: that is what the run ends with."""
     context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+    context.tell_stop(context.report.stop)
 
 
 class Lister:

@@ -427,7 +427,7 @@ class Fetching:
 
     def problem(self, watched: Watched, kind: ProblemKind, message: str, hint: str, status: int | None = None) -> None:
         place = watched.flow.place if watched.flow is not None else None
-        self._context.report.add(Problem(kind, message, hint, place, watched.name, status=status))
+        self._context.problem(None, Problem(kind, message, hint, place, watched.name, status=status))
 
     def of_verdict(self, watched: Watched, verdict: Verdict, what: str) -> None:
         kind, hint = _kind_of(verdict)
@@ -439,7 +439,7 @@ class Fetching:
         self._outputs.failed += 1
         place = watched.flow.place if watched.flow is not None else None
         message = f"the output {row.asset_id} could not be collected: {message}"
-        self._context.report.add(Problem(kind, message, hint, place, watched.name, row.source or None, status))
+        self._context.problem(None, Problem(kind, message, hint, place, watched.name, row.source or None, status))
 
 
 def _kind_of(verdict: Verdict) -> tuple[ProblemKind, str]:

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..core.errors import Stop
+from ..core.events import Level
 from ..core.facts import InputFacts, PutFlow, PutInput, PutTimes, Record
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Problem
@@ -96,6 +97,7 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
         match found.decision:
             case Start():
                 flow.times.verified = context.clock.wall()
+                context.tell("flow_verified", flow.name, flow_id=flow.facts.flow_id, inputs=flow.plan.tally.total)
                 if not context.wishes.start:
                     return False
                 return await _start(context, flow)
@@ -244,11 +246,22 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
         records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, until=None)))
         context.count(flow, 1, row.print.size)
     until = context.journal.now() + context.limits.settle_s
+    if context.events.enabled and (found.seen or found.missing):
+        _tell_settled(context, flow, found)
     for row in _rows(context, flow, found.missing):
         records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
         context.count(flow, -1, -row.print.size)
     if records:
         await context.journal.record(*records)
+
+
+def _tell_settled(context: Context, flow: FlowRun, found: Reconciled) -> None:
+    """By their names, which only the manifest has: a walk that a log is worth."""
+    seen, missing = set(found.seen), set(found.missing)
+    for plan in flow.plan.inputs():
+        if not isinstance(plan, Problem) and (plan.key in seen or plan.key in missing):
+            level: Level = "info" if plan.key in seen else "warning"
+            context.tell("input_settled", flow.name, level, input=plan.input.label, seen=plan.key in seen)
 
 
 async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], not_before: float) -> None:
@@ -271,7 +284,7 @@ async def _refused(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> 
     if flow.facts.given:
         await _note_problem(context, flow)
         return
-    await _give_up(context, flow)
+    await _give_up(context, flow, "the service found fault with inputs that it had taken")
 
 
 async def _rebuild(context: Context, flow: FlowRun, why: str) -> bool:
@@ -281,13 +294,14 @@ async def _rebuild(context: Context, flow: FlowRun, why: str) -> bool:
         await _note_problem(context, flow)
         return False
     flow.rebuilds += 1
-    return await _give_up(context, flow)
+    return await _give_up(context, flow, why)
 
 
-async def _give_up(context: Context, flow: FlowRun) -> bool:
+async def _give_up(context: Context, flow: FlowRun, why: str) -> bool:
     """Whether it is gone, so that it can be built anew."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
+    context.tell("flow_given_up", flow.name, "warning", flow_id=flow_id, message=why)
     records, flow.facts = give_up(flow.facts)
     await context.journal.record(*records)
     context.count(flow, -flow.uploaded, -flow.uploaded_bytes)
@@ -309,6 +323,8 @@ async def _start(context: Context, flow: FlowRun) -> bool:
         return False
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
+            context.tell("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
+                         message=verdict.message)  # fmt: skip
             flow.facts = replace(flow.facts, until=context.journal.now() + context.limits.settle_s)
             await context.journal.record(PutFlow(flow.facts))
         return await _settle_start(context, flow, verdict)
@@ -351,6 +367,7 @@ async def _started(context: Context, flow: FlowRun) -> None:
     flow.facts = flow.facts.on(FlowEvent.START_SEEN, until=None, not_before=None, problem=None,
                                started_at=flow.times.started)  # fmt: skip
     await context.journal.record(PutFlow(flow.facts))
+    context.tell("flow_started", flow.name, flow_id=flow.facts.flow_id, inputs=flow.uploaded, bytes=flow.uploaded_bytes)
     context.report.flows.started += 1
     context.report.flows.started_now += 1
 

@@ -39,21 +39,22 @@ async def delete(context: Context, flow_id: str, name: str) -> FlowFacts | None:
         verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
         assert isinstance(verdict, Verdict)  # a deletion's reply has no value
         if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED):
-            _gone(context, flow_id, verdict)
+            _gone(context, flow_id, name, verdict)
             return None
         found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
     if isinstance(found, Verdict):
-        _gone(context, flow_id, found)
+        _gone(context, flow_id, name, found)
         return None
     if found.state in ("created", ""):
         return None
     return await _started_after_all(context, found, name)
 
 
-def _gone(context: Context, flow_id: str, verdict: Verdict) -> None:
+def _gone(context: Context, flow_id: str, name: str, verdict: Verdict) -> None:
     """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,
     for it could be mistaken."""
     if verdict.kind in (Kind.DONE, Kind.GONE):
+        context.tell("flow_deleted", name, flow_id=flow_id)
         context.journal.post(ClearLitter(flow_id))
         if verdict.status == 404:
             context.journal.post(Watch(max(context.journal.watch_until, context.journal.now() + LOOK_S)))

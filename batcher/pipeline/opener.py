@@ -68,10 +68,12 @@ async def _create(context: Context, flow: FlowRun) -> None:
         ),
     )
     if isinstance(result, str):
+        context.tell("flow_created", flow.name, flow_id=result, template=spec.template)
         flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=result, until=None)
         context.journal.post(PutFlow(flow.facts))
     elif result.kind is Kind.UNKNOWN:
         now = context.journal.now()
+        context.tell("flow_create_unknown", flow.name, "warning", status=result.status, message=result.message)
         flow.facts = flow.facts.on(FlowEvent.NOT_CREATED).on(
             FlowEvent.ANNOUNCE_CREATE, until=now + context.limits.settle_s
         )
@@ -100,6 +102,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
             return
         found = builds.get(wanted)
         if found is not None:
+            context.tell("flow_found", flow.name, flow_id=found.flow_id)
             flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=found.flow_id, until=None)
             context.journal.post(PutFlow(flow.facts))
             return
@@ -123,6 +126,7 @@ async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
     if found.state not in ("created", ""):
         context.problem(flow, not_created(flow, found))
         return
+    context.tell("flow_found", flow.name, flow_id=flow_id)
     flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=flow_id, given=True)
     await context.journal.record(PutFlow(flow.facts))
 

@@ -23,7 +23,7 @@ from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import Context, FlowRun, Payload, drain, of_group
+from .context import Context, FlowRun, Payload, drain, of_group, of_journal
 from .finalizer import finalize
 from .litter import delete, give_up
 from .planner import Planner, TemplateTypes
@@ -96,14 +96,16 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         if item.action is Action.BLOCKED:
             report.flows.failed += 1
         if item.action is Action.CHANGED:
-            message = "it changed after it was started"
-            report.add(Problem("changed", message, "--resubmit-changed pays for it again", item.flow.place, item.flow.name))
+            message, hint = "it changed after it was started", "--resubmit-changed pays for it again"
+            context.problem(None, Problem("changed", message, hint, item.flow.place, item.flow.name))
     report.flows.total, report.inputs.total = found.flows, found.inputs
     found.journaled = sum(context.journal.count_flows().values())
     if context.images is not None:
         context.images.whole = True
     if found.works:
         _beside(context, found.requests)
+    context.tell("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
+                 to_send_bytes=found.to_send_bytes, starts=found.requests.starts, problems=len(found.problems))  # fmt: skip
     return found
 
 
@@ -163,11 +165,13 @@ async def run(context: Context) -> None:
             if context.stop is None:
                 await context.in_time(_sweep(context))
     except Stop as stop:
-        context.report.stop = context.report.stop or stop
+        if context.report.stop is None:
+            context.report.stop = stop
+            context.tell_stop(stop)
     except BaseExceptionGroup as group:
         of_group(context, group)
     except JournalError as error:
-        context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
+        of_journal(context, error)
     finally:
         notes.cancel()
     report = context.report
@@ -195,7 +199,7 @@ async def _note_measures(context: Context, began_at: float) -> None:
 def _may_go_on(context: Context, problems: list[Problem]) -> bool:
     """Everything that is wrong is said before the first write; only sources at fault may be gone past, if asked."""
     for problem in problems:
-        context.report.add(problem)
+        context.problem(None, problem)
     kinds = {problem.kind for problem in problems} & {"manifest", "source"}
     return not kinds or (context.wishes.keep_going and kinds == {"source"})
 
@@ -227,7 +231,7 @@ async def _sweep(context: Context) -> None:
         builds = await context.lister.builds()
         if isinstance(builds, Verdict):
             message = f"whether lost creates left flows behind cannot be told: {builds.message}"
-            context.report.add(Problem("unavailable", message, "the next run looks again", status=builds.status))
+            context.problem(None, Problem("unavailable", message, "the next run looks again", status=builds.status))
         else:
             for flow in builds.values():
                 if flow.tag is None or flow.tag.owner != context.journal.owner or flow.state not in ("created", ""):
@@ -238,7 +242,7 @@ async def _sweep(context: Context) -> None:
     await _delete_litter(context, tried)
     for flow_id, name in context.journal.litter():
         message = f"the flow {flow_id}, given up and never started, could not be deleted"
-        context.report.add(Problem("unavailable", message, "the next run tries again", flow=name))
+        context.problem(None, Problem("unavailable", message, "the next run tries again", flow=name))
 
 
 async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
@@ -293,7 +297,7 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
         message = f"the service's flows cannot be listed: {builds.message}"
         if builds.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
             raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
-        context.report.add(Problem("unsettled", message, "run again later", status=builds.status))
+        context.problem(None, Problem("unsettled", message, "run again later", status=builds.status))
         return None
     strangers = [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
     if strangers and context.wishes.adopt:
@@ -304,7 +308,7 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
     message = (f"the journal knows nothing of it, but the service has {len(strangers)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip
     hint = "put the journal back, or take them over with --adopt, or give this batch another name"
-    context.report.add(Problem("unsettled", message, hint))
+    context.problem(None, Problem("unsettled", message, hint))
     return None
 
 

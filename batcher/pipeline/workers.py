@@ -12,9 +12,10 @@ from dataclasses import replace
 from anyio.streams.memory import MemoryObjectSendStream
 
 from ..core.errors import Stop
+from ..core.events import Level
 from ..core.facts import PutInput
 from ..core.lifecycle import InputEvent
-from ..core.model import Problem
+from ..core.model import JSON, Problem
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from .context import Context, FlowRun, Payload
 from .opener import of_verdict
@@ -37,7 +38,7 @@ async def work(context: Context, inbox: asyncio.Queue[Payload | None], ready: Me
 
 async def _deliver(context: Context, payload: Payload) -> None:
     flow = payload.flow
-    result: Reply | Problem | Verdict | None = None
+    result: Problem | Verdict | None = None
     if not flow.failed and flow.facts.flow_id is not None and flow.trouble is None:
         try:
             result = await _upload(context, payload, flow.facts.flow_id)
@@ -68,8 +69,26 @@ async def _deliver(context: Context, payload: Payload) -> None:
         case Verdict():
             row = row.on(InputEvent.NOT_SENT)
             context.problem(flow, of_verdict(result, flow, "an input could not be sent", payload.plan.input.label))
+    if context.events.enabled:
+        _tell(context, payload, result)
     # Not awaited: should it be lost, the announcement before it makes the next run ask.
     context.journal.post(PutInput(flow.name, row))
+
+
+def _tell(context: Context, payload: Payload, result: Problem | Verdict | None) -> None:
+    event = "input_not_sent"
+    level: Level = "warning"
+    match result:
+        case Verdict(kind=Kind.DONE):
+            event, level = "input_accepted", "info"
+        case Verdict(kind=Kind.UNKNOWN):
+            event = "input_unknown"
+        case Verdict(kind=Kind.REFUSED):
+            event, level = "input_refused", "error"
+    fields: dict[str, JSON] = {"input": payload.plan.input.label, "bytes": payload.row.print.size}
+    if result is not None and event != "input_accepted":
+        fields |= {"status": result.status, "message": result.message}
+    context.tell(event, payload.flow.name, level, **fields)
 
 
 async def _upload(context: Context, payload: Payload, flow_id: str) -> Verdict | Problem:

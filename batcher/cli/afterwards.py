@@ -1,0 +1,117 @@
+"""After a run: whoever is to know how it went.
+
+In: the manifest's `notify` and `metrics`, and a run's report or the error that ended it. Out: a line in the log, a file of
+metrics, pings and hooks. Called by `common.watched` for `run`; for `collect`, which has only the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.errors import BatcherError, JournalError
+from ..core.events import Events, Level
+from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
+from ..core.outcome import outcome_of
+from ..core.report import Report, problem_json
+from ..edges.secrets import Mask
+from ..version import __version__
+from . import common
+
+if TYPE_CHECKING:
+    from ..edges.notify import Notifier
+
+
+@contextlib.contextmanager
+def load_failed(events: Events, manifest: str) -> Iterator[None]:
+    """A manifest that is wrong has its line in the log, too."""
+    try:
+        yield
+    except SystemExit as end:  # it has said what is wrong
+        code = end.code if isinstance(end.code, int) else 2
+        events.tell("run_ended", "error", {"manifest": manifest, "exit_code": code, "message": "the manifest is wrong"})
+        raise
+
+
+class Afterwards:
+    """Whoever is to know how the run went: the log, the file of metrics, pings and hooks. None of it changes the exit code."""
+
+    def __init__(
+        self, manifest: Manifest, events: Events, mask: Mask, *, notify: Notify | None = None, metrics: str | None = None,
+        ca_file: str | None = None,
+    ) -> None:  # fmt: skip
+        self._manifest = manifest
+        self._metrics = metrics
+        self._events = events
+        self._mask = mask
+        self._begun = time.monotonic()
+        self._notifier: Notifier | None = None
+        if notify is not None and notify != Notify():
+            from ..edges.notify import Notifier
+
+            more = {"BATCHER_MANIFEST": manifest.path, "BATCHER_BATCH": manifest.batch, "BATCHER_ENDPOINT": manifest.endpoint}
+            self._notifier = Notifier(notify, manifest.folder, ca_file=ca_file, inherited=os.environ, more=more,
+                                      clean=mask, complain=self._complain)  # fmt: skip
+
+    def begin(self) -> None:
+        """The run holds its journal, and begins."""
+        manifest = self._manifest
+        self._events.tell("run_begun", "info", {
+            "manifest": manifest.path, "batch": manifest.batch, "endpoint": manifest.endpoint, "version": __version__,
+            "pid": os.getpid(),
+        })  # fmt: skip
+        if self._notifier is not None:
+            self._notifier.begin()
+
+    async def end(self, report: Report, failure: Exception | None) -> None:
+        """The run has ended: as the report says, or with an error."""
+        known = failure is None
+        document = report.json()
+        text = closing(report)
+        if failure is not None:
+            error = failure if isinstance(failure, BatcherError) else BatcherError(f"a bug in batcher: {failure!r}")
+            kind: ProblemKind = "unsettled" if isinstance(error, JournalError) else "manifest"
+            problem = problem_json(Problem(kind, self._mask(error.message), error.hint))
+            document |= {"exit_code": common.code_of(error), "elapsed_s": round(time.monotonic() - self._begun, 3),
+                         "problems": [problem], "problems_total": 1}  # fmt: skip
+            text = f"batcher: {error}"
+        code = document["exit_code"]
+        assert isinstance(code, int)
+        outcome = outcome_of(code)
+        level: Level = "error" if outcome == "failure" else "warning" if outcome == "problem" else "info"
+        groups = ("flows", "inputs", "outputs", "ends", "requests") if known else ()
+        counts: dict[str, JSON] = {name: document[name] for name in groups if name in document}
+        said = {} if known else {"message": document["problems"][0]["message"]}  # type: ignore[index, call-overload]
+        self._events.tell("run_ended", level, {
+            "manifest": self._manifest.path, "exit_code": code, "elapsed_s": document["elapsed_s"], **counts,
+            "problems": document["problems_total"], **said,
+        })  # fmt: skip
+        if outcome is None:
+            return  # another run is at work, and tells of itself
+        if self._metrics is not None:
+            self._write_metrics(self._metrics, document, known)
+        if self._notifier is not None:
+            await self._notifier.end(outcome, common.harmless(text), document)
+
+    def _write_metrics(self, path: str, document: Mapping[str, JSON], known: bool) -> None:
+        from ..edges.metrics import write_metrics  # 60 ms that only they need who ask for it
+
+        shown = document if known else {name: document[name] for name in ("exit_code", "elapsed_s")}
+        manifest = self._manifest
+        try:
+            write_metrics(Path(path), manifest.path, manifest.batch, manifest.endpoint, shown, time.time())
+        except OSError as error:
+            self._complain(f"the metrics {path} cannot be written: {error.strerror or error}")
+
+    def _complain(self, text: str) -> None:
+        common.say(self._mask(f"batcher: {text}"))
+        self._events.tell("warning", "warning", {"message": text})
+
+
+def closing(report: Report) -> str:
+    """How a run went, as a mail of cron says it: its problems with their advice, and where the batch stands."""
+    return "\n".join([*common.problem_lines(report), common.closing_line(report)])

@@ -1,0 +1,42 @@
+"""What a run tells of itself while it goes on: one event for everything that happened, successes too. No I/O.
+
+In: an event's name, its level, its fields. Out: whatever an `Events` makes of them; `edges.events` writes them to a log.
+Called by the pipeline and by the command line. Where nobody listens `enabled` is False, and nothing is put together.
+
+    run_begun  planned  run_ended                                   the run; `run_ended` has the counts and the exit code
+    flow_created  flow_found  flow_create_unknown                   a flow gets its id
+    input_accepted  input_refused  input_unknown  input_not_sent    what came of one input
+    input_settled                                                   and of one that was unknown: `seen` on the service's list
+    flow_verified  flow_start_unknown  flow_started                 the service's list is right; the flow is paid for
+    flow_given_up  flow_deleted                                     built anew, or left behind by a lost create
+    request_retried  outage_begun  outage_over  key_read_again      the wire
+    stopping                                                        why the run ends early
+    problem                                                         as in the report, with its advice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, Protocol, TypeAlias
+
+from .model import JSON
+
+Level: TypeAlias = Literal["info", "warning", "error"]
+
+
+class Events(Protocol):
+    """Where events go. `enabled` is looked at before anything is put together for `tell`, which raises nothing."""
+
+    @property
+    def enabled(self) -> bool: ...
+    def tell(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None: ...
+
+
+class _Silent:
+    enabled = False
+
+    def tell(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None:
+        """Nobody listens."""
+
+
+SILENT: Final[Events] = _Silent()
