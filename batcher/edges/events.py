@@ -34,6 +34,10 @@ class Log:
     def __init__(self, handler: logging.Handler) -> None:
         self._handler = handler
 
+    def close(self) -> None:
+        """No more lines will come. (A process that ends has no need of it: each line is written out at once.)"""
+        self._handler.close()
+
     def tell(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None:
         # Made here, for a logger would look up its caller each time: a third of what a line costs.
         record = logging.LogRecord("batcher", LEVELS[level], "", 0, {"event": event, **fields}, None, None)
@@ -129,7 +133,8 @@ def _json(clean: Clean) -> logging.Formatter:
         """`{"time": …, "level": …, "event": …, …}` in ASCII, so that a terminal obeys nothing in it."""
 
         def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
-            return {"time": log_data.pop("time"), **{name: value for name, value in log_data.items() if value != ""}}
+            first = {name: log_data[name] for name in ("time", "level", "event") if name in log_data}
+            return first | {name: value for name, value in log_data.items() if value != ""}
 
         def format(self, record: logging.LogRecord) -> str:
             return clean(super().format(record))

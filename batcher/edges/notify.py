@@ -31,7 +31,7 @@ PING_PAUSES_S: Final = (1.0, 3.0)  # before the second and the third attempt
 PING_BYTES: Final = 10_000  # of a ping's body; healthchecks keeps the first 100 kB
 PATHS: Final[dict[Outcome, str]] = {"success": "", "problem": "/log", "failure": "/fail"}
 HOOK_S: Final = 60.0  # for a command; then it and what it has started are ended
-HOOK_GRACE_S: Final = 2.0  # between SIGTERM and SIGKILL, and for output that comes after the end
+HOOK_GRACE_S: Final = 2.0  # between SIGTERM and SIGKILL
 HOOK_BYTES: Final = 4_000  # of its output that are passed on, the last ones, if it fails
 SECRETS: Final = ("GENERIO_API_KEY", "GENERIO_API_KEY_FILE")
 
@@ -144,20 +144,36 @@ async def run_hook(
 
 async def _bounded(words: list[str], folder: str, env: Mapping[str, str]) -> tuple[str, bytes]:
     """What is wrong ("" if nothing) and the end of its output."""
-    process = await asyncio.create_subprocess_exec(
-        *words, cwd=folder, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
+    loop = asyncio.get_running_loop()
     output = bytearray()
-    reading = asyncio.ensure_future(_keep_last(process.stdout, output))
-    why = ""
+    # A pipe of our own: asyncio's would wait for everybody who holds its other end, and a hook may leave somebody behind.
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    loop.add_reader(reader, _keep_last, reader, output, loop)
+    try:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *words, cwd=folder, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=writer, stderr=writer,
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            os.close(writer)
+        why = await _ended(process)
+        _keep_last(reader, output, loop)
+    finally:
+        loop.remove_reader(reader)
+        os.close(reader)
+    return why, bytes(output)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> str:
+    """Wait for it, within bounds; what is wrong with how it ended."""
     try:
         async with asyncio.timeout(HOOK_S):
             code = await process.wait()
-        why = f"ended with {code}" if code > 0 else f"was ended by signal {-code}" if code else ""
+        return f"ended with {code}" if code > 0 else f"was ended by signal {-code}" if code else ""
     except TimeoutError:
-        why = f"was ended after {HOOK_S:g} s"
+        return f"was ended after {HOOK_S:g} s"
     finally:
         if process.returncode is None:
             _end(process, signal.SIGTERM)
@@ -165,20 +181,24 @@ async def _bounded(words: list[str], folder: str, env: Mapping[str, str]) -> tup
                 async with asyncio.timeout(HOOK_GRACE_S):
                     await process.wait()
             _end(process, signal.SIGKILL)
-        if why:  # what it left behind may hold its output open
-            await asyncio.wait({reading}, timeout=HOOK_GRACE_S)
-        reading.cancel()
-        await asyncio.wait({reading})
-    return why, bytes(output)
+            await process.wait()
 
 
 def _end(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, number)  # and all that it has started
 
 
-async def _keep_last(stream: asyncio.StreamReader, output: bytearray) -> None:
-    while piece := await stream.read(1 << 16):
+def _keep_last(reader: int, output: bytearray, loop: asyncio.AbstractEventLoop) -> None:
+    """Read what is there; the last bytes are kept."""
+    for _ in range(100):  # a hook that never stops talking must not keep the loop
+        try:
+            piece = os.read(reader, 1 << 16)
+        except BlockingIOError:
+            return
+        if not piece:
+            loop.remove_reader(reader)  # nobody is left to write
+            return
         output += piece
         del output[:-HOOK_BYTES]
 

@@ -1,0 +1,190 @@
+"""`batcher cron`: in: a manifest and when to run it; out: a crontab line, and a systemd service and timer, on stdout.
+
+Nothing is installed; `--write` puts the units into a folder. How the three spell a command (each has its own rules of
+quoting) stands in `cli.units`.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from ..api import load_manifest, state_folder
+from ..core.errors import BatcherError, UsageError
+from ..core.model import SANDBOX, Manifest
+from . import common, units
+from .run import command as run
+
+KEY_FILE = "~/.generio-key"
+
+
+@click.command("cron", short_help="a crontab line, a systemd timer", context_settings={"ignore_unknown_options": True})
+@common.common
+@click.option("--at", metavar="HH:MM", help="every day at this time; 02:30 unless given")
+@click.option("--every", metavar="STEP", help="5m, 30m, 1h, 6h …: what divides an hour or a day")
+@click.option("--key-file", type=click.Path(dir_okay=False), help=f"where the key is; GENERIO_API_KEY_FILE, or {KEY_FILE}")
+@click.option("--system", is_flag=True, help="units for the system's manager, run as you; else for your own (systemctl --user)")
+@click.option("--write", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="put the units there")
+@click.argument("run_flags", nargs=-1, type=click.UNPROCESSED)
+def command(
+    manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
+    verbose: bool, log_format: str | None, log_file: str | None, progress: str, at: str | None, every: str | None,
+    key_file: str | None, system: bool, write: Path | None, run_flags: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Print a crontab line, and a systemd service and timer, that run MANIFEST.
+
+    Flags of `batcher run` (as --max-duration 4h) are taken too, and stand in what is printed. All three speak only where
+    something is wrong. The key itself is never printed: they name the file that holds it.
+    """
+    try:
+        asked = _Asked()
+        common.load(manifest, endpoint, as_json)
+        loaded = load_manifest(manifest, env=asked, endpoint=endpoint)
+        when = units.when(at, every)
+        words = _words(loaded, endpoint, state, ca_file, log_file, log_format, run_flags)
+        key = None if loaded.endpoint == SANDBOX else _key_file(key_file)
+        job = units.Job(
+            loaded.path, _name(loaded.path), words, key, _written(loaded, state, log_file, run_flags), when,
+            user=_user() if system else None, hooks=any((loaded.notify.on_success, loaded.notify.on_failure,
+                                                         loaded.notify.on_problem)),
+        )  # fmt: skip
+        line, made = units.crontab(job), units.systemd(job)
+        if write is not None:
+            _write(write, made, loaded.path)
+    except BatcherError as error:
+        common.exit_for(error, manifest, as_json)
+    if as_json:
+        common.out(common.document({"manifest": manifest, "exit_code": 0, "crontab": line, "units": made}))
+    else:
+        common.out(_page(line, made, write, system))
+    if not quiet:
+        for advice in _advice(key, asked.names, line):
+            common.say(f"batcher: {advice}")
+
+
+class _Asked(Mapping[str, str]):
+    """The environment, which remembers what the manifest asked it for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __getitem__(self, name: str) -> str:
+        value = os.environ[name]
+        if name not in self.names:
+            self.names.append(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+
+def _words(
+    manifest: Manifest, endpoint: str | None, state: Path | None, ca_file: str | None, log_file: str | None,
+    log_format: str | None, run_flags: Sequence[str],
+) -> list[str]:  # fmt: skip
+    """The command, as it can be called from any folder. Raises UsageError where a flag is none of `run`'s."""
+    try:
+        parsed = run.make_context("run", [manifest.path, *run_flags]).params
+    except click.ClickException as error:
+        raise UsageError(error.format_message(), "batcher run --help lists the flags") from error
+    if parsed["metrics"] is not None and not os.path.isabs(parsed["metrics"]):
+        raise UsageError("--metrics: cron runs in another folder", "name the file with its whole path")
+    words = [*_batcher(), "run", manifest.path, "--quiet"]
+    paths = {"--state": state, "--log-file": log_file, "--ca-file": ca_file}
+    for flag, value in {"--endpoint": endpoint, "--log-format": log_format}.items():
+        words += [flag, value] if value is not None else []
+    for flag, path in paths.items():
+        words += [flag, os.path.abspath(path)] if path is not None else []
+    return [*words, *run_flags]
+
+
+def _batcher() -> list[str]:
+    """How this very batcher is called: the script beside the interpreter, or the interpreter with the module."""
+    script = Path(sys.executable).parent / "batcher"
+    if os.access(script, os.X_OK):
+        return [str(script)]
+    called = shutil.which(sys.argv[0]) if os.path.basename(sys.argv[0]) == "batcher" else None
+    return [os.path.abspath(called)] if called else [sys.executable, "-m", "batcher"]
+
+
+def _key_file(given: str | None) -> str:
+    return os.path.abspath(os.path.expanduser(given or os.environ.get("GENERIO_API_KEY_FILE") or KEY_FILE))
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def _name(path: str) -> str:
+    """A name for the units: letters, digits and dashes, from the manifest's file name."""
+    stem = "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(path).stem)
+    return "batcher-" + ("-".join(filter(None, stem.split("-")))[:60] or "batch")
+
+
+def _written(manifest: Manifest, state: Path | None, log_file: str | None, run_flags: Sequence[str]) -> list[str]:
+    """The folders that a run writes into; they exist."""
+    found = [state_folder(manifest, state.absolute() if state is not None else None)]
+    metrics = run.make_context("run", [manifest.path, *run_flags]).params["metrics"] or manifest.metrics
+    found += [Path(path).parent for path in (metrics, log_file and os.path.abspath(log_file)) if path]
+    existing = []
+    for folder in found:
+        while not folder.exists():
+            folder = folder.parent
+        existing.append(str(folder))
+    return list(dict.fromkeys(existing))
+
+
+def _write(folder: Path, made: Mapping[str, str], manifest: str) -> None:
+    """Put the units into the folder. Raises UsageError where one of another manifest is there already."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in made.items():
+            path = folder / name
+            if path.exists() and text.splitlines()[0] not in path.read_text(errors="replace"):
+                raise UsageError(f"{path} is not of {manifest}", "write into another folder, or give the manifest another name")
+        for name, text in made.items():
+            (folder / name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"{folder}: the units cannot be written: {error.strerror}", "name another folder") from error
+
+
+def _page(line: str, made: Mapping[str, str], write: Path | None, system: bool) -> str:
+    service, timer = made
+    folder, manager = ("/etc/systemd/system", "systemctl") if system else ("~/.config/systemd/user", "systemctl --user")
+    parts = ["# For cron: a line for `crontab -e`. It mails what is printed, which is nothing while all is well.", line]
+    if write is not None:
+        parts += [f"\n# For systemd, {service} and {timer} are in {write}."]
+    else:
+        parts += [f"\n# Or for systemd: {folder}/{service}", made[service], f"# {folder}/{timer}", made[timer].rstrip()]
+    parts += [f"\n# Then: {manager} daemon-reload && {manager} enable --now {timer}"]
+    if not system:
+        parts += ["# To go on while you are logged out: loginctl enable-linger"]
+    return "\n".join(parts)
+
+
+def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
+    """What is still to be done before these run."""
+    if key is not None:
+        try:
+            mode = os.stat(key).st_mode
+        except OSError:
+            yield f"the key's file {key} is not there yet (umask 077; then put the key, and nothing else, into it)"
+        else:
+            if mode & 0o077:
+                yield f"others can read the key's file {key} (chmod 600 it)"
+    if asked:
+        yield f"the manifest reads {', '.join(asked)} from the environment: set it in the crontab and the service, too"
+    if len(line) > units.CRON_CHARS:
+        yield f"the line is longer than the {units.CRON_CHARS} characters that cron takes (shorten the paths, or use systemd)"

@@ -1,0 +1,170 @@
+"""How cron and systemd are told to run a command: texts, no I/O.
+
+In: a `Job`. Out: a crontab line; a service and a timer. Called by `batcher cron`. Each has its own rules of quoting: a shell's
+with cron's `%` on top (crontab(5)), and systemd's, where `%` is doubled and a word stands in quotes (systemd.service(5)).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..core.errors import UsageError
+from ..manifest import parse_duration
+
+CRON_CHARS: Final = 990  # of a line: Debian's cron takes 998 of the command, others 1000 in all
+STOP_S: Final = 150  # 5 s for what is in flight, 35 for a ping, 62 for a hook, and room
+DELAY_S: Final = 300  # the most that a timer waits by chance, so that not everybody comes at once
+AT: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """A time of day, or a step. `cron` has five fields, `calendar` is systemd's, `delay_s` the timer's at random."""
+
+    cron: str
+    calendar: str
+    delay_s: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`words`: the command, with absolute paths. `key`: the file that holds the key (None: none is needed). `writes`: folders
+    that a run writes into. `user`: whose service the system's manager is to run (None: it is for the user's own manager).
+    `hooks`: the manifest has commands of the user's own, which may need more than batcher does."""
+
+    manifest: str
+    name: str
+    words: Sequence[str]
+    key: str | None
+    writes: Sequence[str]
+    when: When
+    user: str | None
+    hooks: bool
+
+
+def when(at: str | None, every: str | None) -> When:
+    """Raises UsageError for what cron cannot say."""
+    if at is not None and every is not None:
+        raise UsageError("--at and --every exclude each other", "give one of them")
+    if every is None:
+        found = AT.fullmatch(at or "02:30")
+        if found is None:
+            raise UsageError(f"--at {at} is no time of day", "write one like 02:30")
+        hour, minute = int(found[1]), int(found[2])
+        return When(f"{minute} {hour} * * *", f"*-*-* {hour:02}:{minute:02}:00", DELAY_S, f"every day at {hour:02}:{minute:02}")
+    try:
+        seconds = parse_duration(every)
+    except ValueError as error:
+        raise UsageError(f"--every {every}: {error}") from error
+    minutes, rest = divmod(seconds, 60)
+    step = int(minutes)
+    delay_s = min(DELAY_S, int(seconds) // 10)
+    if not rest and 1 <= step < 60 and 60 % step == 0:
+        return When(f"*/{step} * * * *", f"*:0/{step}", delay_s, f"every {step} minutes")
+    if not rest and step and step % 60 == 0 and 1440 % step == 0:
+        hours = step // 60
+        cron = {1: "0 * * * *", 24: "0 0 * * *"}.get(hours, f"0 */{hours} * * *")
+        return When(cron, f"0/{hours}:00" if hours < 24 else "*-*-* 00:00:00", delay_s, f"every {hours} hours")
+    raise UsageError(f"--every {every} does not divide an hour or a day", "give 1m … 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d")
+
+
+def _plain(word: str) -> str:
+    if not word.isprintable():
+        raise UsageError(f"{word!r} has characters that no line can hold", "give it another name")
+    return word
+
+
+def crontab(job: Job) -> str:
+    """One line. Raises UsageError for a word that has a line end or another control character in it."""
+    words = [shlex.quote(_plain(word)) for word in job.words]
+    if job.key is not None:
+        words.insert(0, f"GENERIO_API_KEY_FILE={shlex.quote(_plain(job.key))}")
+    # cron ends the command at a bare % and takes the backslash of \% away, whatever the quotes; but not that of \\%, where
+    # a backslash before the % has to be kept from it by an empty pair of quotes.
+    text = " ".join(words).replace("\\%", "\\''%").replace("%", "\\%")
+    return f"{job.when.cron}  {text}"
+
+
+def systemd(job: Job) -> dict[str, str]:
+    """Name → text of the service and of the timer, in this order. Raises UsageError as `crontab`."""
+    system = job.user is not None
+    what = f"batcher run {_value(job.manifest)}"
+    lines = [f"# {job.manifest}, as `batcher cron` printed it", "[Unit]", f"Description={what}"]
+    if system:
+        lines += ["Wants=network-online.target", "After=network-online.target"]
+    lines += ["", "[Service]", "Type=oneshot"]
+    if system:
+        lines += [f"User={job.user}"]
+    lines += [f"ExecStart=:{' '.join(_word(word) for word in job.words)}"]  # the colon: no $ means anything
+    if job.key is not None and system:
+        lines += [f"LoadCredential=key:{_value(job.key)}", "Environment=GENERIO_API_KEY_FILE=%d/key"]
+    elif job.key is not None:
+        lines += [f"Environment={_word('GENERIO_API_KEY_FILE=' + job.key)}"]
+    lines += [
+        "# 11: another run is at work. 143: it was stopped in order.",
+        "SuccessExitStatus=11 143",
+        "KillMode=mixed",
+        "KillSignal=SIGTERM",
+        f"TimeoutStopSec={STOP_S}",
+        "UMask=0077",
+    ]
+    if system:
+        lines += _hardening(job)
+    elif not job.hooks:
+        lines += ["NoNewPrivileges=yes"]
+    timer = [
+        f"# {job.manifest}, as `batcher cron` printed it",
+        "[Unit]",
+        f"Description={what}, {job.when.text}",
+        "",
+        "[Timer]",
+        f"OnCalendar={job.when.calendar}",
+        f"RandomizedDelaySec={job.when.delay_s}",
+        "Persistent=true",
+        "",
+        "[Install]",
+        "WantedBy=timers.target",
+    ]
+    return {f"{job.name}.service": "\n".join(lines) + "\n", f"{job.name}.timer": "\n".join(timer) + "\n"}
+
+
+def _hardening(job: Job) -> list[str]:
+    """What a run does not need is taken from it; less where the user's own commands are among it (mail needs set-uid)."""
+    writes = f"ReadWritePaths={' '.join(_word(folder) for folder in job.writes)}"
+    if job.hooks:
+        return ["# The manifest's own commands run in here too: no more than this is locked.", "ProtectSystem=full", writes]
+    lines = ["ProtectSystem=strict", "ProtectHome=read-only", writes]
+    paths = (job.manifest, *(word for word in job.words if word.startswith("/")), *job.writes)
+    if not any(path.startswith(("/tmp/", "/var/tmp/")) for path in paths):  # noqa: S108  # it would hide them
+        lines += ["PrivateTmp=yes"]
+    return [
+        *lines,
+        "PrivateDevices=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectKernelModules=yes",
+        "ProtectControlGroups=yes",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "LockPersonality=yes",
+        "NoNewPrivileges=yes",
+        *(["CapabilityBoundingSet="] if job.user != "root" else []),  # by which root reads what is not its own
+    ]
+
+
+def _value(text: str) -> str:
+    """A text that is the rest of a line: only % means something, and a backslash at its end."""
+    if text.endswith("\\"):
+        raise UsageError(f"{text} ends in a backslash, which a unit cannot hold", "give it another name")
+    return _plain(text).replace("%", "%%")
+
+
+def _word(text: str) -> str:
+    """A word among others."""
+    return '"' + _plain(text).replace("%", "%%").replace("\\", "\\\\").replace('"', '\\"') + '"'

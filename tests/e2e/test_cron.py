@@ -1,0 +1,213 @@
+"""What cron and systemd are told, run as it is printed; and the mail that cron would send: all that a job prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import PNG, Service, batcher, begin, service, write_batch
+
+__all__ = ["service"]
+
+VERIFY = shutil.which("systemd-analyze")
+
+
+def cron_command(line: str) -> str:
+    """What cron hands to /bin/sh of a crontab's line: as its do_command.c reads it, byte by byte."""
+    assert "\n" not in line
+    minute_to_weekday, command = line.split("  ", 1)
+    assert len(minute_to_weekday.split()) == 5
+    found = ""
+    escaped = False
+    for c in command:
+        if escaped:
+            found = found[:-1] + c if c == "%" else found + c
+            escaped = False
+        elif c == "%":
+            break  # the rest would be its standard input
+        else:
+            found += c
+            escaped = c == "\\"
+    return found
+
+
+def unit_words(text: str) -> list[str]:
+    """The words of a unit's value: quotes, C-style escapes of quote and backslash, then %% (systemd.service(5))."""
+    words = re.findall(r'"((?:[^"\\]|\\.)*)"', text)
+    return [re.sub(r"\\(.)", r"\1", word).replace("%%", "%") for word in words]
+
+
+def bare(folder: Path) -> dict[str, str]:
+    """The environment that cron gives; PYTHONPATH only where the tests themselves need it."""
+    given = {"HOME": str(folder), "LOGNAME": "me", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+    return given | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+
+
+def mail(command: str, home: Path) -> tuple[int, str]:
+    """Run a job as cron does; its code, and what it would mail."""
+    job = subprocess.run(["/bin/sh", "-c", command], cwd=home, env=bare(home), stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=50, check=False)  # fmt: skip
+    return job.returncode, job.stdout
+
+
+def printed(folder: Path, *words: str) -> dict:
+    result = batcher(folder, "cron", "m.yaml", "--json", *words)
+    assert result.returncode == 0, result.stderr
+    assert "secret-key-7" not in result.stdout + result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    path = tmp_path / "key file"
+    path.write_text("secret-key-7\n")
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, key: str) -> None:
+    write_batch(tmp_path, 2, 3)
+    line = printed(tmp_path, "--endpoint", service.url, "--key-file", key)["crontab"]
+    assert line.startswith("30 2 * * *  GENERIO_API_KEY_FILE=")
+    command = cron_command(line)
+    home = tmp_path / "home"
+    home.mkdir()
+    where = f"{tmp_path}/m.yaml"
+
+    service.order("upload:nth=2,status=422")  # partial
+    code, said = mail(command, home)
+    assert code == 3, said
+    refused, closing = said.splitlines()
+    assert re.fullmatch(
+        re.escape(where) + r":\d+:\d+: \d/\d\.png was refused: 422.* \(change what the service objects to, then run again\)",
+        refused,
+    )
+    assert closing == f"batcher: {where}: 1 of 2 flows started, 1 failed (exit code 3)"
+
+    service.order("*:status=401")  # fatal
+    code, said = mail(command, home)
+    assert code == 7
+    refused, closing = said.splitlines()
+    assert re.fullmatch(
+        r"batcher: the service refuses the key: 401.* \(check GENERIO_API_KEY \(keys expire\), then run again\)", refused
+    )
+    assert closing == f"batcher: {where}: it ended early (exit code 7)", "nothing was known yet when the key was refused"
+
+    service.order("*:latency=1500ms")  # overlapping
+    other = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--log-file", "log")
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "log").exists() or "run_begun" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert mail(command, home) == (11, "")
+    service.order()
+    _, errors = other.communicate(timeout=50)
+    assert other.returncode in (0, 3), errors
+
+    (tmp_path / "0" / "new.png").write_bytes(PNG + b"new")  # changed after its start: nothing that a mail is worth
+    assert mail(command, home) == (0, ""), "all well"
+    assert mail(command, home) == (0, ""), "nothing to do"
+    assert all(flow["starts"] <= 1 for flow in service.record()["flows"])
+
+
+ODD = "100%\\%d \"it's\" $HOME `x` ü;&"
+
+
+@pytest.mark.parametrize("manager", ["--user", "--system"])
+def test_timer_and_line_run_as_printed_from_a_folder_with_an_odd_name(
+    service: Service, tmp_path: Path, key: str, manager: str
+) -> None:
+    folder = tmp_path / ODD
+    folder.mkdir()
+    write_batch(folder, 1, 2)
+    os.rename(key, folder / "k%y")
+    more = ["--system"] if manager == "--system" else []
+    found = printed(folder, "--endpoint", service.url, "--key-file", "k%y", "--every", "6h", "--log-file", "log.jsonl", *more,
+                    "--max-duration", "4h", "--write", "units")  # fmt: skip
+    service_text, timer_text = found["units"]["batcher-m.service"], found["units"]["batcher-m.timer"]
+    assert "secret-key-7" not in str(found)
+    assert found["crontab"].startswith("0 */6 * * *  ")
+    assert "OnCalendar=0/6:00" in timer_text
+    assert (folder / "units" / "batcher-m.service").read_text() == service_text
+
+    (start,) = re.findall(r"^ExecStart=:(.*)$", service_text, re.MULTILINE)
+    words = unit_words(start)
+    assert words[-2:] == ["--max-duration", "4h"]
+    if more:
+        assert f"LoadCredential=key:{folder}/k%y".replace("%", "%%") in service_text
+        env = {"GENERIO_API_KEY_FILE": f"{folder}/k%y"}  # what %d/key comes to
+    else:
+        (given,) = unit_words(re.findall(r"^Environment=(.*)$", service_text, re.MULTILINE)[0])
+        env = dict([given.split("=", 1)])
+    assert env["GENERIO_API_KEY_FILE"] == f"{folder}/k%y"
+    service.order("*:latency=1ms")
+    result = subprocess.run(words, cwd="/", env=bare(tmp_path) | env, capture_output=True, text=True, timeout=50, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert mail(cron_command(found["crontab"]), tmp_path) == (0, "")
+    assert len(service.record()["flows"]) == 1
+    events = [json.loads(line)["event"] for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert events.count("run_ended") == 2
+    if VERIFY is None:
+        pytest.skip("the units are not verified: no systemd-analyze here (apt-get install systemd)")
+    units = [str(folder / "units" / name) for name in found["units"]]
+    shutil.copytree(folder / "units", tmp_path / "units")  # systemd itself reads no unit from a folder of that name
+    units = [str(tmp_path / "units" / name) for name in found["units"]]
+    judged = subprocess.run([VERIFY, manager, "verify", *units], capture_output=True, text=True, timeout=50, check=False,
+                            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})  # fmt: skip
+    assert (judged.returncode, judged.stdout + judged.stderr) == (0, "")
+    (tmp_path / "units" / "batcher-m.timer").write_text(timer_text.replace("0/6:00", "0/6:99"))
+    judged = subprocess.run([VERIFY, manager, "verify", *units], capture_output=True, text=True, timeout=50, check=False,
+                            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)})  # fmt: skip
+    assert "calendar specification" in judged.stderr, "the judge can say no"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--at", "25:00"], "--at 25:00 is no time of day (write one like 02:30)"),
+        (["--every", "7m"], "--every 7m does not divide an hour or a day (give 1m"),
+        (["--every", "1h", "--at", "1:00"], "exclude each other"),
+        (["--max-duratio", "4h"], "No such option"),
+        (["--metrics", "m.prom"], "cron runs in another folder"),
+    ],
+)
+def test_what_cron_cannot_say_is_refused_with_advice(tmp_path: Path, words: list[str], said: str) -> None:
+    write_batch(tmp_path, 1, 1)
+    result = batcher(tmp_path, "cron", "m.yaml", *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+
+
+def test_what_is_still_to_be_done_is_said(tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 1)
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text("notify: {ping: '${HC}'}\n" + manifest.read_text())
+    key = tmp_path / "k"
+    result = batcher(tmp_path, "cron", "m.yaml", "--key-file", "k", HC="https://hc.example/id")
+    assert result.returncode == 0
+    assert f"the key's file {key} is not there yet" in result.stderr
+    assert "the manifest reads HC from the environment" in result.stderr
+    key.write_text("k")
+    key.chmod(0o644)
+    assert "chmod 600" in batcher(tmp_path, "cron", "m.yaml", "--key-file", "k", HC="https://hc.example/id").stderr
+    assert not list(tmp_path.glob(".batcher*")), "it writes nothing unless asked"
+
+
+def test_units_of_another_manifest_are_not_overwritten(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_batch(tmp_path / name, 1, 1)
+    words = ("m.yaml", "--write", "../units", "--endpoint", "sandbox")
+    assert batcher(tmp_path / "a", "cron", *words).returncode == 0
+    assert batcher(tmp_path / "a", "cron", *words, "--at", "4:00").returncode == 0
+    refused = batcher(tmp_path / "b", "cron", *words)
+    assert refused.returncode == 2
+    assert "is not of" in refused.stderr
+    assert "GENERIO" not in (tmp_path / "units" / "batcher-m.service").read_text(), "the sandbox needs no key"
