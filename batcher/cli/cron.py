@@ -96,8 +96,9 @@ def _words(
         parsed = run.make_context("run", [manifest.path, *run_flags]).params
     except click.ClickException as error:
         raise UsageError(error.format_message(), "batcher run --help lists the flags") from error
-    if parsed["metrics"] is not None and not os.path.isabs(parsed["metrics"]):
-        raise UsageError("--metrics: cron runs in another folder", "name the file with its whole path")
+    for flag, path in (("--metrics", parsed["metrics"]), ("--collect", parsed["collect_to"])):
+        if path is not None and not os.path.isabs(path):
+            raise UsageError(f"{flag} {path}: cron runs in another folder", "give the whole path")
     words = [*_batcher(), "run", manifest.path, "--quiet"]
     paths = {"--state": state, "--log-file": log_file, "--ca-file": ca_file}
     for flag, value in {"--endpoint": endpoint, "--log-format": log_format}.items():
@@ -136,8 +137,10 @@ def _name(path: str) -> str:
 def _written(manifest: Manifest, state: Path | None, log_file: str | None, run_flags: Sequence[str]) -> list[str]:
     """The folders that a run writes into; they exist."""
     found = [state_folder(manifest, state.absolute() if state is not None else None)]
-    metrics = run.make_context("run", [manifest.path, *run_flags]).params["metrics"] or manifest.metrics
+    parsed = run.make_context("run", [manifest.path, *run_flags]).params
+    metrics = parsed["metrics"] or manifest.metrics
     found += [Path(path).parent for path in (metrics, log_file and os.path.abspath(log_file)) if path]
+    found += [parsed["collect_to"]] if parsed["collect_to"] is not None else []
     existing = []
     for folder in found:
         while not folder.exists():
