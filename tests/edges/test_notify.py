@@ -106,10 +106,13 @@ async def test_a_ping_that_nobody_answers_is_given_up(tmp_path: Path, monkeypatc
     monkeypatch.setattr(module, "PING_PAUSES_S", (0.01, 0.01))
     monkeypatch.setattr(module, "PING_S", 0.2)
     said: list[str] = []
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    silent: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda reader, writer: silent.append(writer), "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         await notifier(Notify(f"http://127.0.0.1:{port}/x"), tmp_path, said).end("success", "", REPORT)
+        for writer in silent:
+            writer.close()
     await notifier(Notify(f"http://127.0.0.1:{port}/x"), tmp_path, said).end("failure", "", REPORT)
     assert said[0] == "notify.ping: 127.0.0.1 could not be told: no answer in time"
     assert said[1].startswith("notify.ping: 127.0.0.1 could not be told (/fail): ")
