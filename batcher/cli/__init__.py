@@ -18,7 +18,8 @@ import click
 
 from ..version import __version__
 
-COMMANDS = {
+COMMANDS = {  # in the order in which they are needed
+    "init": "write a first manifest from the files in a folder",
     "run": "bring a batch to done: create, upload, verify, start; resume where an earlier run stopped",
     "plan": "what run would do, without a write",
     "status": "what the journal knows, without the network",
@@ -28,7 +29,16 @@ COMMANDS = {
     "clean": "list, and with --yes delete, flows of a batch that were never started",
     "sandbox": "serve a local Flows API to try things against",
     "schema": "print the manifest's JSON Schema, for editors",
+    "completion": "print a completion script for bash, zsh or fish",
+    "help": "what there is to know: commands, manifest, exit-codes, cron, …",
 }
+GROUPS = {  # commands that stand in none of them are listed at the end
+    "A batch": ("init", "plan", "run", "collect"),
+    "How it stands": ("status", "report"),
+    "By itself": ("cron",),
+}
+OTHERS = "Around it"
+WIDEST = max(map(len, COMMANDS))
 
 
 class Commands(click.Group):
@@ -45,8 +55,17 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):  # from the table, so that help imports no command
-            formatter.write_dl(list(COMMANDS.items()))
+        grouped = {name for names in GROUPS.values() for name in names}
+        rest = tuple(name for name in COMMANDS if name not in grouped)
+        for title, names in {**GROUPS, OTHERS: rest}.items():
+            with formatter.section(title):  # from the table, so that help imports no command
+                formatter.write_dl([(f"{name:<{WIDEST}}", COMMANDS[name]) for name in names])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)] + options
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -55,13 +74,18 @@ class Commands(click.Group):
             print("batcher: stopped by SIGINT", file=sys.stderr)
             sys.exit(130)
 
+    @staticmethod
+    def advice(wrong: str) -> str:
+        near = difflib.get_close_matches(wrong, COMMANDS, 1)
+        if not near and os.path.exists(wrong):  # `batcher chairs.yaml`, `batcher photos`
+            return f"did you mean batcher {'init' if os.path.isdir(wrong) else 'run'} {wrong}?"
+        return f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-            raise click.UsageError(f"there is no command {args[0]!r} ({hint})")
+            raise click.UsageError(f"there is no command {args[0]!r} ({self.advice(args[0])})")
         return super().resolve_command(ctx, args)
 
 
@@ -70,12 +94,16 @@ class Commands(click.Group):
 def cli() -> None:
     """Push large batches of files into a generative service, once each, and sleep well.
 
-    Begin with: batcher plan MANIFEST
+    Begin with: batcher init FOLDER
     """
 
 
 def main() -> None:
     """The `batcher` command."""
+    if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
+        from .shells import answer
+
+        answer(cli)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding cannot show is no error
             stream.reconfigure(errors="backslashreplace")
@@ -84,6 +112,8 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "manifest":
+            _say_manifest()
         sys.exit(error.exit_code)
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
         print("batcher: stopped by SIGINT", file=sys.stderr)
@@ -93,6 +123,16 @@ def main() -> None:
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
         sys.exit(1)
+
+
+def _say_manifest() -> None:
+    """After a command that lacks its manifest: which one may be meant."""
+    from .common import harmless
+
+    here = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))
+    here.sort(key=lambda name: name != "batcher.yaml")
+    advice = f"did you mean {here[0]}?" if here else "`batcher init FOLDER` writes a first manifest"
+    print(harmless(f"  {advice}"), file=sys.stderr)
 
 
 def _say_bug(error: Exception, verbose: bool) -> None:

@@ -28,7 +28,7 @@ from .afterwards import Afterwards, load_failed
 @click.option("--wait", "wait_s", type=common.DURATION, help="wait for running flows so long at most; 0: not at all")
 @click.option("--delete-remote", is_flag=True, help="delete a flow from the service once its outputs are verified on disk")
 @click.option("--checksum", is_flag=True, help="read every file again, whatever its size and time say")
-@click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
+@click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="requests in flight at most")
 @click.option("--rate", type=common.RATE, help="requests, as 20/s or 300/min")
 @click.option("--timeout", type=common.DURATION, help="no progress on a request for this long")
@@ -53,7 +53,7 @@ def command(
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
         work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote, events=events)
         after = Afterwards(loaded, events, mask)  # pings, hooks and metrics are of runs
-        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json), after))
+        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json, quiet=quiet)
     if not quiet and not as_json:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fnmatch
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Any, Literal, NoReturn, Protocol, TextIO, TypeVar
 
 import click
 
 from ..api import Settings, load_manifest
+from ..core.chosen import Chosen
 from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Reason, Stop, UsageError
 from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
@@ -30,7 +31,10 @@ from ..edges.progress import Style, show
 from ..edges.secrets import Mask
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from ..pipeline.context import Context
+from . import completing
 
+NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME", "shell_complete": completing.flows}  # of --only and --redo
+PROGRESS_HELP = "a bar on a terminal, a plain line now and then elsewhere"
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 50  # problems on a screen; --json has up to a thousand
@@ -63,18 +67,18 @@ SIZE = _Parsed("size", parse_size)
 def common(function: F) -> F:
     """Flags of every command that takes a manifest."""
     for option in (
-        click.option("--progress", type=click.Choice(["auto", "bar", "plain", "none"]), default="auto"),
+        click.option("--progress", type=click.Choice(["auto", "bar", "plain", "none"]), default="auto", help=PROGRESS_HELP),
         click.option("--log-file", type=click.Path(dir_okay=False), help="a line for every event; 60 MB at most"),
         click.option("--log-format", type=click.Choice(["text", "json"]), help="of the log; in a file json unless given"),
         click.option("--verbose", is_flag=True, help="say more; a traceback where batcher has a bug"),
         click.option("--quiet", is_flag=True, help="say nothing unless something is wrong"),
         click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else there"),
-        click.option("--ca-file", type=click.Path(), help="certificates to trust, as PEM"),
+        click.option("--ca-file", type=click.Path(), help="certificates to trust instead of the system's, as PEM"),
         click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="folder of the journal"),
         click.option("--endpoint", metavar="URL", envvar="BATCHER_ENDPOINT", help="instead of the manifest's"),
     ):
         function = option(function)
-    return click.argument("manifest")(function)
+    return click.argument("manifest", shell_complete=completing.manifests)(function)
 
 
 def read_key(mask: Mask | None = None) -> str | None:
@@ -127,20 +131,14 @@ def settings(
     """Flags as a value."""
     wishes = Wishes(
         resubmit_changed=resubmit_changed,
-        redo=_matcher(redo, False),
-        only=_matcher(only, True),
+        redo=Chosen("--redo", redo) if redo else lambda name: False,
+        only=Chosen("--only", only) if only else lambda name: True,
         checksum=checksum,
         keep_going=keep_going,
         start=not no_start,
         adopt=adopt,
     )
     return Settings(wishes, read_key, state, ca_file, max_duration)
-
-
-def _matcher(patterns: Sequence[str], without: bool) -> Callable[[str], bool]:
-    if not patterns:
-        return lambda name: without
-    return lambda name: any(name == pattern or fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manifest:
@@ -164,6 +162,12 @@ def harmless(text: str) -> str:
 def document(value: object) -> str:
     """A JSON document for stdout: readable, and harmless on a terminal too."""
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
+
+
+def argument(path: os.PathLike[str]) -> str:
+    """A path as it can be typed after a command: quoted for the shell, and never taken for a flag."""
+    text = os.fspath(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 class Work(Protocol):
@@ -191,7 +195,7 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
         reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
         if stops:  # the second time: at once; what is durable stays
             os._exit(128 + number)
-        stops.append(Stop(reason, f"stopped by {number.name}; the next run resumes"))
+        stops.append(Stop(reason, f"stopped by {number.name}", "the next run resumes"))
         if telling:  # the work is over, and its outcome stays
             telling[0].cancel()
             return
@@ -224,6 +228,16 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
     if failure is not None:
         raise failure
     return report
+
+
+def dumb() -> bool:
+    """Whether the terminals obey nothing but line ends."""
+    return os.environ.get("TERM") == "dumb"
+
+
+def color(stream: TextIO) -> bool:
+    """Whether what is written to this stream may be coloured: on a terminal that can, unless NO_COLOR says no."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not dumb()
 
 
 def say(text: str) -> None:

@@ -40,9 +40,9 @@ QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there i
 @click.command("plan", short_help="what run would do")
 @common.common
 @click.option("--resubmit-changed", is_flag=True, help="as in run")
-@click.option("--redo", multiple=True, metavar="NAME", help="as in run")
+@click.option("--redo", **common.NAMES, help="as in run")
 @click.option("--checksum", is_flag=True, help="as in run")
-@click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
+@click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str, log_file: str | None, progress: str, **wishes: Any,

@@ -31,11 +31,11 @@ from .collect import collected
 @click.option("--max-duration", type=common.DURATION, help="end in order after this long; a later run resumes")
 @click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
 @click.option("--resubmit-changed", is_flag=True, help="pay again for flows that changed after they were started")
-@click.option("--redo", multiple=True, metavar="NAME", help="pay again for this flow (a pattern; repeatable)")
+@click.option("--redo", **common.NAMES, help="pay again for this flow (a pattern; repeatable)")
 @click.option("--no-start", is_flag=True, help="upload and verify; a later run starts")
 @click.option("--checksum", is_flag=True, help="read every source again, whatever its size and time say")
 @click.option("--adopt", is_flag=True, help="take over flows of this batch that the journal does not know")
-@click.option("--only", multiple=True, metavar="NAME", help="only these flows (a pattern; repeatable)")
+@click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 @click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
 @click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False), help="a file for Prometheus, written at the end")
@@ -60,7 +60,7 @@ def command(
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
         work = partial(run_batch, loaded, settings, collect_to=collect_to, events=events)
         after = Afterwards(loaded, events, mask, notify=loaded.notify, metrics=loaded.metrics, ca_file=ca_file)
-        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json), after))
+        report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json, quiet=quiet)
     if not quiet and not as_json:

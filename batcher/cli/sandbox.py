@@ -12,7 +12,8 @@ from . import common
 
 @click.command("sandbox", short_help="serve a local Flows API")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one")
-@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".batcher/sandbox"))
+@click.option("--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(".batcher/sandbox"),
+              show_default=True, help="where its store is kept")
 @click.option("--fault", "faults", multiple=True, metavar="FAULT", help="as upload:p=0.2,lost_reply=close; repeatable")
 @click.option("--faults", "fault_file", type=click.Path(path_type=Path), help="a YAML or JSON list of them")
 @click.option("--reading", "readings", multiple=True, metavar="NAME=VALUE", help="how to read what the API leaves open")
@@ -20,7 +21,7 @@ from . import common
 @click.option("--key-expired", "expired", multiple=True, help="a key that has expired")
 @click.option("--processing", type=common.DURATION, default="200ms", help="how long a flow runs")
 @click.option("--max-data", type=common.SIZE, default=None, help="the largest data of an input")
-@click.option("--quiet", is_flag=True)
+@click.option("--quiet", is_flag=True, help="nothing but the line with the address")
 def command(
     port: int, folder: Path, faults: tuple[str, ...], fault_file: Path | None, readings: tuple[str, ...],
     keys: tuple[str, ...], expired: tuple[str, ...], processing: float, max_data: float | None, quiet: bool,

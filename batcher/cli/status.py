@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -57,7 +56,7 @@ def command(
         for line in common.problem_lines(report):
             common.say(line)
     else:
-        terminal = Terminal(_columns(), color=_color())
+        terminal = Terminal(_columns(), color=common.color(sys.stdout))
         lines = [*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]
         common.out("\n".join(lines))
 
@@ -91,10 +90,6 @@ def _columns() -> int:
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
-def _color() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
 def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
     """Until Ctrl-C. Each picture is written at once, over the one before it, so that nothing flickers."""
 
@@ -109,7 +104,7 @@ def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
         out.write("\x1b[?25l")  # no cursor meanwhile
         while True:
             columns, rows = shutil.get_terminal_size((80, 24))
-            terminal = Terminal(max(40, columns - 1), rows, _color())
+            terminal = Terminal(max(40, columns - 1), rows, common.color(sys.stdout))
             found = _look(path)
             report = found.report(manifest.name, manifest.endpoint)
             now = time.monotonic()

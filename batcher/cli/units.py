@@ -60,7 +60,7 @@ def when(at: str | None, every: str | None) -> When:
     try:
         seconds = parse_duration(every)
     except ValueError as error:
-        raise UsageError(f"--every {every}: {error}") from error
+        raise UsageError(f"--every {every}: {error}", "write one like 30m or 6h") from error
     minutes, rest = divmod(seconds, 60)
     step = int(minutes)
     delay_s = min(DELAY_S, int(seconds) // 10)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from .chosen import Chosen
 from .facts import FlowFacts, InputFacts, Print
 from .lifecycle import FlowState, InputState
 from .model import Flow, Input, Problem
@@ -90,6 +91,10 @@ class Wishes:
     keep_going: bool = False
     start: bool = True
     adopt: bool = False
+
+    def missed(self) -> list[Problem]:
+        """What was chosen by name and is not there; told once every flow was asked about."""
+        return [problem for chosen in (self.only, self.redo) if isinstance(chosen, Chosen) for problem in chosen.missed()]
 
 
 def decide(

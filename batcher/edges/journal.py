@@ -390,7 +390,7 @@ class JournalReader(_Reader):
         try:
             self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+            raise JournalError(f"the journal {path} cannot be opened: {error}", "check its permissions, and --state") from error
         _check_version(self._connection, path)
 
     def close(self) -> None:

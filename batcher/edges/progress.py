@@ -18,12 +18,12 @@ PLAIN_S: Final = 30.0
 BAR_S: Final = 0.1
 
 
-def style_of(wanted: str, quiet: bool) -> Style:
-    """`auto` is a bar where stderr is a terminal."""
+def style_of(wanted: str, quiet: bool, dumb: bool = False) -> Style:
+    """`auto` is a bar where stderr is a terminal; `dumb`: one that cannot draw over what it has shown."""
     if quiet or wanted == "none":
         return "none"
     if wanted == "auto":
-        return "bar" if sys.stderr.isatty() else "plain"
+        return "bar" if sys.stderr.isatty() and not dumb else "plain"
     return "bar" if wanted == "bar" else "plain"
 
 

@@ -73,7 +73,7 @@ def _unreadable(source: Input, error: OSError) -> Problem:
             return _problem(source, f"{source.label} may not be read", "check its permissions")
         case errno.ELOOP:
             return _problem(source, f"{source.label} is a link to itself", "mend the link")
-    return _problem(source, f"{source.label} cannot be read: {error.strerror}")
+    return _problem(source, f"{source.label} cannot be read: {error.strerror}", "check the disk or the network that it lies on")
 
 
 def outside_of(found: os.stat_result) -> Print:
@@ -91,7 +91,7 @@ class LocalSources:
         self.reader = ThreadPoolExecutor(1, "reader")
 
     def close(self) -> None:
-        self.interrupt(UsageError("the sources are closed"))  # a walk whose command was interrupted ends
+        self.interrupt(UsageError("the sources are closed", "run again"))  # a walk whose command was interrupted ends
         self.reader.shutdown(wait=False, cancel_futures=True)
 
     def interrupt(self, error: BatcherError) -> None:

@@ -5,14 +5,18 @@ In: a path. Out: the text, or nothing where a problem was noted. Called by `load
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+import shlex
 import stat
+from itertools import islice
 from typing import Final
 
-from batcher.manifest.errors import Findings, Unfit, mark_of
+from batcher.manifest.errors import Findings, Unfit, harmless, mark_of
 
 MAX_MANIFEST_BYTES: Final = 100_000_000  # 1,000,000 inputs written out; more belongs into a table
+LOOKED_AT: Final = 10_000  # names in a folder, for a suggestion
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 # What YAML allows to stand unescaped (YAML 1.2.2, 5.1), turned round.
 _FORBIDDEN: Final = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -26,7 +30,7 @@ def read_bytes(path: str) -> bytes:
         # Looked at before it is opened: opening a FIFO waits for a writer.
         found = os.stat(path)
         if stat.S_ISDIR(found.st_mode):
-            raise Unfit("this is a folder, not a manifest", "name the file, like manifest.yaml")
+            raise Unfit("this is a folder, not a manifest", _inside(path))
         if not stat.S_ISREG(found.st_mode):
             raise Unfit("this is no regular file", "name a manifest that can be read again")
         if found.st_size > MAX_MANIFEST_BYTES:
@@ -34,12 +38,39 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             raw = file.read(MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
-        raise Unfit("there is no such manifest", "check the path") from error
+        raise Unfit("there is no such manifest", _beside(path)) from error
     except OSError as error:
         raise Unfit(f"the manifest cannot be read: {error.strerror}", "check its permissions") from error
     if raw[:2] in _UTF16:
         raise Unfit("the manifest is UTF-16, not UTF-8", "save it as UTF-8")
     return raw
+
+
+def _inside(folder: str) -> str:
+    """What may have been meant by a folder."""
+    there = _manifests(folder)
+    if there:
+        return f"did you mean {harmless(os.path.join(folder, there[0]))}?"
+    return f"name a YAML file; `batcher init {harmless(shlex.quote(folder))}` writes one"
+
+
+def _beside(path: str) -> str:
+    """What may have been meant by the path of nothing."""
+    folder, name = os.path.split(path)
+    near = difflib.get_close_matches(name[:100], _manifests(folder or "."), 1, 0.5)
+    if near:
+        return f"did you mean {harmless(os.path.join(folder, near[0]))}?"
+    return "check the path; `batcher init FOLDER` writes a first one"
+
+
+def _manifests(folder: str) -> list[str]:
+    """YAML files in a folder, batcher's own choice of a name first."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in islice(entries, LOOKED_AT) if entry.name.endswith((".yaml", ".yml"))]
+    except OSError:
+        return []
+    return sorted(names, key=lambda name: (name != "batcher.yaml", name))
 
 
 def text_of(raw: bytes, findings: Findings, file: int = 0) -> str | None:

@@ -52,21 +52,30 @@ Batch = Annotated[
             "minLength": 1,
             "maxLength": values.MAX_BATCH_CHARS,
             "description": "The batch's name on the service. Default: the manifest's file name without suffix.",
+            "examples": ["autumn-chairs"],
         }
     ),
 ]
 Parameters = Annotated[
-    dict[str, Any] | None, Field(description="The template's parameters; any JSON values. Null removes a default.")
+    dict[str, Any] | None,
+    Field(
+        description="The template's parameters; any JSON values. Null removes a default.",
+        examples=[{"quality": "low", "texture": True}],
+    ),
 ]
 FlowAdditional = Annotated[
     dict[str, Any] | None,
-    Field(description=f"An object stored with the flow; the member `{TAG}` is batcher's own. Null removes a default."),
+    Field(
+        description=f"An object stored with the flow; the member `{TAG}` is batcher's own. Null removes a default.",
+        examples=[{"campaign": "autumn"}],
+    ),
 ]
 InputAdditional = Annotated[
     Any,
     Field(
         description="Any JSON value; it is attached to the input and copied to the outputs made from it. "
-        f"In an object, the member `{TAG}` is batcher's own."
+        f"In an object, the member `{TAG}` is batcher's own.",
+        examples=[{"sku": "CH-2"}],
     ),
 ]
 Mime = Annotated[
@@ -107,7 +116,9 @@ class _Shape(BaseModel):
 class FileInput(_Shape):
     """One file."""
 
-    file: str = Field(description="A path, relative to the manifest's folder; never a pattern.")
+    file: str = Field(
+        description="A path, relative to the manifest's folder; never a pattern.", examples=["photos/chair-1.png"]
+    )
     mime: Mime | None = None
     key: InputKey | None = None
     additional: InputAdditional = None
@@ -116,7 +127,7 @@ class FileInput(_Shape):
 class TextInput(_Shape):
     """One prompt."""
 
-    text: str = Field(description="The prompt itself.")
+    text: str = Field(description="The prompt itself.", examples=["A modern office chair"])
     key: InputKey | None = None
     additional: InputAdditional = None
 
@@ -144,7 +155,8 @@ class TableInput(_Shape):
 
     table: str = Field(
         description="A .csv, .tsv, .jsonl or .parquet file; the first row of a csv or tsv names the columns. "
-        "Parquet needs batcher[parquet]."
+        "Parquet needs batcher[parquet].",
+        examples=["details.csv"],
     )
     file: str | None = Field(default=None, description="The row's file.", examples=["photos/{file}"])
     text: str | None = Field(default=None, description="The row's prompt.", examples=["A {colour} chair"])
@@ -194,7 +206,8 @@ class FlowShape(_Shape):
 
     name: str = Field(
         description="Unique in the manifest, at most 200 characters. With `each` it needs a {placeholder}; "
-        "elsewhere braces are plain characters."
+        "elsewhere braces are plain characters.",
+        examples=["chairs", "{stem}"],
     )
     each: (
         Annotated[
@@ -203,22 +216,30 @@ class FlowShape(_Shape):
         ]
         | None
     ) = None
-    template: str | None = Field(default=None, description="The template's name or id. Null removes a default.")
+    template: str | None = Field(
+        default=None, description="The template's name or id. Null removes a default.", examples=["model_generate_fromimage"]
+    )
     flow_id: str | None = Field(
-        default=None, description="Instead of `template`: a flow that exists on the service and is still `created`."
+        default=None,
+        description="Instead of `template`: a flow that exists on the service and is still `created`.",
+        examples=["6941ac784e4fd44b7afb5f4c"],
     )
     extends: str | None = Field(
         default=None, description="The profile that lies under this flow, above `defaults`.", examples=["fine"]
     )
     parameters: Parameters = None
     additional: FlowAdditional = None
-    inputs: list[Input] = Field(min_length=1, description="What the flow takes; at least one.")
+    inputs: list[Input] = Field(
+        min_length=1, description="What the flow takes; at least one.", examples=[["photos/chair-1.png", {"text": "A chair"}]]
+    )
 
 
 class DefaultsShape(_Shape):
     """Merged under every flow: mappings deeply, the flow's own value wins, a null in a flow removes a default."""
 
-    template: str | None = Field(default=None, description="The template of flows that name none.")
+    template: str | None = Field(
+        default=None, description="The template of flows that name none.", examples=["model_generate_fromimage"]
+    )
     parameters: Parameters = None
     additional: FlowAdditional = None
 
@@ -226,13 +247,15 @@ class DefaultsShape(_Shape):
 class ProfileShape(DefaultsShape):
     """Defaults with a name, for the flows that say `extends: NAME`; merged over `defaults` as a flow is."""
 
-    extends: str | None = Field(default=None, description="Another profile, which lies under this one.")
+    extends: str | None = Field(default=None, description="Another profile, which lies under this one.", examples=["draft"])
 
 
 class LimitsShape(_Shape):
     """Bounds of a run."""
 
-    concurrency: int = Field(default=DEFAULTS.concurrency, ge=1, le=MAX_CONCURRENCY, description="Requests in flight at most.")
+    concurrency: int = Field(
+        default=DEFAULTS.concurrency, ge=1, le=MAX_CONCURRENCY, description="Requests in flight at most.", examples=[32]
+    )
     rate: (
         Annotated[float, PlainValidator(units.parse_rate), _quantity("20/s", "Requests, also 300/min. Default: no bound.")]
         | None
@@ -248,7 +271,9 @@ class LimitsShape(_Shape):
     timeout: Annotated[
         float, PlainValidator(values.check_timeout), _quantity("60s", "No progress on a request for this long. Default: 60s.")
     ] = DEFAULTS.timeout_s
-    retries: int = Field(default=DEFAULTS.retries, ge=0, le=MAX_RETRIES, description="Attempts after the first, per request.")
+    retries: int = Field(
+        default=DEFAULTS.retries, ge=0, le=MAX_RETRIES, description="Attempts after the first, per request.", examples=[20]
+    )
     settle: Annotated[
         float,
         PlainValidator(units.parse_duration),
@@ -286,6 +311,7 @@ class LimitsShape(_Shape):
         default=False,
         description="Decode every new image while planning, so that a broken one is found before anything is paid for. "
         "Needs batcher[images].",
+        examples=[True],
     )
     max_pixels: int | None = Field(
         default=None,
@@ -322,7 +348,7 @@ HookField = Annotated[
             "description": "A line for the shell, or a command as a list of words. It runs in the manifest's folder, with "
             "BATCHER_EXIT_CODE, BATCHER_MANIFEST, BATCHER_REPORT (a file with the report as JSON) and counts in its "
             "environment, for at most 60 s.",
-            "examples": ["mail -s \"batch: $BATCHER_EXIT_CODE\" me@example.com <$BATCHER_REPORT", ["bin/alert", "chairs"]],
+            "examples": ["mail -s chairs me@example.com <$BATCHER_REPORT", ["bin/alert", "chairs"]],
         }
     ),
 ]

@@ -160,11 +160,11 @@ def _descend(prefix: str, components: Sequence[_Component], folder: str, found: 
         elif os.path.lexists(_at(folder, path)) and not os.path.isdir(_at(folder, path)):
             found.append(path)
     elif rest:
-        for name in sorted(e.name for e in _entries(prefix, folder) if first.matches(e.name) and e.is_dir()):
+        for name in sorted(e.name for e in _entries(prefix, folder) if first.matches(e.name) and is_folder(e)):
             _descend(f"{prefix}{name}/", rest, folder, found)
     else:
         matches = first.matches
-        found.extend([prefix + e.name for e in _entries(prefix, folder) if matches(e.name) and not e.is_dir()])
+        found.extend([prefix + e.name for e in _entries(prefix, folder) if matches(e.name) and not is_folder(e)])
 
 
 def _folders_below(prefix: str, folder: str) -> Iterator[str]:
@@ -178,6 +178,14 @@ def _folders_below(prefix: str, folder: str) -> Iterator[str]:
             for entry in _entries(current, folder)
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one. A link back to itself is none: whoever opens it says so."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _entries(prefix: str, folder: str) -> list[os.DirEntry[str]]:

@@ -218,8 +218,9 @@ def json_object(line: bytes) -> dict[str, Any]:
     except UnicodeEncodeError:
         raise Unfit("this row has half a surrogate pair", "write the character itself") from None
     except (ValueError, RecursionError) as error:  # Python's own: digits without end, nesting without end
-        deep = isinstance(error, RecursionError)
-        raise Unfit(f"this row has {'too many levels' if deep else 'a number of too many digits'}") from None
+        if isinstance(error, RecursionError):
+            raise Unfit("this row has too many levels", "flatten it") from None
+        raise Unfit("this row has a number of too many digits", "write it as a text, in quotes") from None
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
         raise Unfit("this row has too many levels", "flatten it")
     if not isinstance(row, dict):

@@ -133,6 +133,9 @@ class _Collector:
         counts.total, counts.started = total + len(self._gone), self._started
         counts.pending = max(0, counts.total - counts.started - counts.failed)
         self._ends.running = self._started
+        for problem in () if wrong else wishes.missed():
+            context.report.add(problem)
+            wrong += 1
         return not wrong
 
     def _feed(self) -> Iterator[Watched]:

@@ -74,6 +74,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         each(item)
         found.flows += 1
         found.actions[item.action] = found.actions.get(item.action, 0) + 1
+        context.wishes.redo(item.flow.name)  # so that it knows which names there are
         found.problems += item.problems
         tally = item.tally
         again = anew(item.action)
@@ -98,6 +99,8 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         if item.action is Action.CHANGED:
             message, hint = "it changed after it was started", "--resubmit-changed pays for it again"
             context.problem(None, Problem("changed", message, hint, item.flow.place, item.flow.name))
+    if not found.problems:  # a flow that could not be told may be the one that was chosen
+        found.problems += context.wishes.missed()
     report.flows.total, report.inputs.total = found.flows, found.inputs
     found.journaled = sum(context.journal.count_flows().values())
     if context.images is not None:
@@ -264,7 +267,8 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
     """(flow_id, name) of the batch's flows that were never started. `yes`: the journal gives them up, then they go."""
     builds = await context.lister.builds()
     if isinstance(builds, Verdict):
-        raise Stop(Reason.UNAVAILABLE, f"the service's flows cannot be listed: {builds.message}", "", builds.status)
+        message = f"the service's flows cannot be listed: {builds.message}"
+        raise Stop(Reason.UNAVAILABLE, message, "run it again later", builds.status)
     found = [(f.flow_id, f.tag.flow) for f in builds.values() if f.tag is not None and f.state in ("created", "")]
     for flow_id, name in found if yes else ():
         facts = context.journal.flow(name)

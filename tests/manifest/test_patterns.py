@@ -36,6 +36,7 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "sub" / "link.png").symlink_to(tmp_path / "a.png")
     (tmp_path / "sub" / "broken.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "sub" / "itself.png").symlink_to("itself.png")
     return tmp_path
 
 
@@ -48,8 +49,8 @@ def tree(tmp_path: Path) -> Path:
         ("[!a].PNG", ["b.PNG"]),
         ("[^a].PNG", ["b.PNG"]),
         ("c[[]1].png", ["c[1].png"]),
-        ("sub/*", ["sub/a.png", "sub/broken.png", "sub/link.png"]),
-        ("sub/**", ["sub/a.png", "sub/broken.png", "sub/deep/a.png", "sub/deep/b.jpg", "sub/link.png"]),
+        ("sub/*", ["sub/a.png", "sub/broken.png", "sub/itself.png", "sub/link.png"]),
+        ("sub/**", ["sub/a.png", "sub/broken.png", "sub/deep/a.png", "sub/deep/b.jpg", "sub/itself.png", "sub/link.png"]),
         ("**/a.png", ["a.png", "sub/a.png", "sub/deep/a.png"]),
         ("**/**/deep/**/a.png", ["sub/deep/a.png"]),
         ("**/deep/*", ["sub/deep/a.png", "sub/deep/b.jpg"]),

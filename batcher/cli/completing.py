@@ -1,0 +1,81 @@
+"""What stands for a manifest or a flow's name when a shell completes a word.
+
+In: the words so far, as click has read them. Out: suggestions. No network; bounded in names and in time. Called by click.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+NAMES_MAX: Final = 3000
+NAMES_S: Final = 1.0
+Items = list[CompletionItem[str]]
+
+
+def manifests(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """The shell looks for YAML files, with its own ways to spell a path."""
+    return [CompletionItem(incomplete, type="yaml")]
+
+
+def folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def flows(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """Names from the journals beside the manifest, and from the manifest itself as far as there is time."""
+    manifest = ctx.params.get("manifest") or next(iter(ctx.args), None)  # click reads no further than the flag without a value
+    if not manifest:
+        return []
+    found: dict[str, None] = {}
+
+    def gather() -> None:
+        with contextlib.suppress(Exception):  # a manifest that is wrong is `plan`'s affair
+            for name in _names(os.path.expanduser(str(manifest)), ctx.params.get("state")):
+                if name.startswith(incomplete):
+                    found[name] = None
+                    if len(found) >= NAMES_MAX:
+                        return
+
+    thread = threading.Thread(target=gather, daemon=True)
+    thread.start()
+    thread.join(NAMES_S)
+    given = ctx.params.get(str(param.name)) or ()
+    return [CompletionItem(name) for name in list(found) if name not in given]
+
+
+def _names(manifest: str, state: Path | None) -> Iterator[str]:
+    path = Path(manifest)
+    folder = Path(state) if state is not None else path.absolute().parent / ".batcher"
+    for journal in sorted(folder.glob(f"{glob.escape(path.stem)}-????????.sqlite")):
+        with contextlib.suppress(Exception):
+            yield from _journaled(journal)
+    from ..api import load_manifest
+    from ..core.model import Flow
+
+    for flow in load_manifest(manifest, env=os.environ).flows():
+        if isinstance(flow, Flow):
+            yield flow.name
+
+
+def _journaled(path: Path) -> Iterator[str]:
+    from ..edges.journal import JournalReader
+
+    journal = JournalReader(path)
+    try:
+        for facts in journal.flows():
+            yield facts.name
+    finally:
+        journal.close()

@@ -1,0 +1,139 @@
+"""What lies in a folder that a first manifest is to be made of.
+
+In: a folder. Out: `Look`: the files that a template takes, by kind, and those that none takes, each with a reason and
+advice. Hidden names are skipped and links to folders not followed, as the manifest's own patterns do. Called by `init`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..core.model import ABSENT, Input, Place, Problem
+from ..edges.sources import SUFFIXES, LocalSources
+from ..manifest.errors import Unfit
+from ..manifest.patterns import is_folder
+from ..manifest.values import MAX_NAME_CHARS, check_name
+
+MAX_FILES: Final = 100_000  # looked at; some 3 s. A manifest's patterns take all that match, however many
+KINDS: Final = ("image", "text", "glb")  # the order in which they are proposed
+TYPES: Final = {
+    "image": ("image/png", "image/jpeg", "image/tiff", "image/webp"),
+    "text": ("text/plain",),
+    "glb": ("model/gltf-binary",),
+}
+_KIND_OF: Final = {mime: kind for kind, mimes in TYPES.items() for mime in mimes}
+_NO_PROMPTS: Final = (".md",)  # could be sent as prompts, and are hardly ever meant to be
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A file that is left out: `path` counts from the folder; `why` and `hint` are for people."""
+
+    path: str
+    why: str
+    hint: str
+
+
+@dataclass(slots=True)
+class Look:
+    """`files`: per kind the paths from the folder, sorted, with POSIX slashes. `odd`: files that a proposed pattern would
+    match and that cannot be sent. `others`: files of no use here, counted by suffix. `whole`: all of it was looked at."""
+
+    files: dict[str, list[str]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+    odd: list[Odd] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    whole: bool = True
+
+
+def look_at(folder: Path) -> Look:
+    """Walk the folder. Raises OSError where the folder itself cannot be listed."""
+    found = Look()
+    sources = LocalSources(0.0, time.time)
+    place = Place(str(folder))
+    try:
+        waiting, seen = [""], 0
+        while waiting:
+            prefix = waiting.pop()
+            try:
+                with os.scandir(os.path.join(folder, prefix)) as entries:
+                    names = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+            except OSError as error:
+                if not prefix:
+                    raise
+                found.odd.append(Odd(prefix, f"the folder cannot be listed: {error.strerror}", "check its permissions"))
+                continue
+            waiting += [f"{prefix}{e.name}/" for e in reversed(names) if e.is_dir(follow_symlinks=False)]
+            for entry in names:
+                if is_folder(entry):
+                    continue
+                seen += 1
+                if seen > MAX_FILES:
+                    found.whole = False
+                    return found
+                _look_at(f"{prefix}{entry.name}", folder, sources, place, found)
+    finally:
+        sources.close()
+        for paths in found.files.values():
+            paths.sort()
+        found.odd.sort(key=lambda odd: odd.path)
+    return found
+
+
+def suffix_of(path: str) -> str:
+    """As `{suffix}` of a pattern's match; empty for none."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
+def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found: Look) -> None:
+    suffix = suffix_of(path)
+    mime = SUFFIXES.get(suffix.lower())
+    if mime is None or suffix.lower() in _NO_PROMPTS:
+        found.others[suffix.lower() or "no suffix"] += 1
+        return
+    kind = _KIND_OF[mime]
+    trouble = _name_trouble(path)
+    if trouble is not None:
+        found.odd.append(trouble)
+        return
+    source = Input(path, os.path.join(folder, path), None, None, ABSENT, place)
+    outside = sources.look(source)
+    if isinstance(outside, Problem):
+        found.odd.append(_odd(path, outside))
+        return
+    mime_found = sources.mime(source, TYPES[kind])
+    if isinstance(mime_found, Problem):
+        found.odd.append(_odd(path, mime_found))
+        return
+    found.bytes += outside.size
+    found.files[kind].append(path)
+
+
+def _odd(path: str, problem: Problem) -> Odd:
+    """As the sources say it, without the path, which is shown beside it."""
+    if problem.message.startswith("no such file"):
+        return Odd(path, "a link to a file that is not there", "mend the link")
+    if problem.kind == "manifest":  # a type that the template does not take
+        return Odd(path, f"its content is {problem.message.partition(' is ')[2].partition(',')[0]}", "rename it as what it is")
+    return Odd(path, problem.message.removeprefix("the prompt ").removeprefix(path).strip().removeprefix("is "), problem.hint)
+
+
+def _name_trouble(path: str) -> Odd | None:
+    """A flow may be called after it, and it is a member of what is sent."""
+    try:
+        path.encode()
+        check_name(path)
+    except UnicodeEncodeError:
+        return Odd(path, "its name is not UTF-8", "rename it: it cannot be sent as JSON")
+    except Unfit:
+        if len(path) > MAX_NAME_CHARS:
+            return Odd(path, f"its path has more than {MAX_NAME_CHARS} characters, too many for a flow's name", "shorten it")
+        return Odd(path, "its name has control characters", "rename it")
+    return None

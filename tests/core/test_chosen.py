@@ -1,0 +1,25 @@
+"""Flows chosen by name: a name that is not there is a slip that is told."""
+
+from __future__ import annotations
+
+from batcher.core.chosen import Chosen
+
+
+def test_names_and_patterns_match_and_the_rest_is_missed() -> None:
+    chosen = Chosen("--only", ["chair-1", "stool-*", "[odd]", "chiar-2", "zzz"])
+    names = ["chair-1", "chair-2", "stool-1", "stool-2", "[odd]"]
+    assert [name for name in names if chosen(name)] == ["chair-1", "stool-1", "stool-2", "[odd]"]
+    first, second = chosen.missed()
+    assert str(first) == "--only chiar-2: there is no such flow (did you mean chair-2?)"
+    assert "there are: chair-1, chair-2, stool-1, stool-2, [odd])" in str(second)
+
+
+def test_among_no_flows_at_all_it_says_so() -> None:
+    assert "the manifest has no flows" in str(Chosen("--redo", ["x"]).missed()[0])
+
+
+def test_what_was_found_is_not_asked_for_again() -> None:
+    chosen = Chosen("--only", ["a"])
+    assert chosen("a")
+    assert not chosen("b")
+    assert chosen.missed() == []
