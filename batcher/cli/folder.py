@@ -27,6 +27,7 @@ TYPES: Final = {
     "glb": ("model/gltf-binary",),
 }
 _KIND_OF: Final = {mime: kind for kind, mimes in TYPES.items() for mime in mimes}
+MANIFESTS: Final = (".yaml", ".yml")
 _NO_PROMPTS: Final = (".md",)  # could be sent as prompts, and are hardly ever meant to be
 
 
@@ -96,7 +97,8 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
     suffix = suffix_of(path)
     mime = SUFFIXES.get(suffix.lower())
     if mime is None or suffix.lower() in _NO_PROMPTS:
-        found.others[suffix.lower() or "no suffix"] += 1
+        if suffix.lower() not in MANIFESTS:
+            found.others[suffix.lower() or "no suffix"] += 1
         return
     kind = _KIND_OF[mime]
     trouble = _name_trouble(path)
@@ -122,7 +124,8 @@ def _odd(path: str, problem: Problem) -> Odd:
         return Odd(path, "a link to a file that is not there", "mend the link")
     if problem.kind == "manifest":  # a type that the template does not take
         return Odd(path, f"its content is {problem.message.partition(' is ')[2].partition(',')[0]}", "rename it as what it is")
-    return Odd(path, problem.message.removeprefix("the prompt ").removeprefix(path).strip().removeprefix("is "), problem.hint)
+    return Odd(path, problem.message.removeprefix("the prompt ").removeprefix(path).strip().removeprefix("is "),
+               problem.hint.replace("take it out of the manifest", "take it away"))  # fmt: skip
 
 
 def _name_trouble(path: str) -> Odd | None:

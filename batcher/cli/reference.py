@@ -66,7 +66,8 @@ class Section:
 
 
 _TITLES: Final = {  # a mapping that is not named here is shown by its own name
-    "": "manifest", "DefaultsShape": "defaults", "ProfileShape": "profiles: NAME", "LimitsShape": "limits", "NotifyShape": "notify", "HooksShape": "notify: command",
+    "": "manifest", "DefaultsShape": "defaults", "ProfileShape": "profiles: NAME", "LimitsShape": "limits",
+    "NotifyShape": "notify", "HooksShape": "notify: command",
     "FlowShape": "flows: -", "EachGlob": "each (files)", "EachTable": "each (table)", "FileInput": "inputs: - file",
     "TextInput": "inputs: - text", "GlobInput": "inputs: - glob", "TableInput": "inputs: - table",
 }  # fmt: skip

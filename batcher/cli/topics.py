@@ -99,10 +99,10 @@ def _cron() -> str:
                   "as it must be there. They speak, and cron mails, only when something is wrong. Keep the key in a file that "
                   "only you can read. Whom else to tell stands in the manifest, under notify and metrics."),
         "",
-        *_wrapped("Runs that overlap are harmless: the second says nothing and exits with 11. So is one that is killed: the next resumes. New "
-                  "files of a pattern are sent, what is done is not sent again. For an inbox set limits.min_age, so that a "
-                  "file that is still being copied is left for the next run, and limits.max_starts, so that a slip cannot "
-                  "cost more than you thought."),
+        *_wrapped("Runs that overlap are harmless: the second says nothing and exits with 11. So is one that is killed: the "
+                  "next resumes. New files of a pattern are sent, what is done is not sent again. For an inbox set "
+                  "limits.min_age, so that a file that is still being copied is left for the next run, and "
+                  "limits.max_starts, so that a slip cannot cost more than you thought."),
         "",
         "What each exit code asks for: batcher help exit-codes",
     ])  # fmt: skip
