@@ -356,6 +356,7 @@ class Fetching:
     def _arrived(self, watched: Watched, row: OutputFacts) -> None:
         counts = self._outputs
         watched.missing.discard(row.asset_id)
+        self._context.tell("output_collected", watched.name, path=row.path, bytes=row.print.size)
         counts.collected += 1
         counts.collected_now += 1
         counts.bytes += row.print.size
