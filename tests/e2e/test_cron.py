@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import PNG, Service, batcher, begin, service, write_batch
+from batcher.cli.cron import command
+
+from .conftest import PNG, Service, begin, service, write_batch
 
 __all__ = ["service"]
 
@@ -57,11 +60,28 @@ def mail(command: str, home: Path) -> tuple[int, str]:
     return job.returncode, job.stdout
 
 
-def printed(folder: Path, *words: str) -> dict:
-    result = batcher(folder, "cron", "m.yaml", "--json", *words)
-    assert result.returncode == 0, result.stderr
-    assert "secret-key-7" not in result.stdout + result.stderr
-    return json.loads(result.stdout)
+Cron = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cron(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cron:
+    """`batcher cron m.yaml` in a folder, in this process: its exit code, stdout and stderr. (What it prints is run outside.)"""
+    for name in ("BATCHER_ENDPOINT", "GENERIO_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GENERIO_API_KEY", "secret-key-7")
+
+    def call(folder: Path, *words: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        code = 0
+        try:
+            command.main(["m.yaml", *words], standalone_mode=False)
+        except SystemExit as end:
+            code = int(str(end.code))
+        said = capsys.readouterr()
+        assert "secret-key-7" not in said.out + said.err
+        return code, said.out, said.err
+
+    return call
 
 
 @pytest.fixture
@@ -72,17 +92,19 @@ def key(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, key: str) -> None:
+def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, key: str, cron: Cron) -> None:
     write_batch(tmp_path, 2, 3)
-    line = printed(tmp_path, "--endpoint", service.url, "--key-file", key)["crontab"]
+    code, page, advice = cron(tmp_path, "--endpoint", service.url, "--key-file", key)
+    assert (code, advice) == (0, "")
+    line = page.splitlines()[1]
     assert line.startswith("30 2 * * *  GENERIO_API_KEY_FILE=")
-    command = cron_command(line)
+    job = cron_command(line)
     home = tmp_path / "home"
     home.mkdir()
     where = f"{tmp_path}/m.yaml"
 
     service.order("upload:nth=2,status=422")  # partial
-    code, said = mail(command, home)
+    code, said = mail(job, home)
     assert code == 3, said
     refused, closing = said.splitlines()
     assert re.fullmatch(
@@ -92,7 +114,7 @@ def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, ke
     assert closing == f"batcher: {where}: 1 of 2 flows started, 1 failed (exit code 3)"
 
     service.order("*:status=401")  # fatal
-    code, said = mail(command, home)
+    code, said = mail(job, home)
     assert code == 7
     refused, closing = said.splitlines()
     assert re.fullmatch(
@@ -106,14 +128,14 @@ def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, ke
     while not (tmp_path / "log").exists() or "run_begun" not in (tmp_path / "log").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert mail(command, home) == (11, "")
+    assert mail(job, home) == (11, "")
     service.order()
     _, errors = other.communicate(timeout=50)
     assert other.returncode in (0, 3), errors
 
     (tmp_path / "0" / "new.png").write_bytes(PNG + b"new")  # changed after its start: nothing that a mail is worth
-    assert mail(command, home) == (0, ""), "all well"
-    assert mail(command, home) == (0, ""), "nothing to do"
+    assert mail(job, home) == (0, ""), "all well"
+    assert mail(job, home) == (0, ""), "nothing to do"
     assert all(flow["starts"] <= 1 for flow in service.record()["flows"])
 
 
@@ -122,17 +144,20 @@ ODD = "100%\\%d \"it's\" $HOME `x` ü;&"
 
 @pytest.mark.parametrize("manager", ["--user", "--system"])
 def test_timer_and_line_run_as_printed_from_a_folder_with_an_odd_name(
-    service: Service, tmp_path: Path, key: str, manager: str
+    service: Service, tmp_path: Path, key: str, cron: Cron, manager: str
 ) -> None:
     folder = tmp_path / ODD
     folder.mkdir()
     write_batch(folder, 1, 2)
     os.rename(key, folder / "k%y")
     more = ["--system"] if manager == "--system" else []
-    found = printed(folder, "--endpoint", service.url, "--key-file", "k%y", "--every", "6h", "--log-file", "log.jsonl", *more,
-                    "--max-duration", "4h", "--write", "units")  # fmt: skip
+    code, page, advice = cron(
+        folder, "--json", "--endpoint", service.url, "--key-file", "k%y", "--every", "6h", "--log-file", "log.jsonl", *more,
+        "--max-duration", "4h", "--write", "units",
+    )  # fmt: skip
+    assert (code, advice) == (0, "")
+    found = json.loads(page)
     service_text, timer_text = found["units"]["batcher-m.service"], found["units"]["batcher-m.timer"]
-    assert "secret-key-7" not in str(found)
     assert found["crontab"].startswith("0 */6 * * *  ")
     assert "OnCalendar=0/6:00" in timer_text
     assert (folder / "units" / "batcher-m.service").read_text() == service_text
@@ -176,38 +201,41 @@ def test_timer_and_line_run_as_printed_from_a_folder_with_an_odd_name(
         (["--every", "1h", "--at", "1:00"], "exclude each other"),
         (["--max-duratio", "4h"], "No such option"),
         (["--metrics", "m.prom"], "cron runs in another folder"),
+        (["--collect", "out"], "cron runs in another folder"),
     ],
 )
-def test_what_cron_cannot_say_is_refused_with_advice(tmp_path: Path, words: list[str], said: str) -> None:
+def test_what_cron_cannot_say_is_refused_with_advice(tmp_path: Path, cron: Cron, words: list[str], said: str) -> None:
     write_batch(tmp_path, 1, 1)
-    result = batcher(tmp_path, "cron", "m.yaml", *words)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert said in result.stderr
+    code, out, errors = cron(tmp_path, *words)
+    assert (code, out) == (2, "")
+    assert said in errors
 
 
-def test_what_is_still_to_be_done_is_said(tmp_path: Path) -> None:
+def test_what_is_still_to_be_done_is_said(tmp_path: Path, cron: Cron, monkeypatch: pytest.MonkeyPatch) -> None:
     write_batch(tmp_path, 1, 1)
     manifest = tmp_path / "m.yaml"
     manifest.write_text("notify: {ping: '${HC}'}\n" + manifest.read_text())
     key = tmp_path / "k"
-    result = batcher(tmp_path, "cron", "m.yaml", "--key-file", "k", HC="https://hc.example/id")
-    assert result.returncode == 0
-    assert f"the key's file {key} is not there yet" in result.stderr
-    assert "the manifest reads HC from the environment" in result.stderr
+    monkeypatch.setenv("HC", "https://hc.example/id")
+    code, out, errors = cron(tmp_path, "--key-file", "k")
+    assert code == 0
+    assert f"the key's file {key} is not there yet" in errors
+    assert "the manifest reads HC from the environment" in errors
+    assert "hc.example" not in out + errors
     key.write_text("k")
     key.chmod(0o644)
-    assert "chmod 600" in batcher(tmp_path, "cron", "m.yaml", "--key-file", "k", HC="https://hc.example/id").stderr
+    assert "chmod 600" in cron(tmp_path, "--key-file", "k")[2]
     assert not list(tmp_path.glob(".batcher*")), "it writes nothing unless asked"
 
 
-def test_units_of_another_manifest_are_not_overwritten(tmp_path: Path) -> None:
+def test_units_of_another_manifest_are_not_overwritten(tmp_path: Path, cron: Cron) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_batch(tmp_path / name, 1, 1)
-    words = ("m.yaml", "--write", "../units", "--endpoint", "sandbox")
-    assert batcher(tmp_path / "a", "cron", *words).returncode == 0
-    assert batcher(tmp_path / "a", "cron", *words, "--at", "4:00").returncode == 0
-    refused = batcher(tmp_path / "b", "cron", *words)
-    assert refused.returncode == 2
-    assert "is not of" in refused.stderr
+    words = ("--write", "../units", "--endpoint", "sandbox")
+    assert cron(tmp_path / "a", *words)[0] == 0
+    assert cron(tmp_path / "a", *words, "--at", "4:00")[0] == 0
+    code, _, errors = cron(tmp_path / "b", *words)
+    assert code == 2
+    assert "is not of" in errors
     assert "GENERIO" not in (tmp_path / "units" / "batcher-m.service").read_text(), "the sandbox needs no key"

@@ -80,11 +80,11 @@ while True:
 
 def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
     path = tmp_path / "m.prom"
-    for attempt in range(5):
+    for attempt in range(3):
         with subprocess.Popen([sys.executable, "-c", LOOP, str(path)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(0.002 * attempt)
+            time.sleep(0.003 * attempt)
             process.send_signal(signal.SIGKILL)
         assert len(read(path)) == 4
     assert not [item for item in tmp_path.iterdir() if item != path and item.suffix == ".prom"]
