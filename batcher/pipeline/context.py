@@ -66,7 +66,6 @@ class FlowRun:
     uploaded: int = 0  # inputs of it that are accepted, for the report
     uploaded_bytes: int = 0
     trouble: Verdict | None = None  # an upload said that the flow is gone, or takes no inputs
-    given_up: str | None = None  # the id it had before; deleted before it is created anew
     opened: asyncio.Event = field(default_factory=asyncio.Event)  # it has an id, or never will (`failed`)
     times: FlowTimes = field(default_factory=FlowTimes)
     problem: Problem | None = None  # the last one; the report keeps the first thousand of a run only

@@ -38,12 +38,8 @@ async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStre
 
 
 async def _open(context: Context, flow: FlowRun) -> None:
-    if flow.given_up is not None:
-        # Before there is another one: a start of it that was lost could still arrive, and both would be paid for.
-        started = await delete(context, flow.given_up, flow.name)
-        if started is not None:
-            flow.facts, flow.failed = started, True
-            return
+    if flow.facts.state is FlowState.PLANNED and not await _rid_of_earlier(context, flow):
+        return
     if flow.facts.state is FlowState.PLANNED and flow.plan.flow.flow_id is not None:
         await _given(context, flow, flow.plan.flow.flow_id)
         return
@@ -52,6 +48,28 @@ async def _open(context: Context, flow: FlowRun) -> None:
             await _create(context, flow)
         else:
             await _settle(context, flow)
+
+
+async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
+    """Whether all that was given up of this flow is gone, in this run or an earlier one. Before that there must not be
+    another one: a start of it that was lost could still arrive, and both would be paid for."""
+    def litter() -> list[str]:
+        return [flow_id for flow_id, name in context.journal.litter() if name == flow.name]
+
+    if not litter():
+        return True
+    while True:
+        await context.journal.record()  # what was deleted just now is no litter any more
+        for flow_id in litter():
+            started = await delete(context, flow_id, flow.name)
+            if started is not None:
+                flow.facts, flow.failed = started, True
+                return False
+        await context.journal.record()
+        if not litter():
+            return True
+        if not await context.try_again(flow, "what was given up of the flow could not be deleted"):
+            return False
 
 
 async def _create(context: Context, flow: FlowRun) -> None:

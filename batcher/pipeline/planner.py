@@ -70,7 +70,9 @@ class Planner:
             return
         kept.reverse()
         while kept:
-            yield kept.pop()
+            plan = kept.pop()
+            # What was deleted or adopted since may have turned out to be started: the row tells, and is cheap to ask for.
+            yield plan if self._journal.flow(plan.flow.name) == plan.facts else self.flow(plan.flow)
 
     def _looked_ahead(self, items: Iterator[Flow | Problem], images: ImageLook) -> Iterator[Flow | Problem]:
         """The same flows; the first images of new ones are looked at together, for a flow by itself often has but one."""

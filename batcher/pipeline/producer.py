@@ -142,7 +142,6 @@ class Producer:
             facts = facts.on(FlowEvent.NOT_CREATED, until=None)
             records += [ForgetInputs(facts.name), Watch(self._context.journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
-            flow.given_up = None if facts.given else facts.flow_id
             self._context.tell("flow_given_up", flow.name, flow_id=facts.flow_id, message="its inputs are others now")
             records, facts = give_up(facts)
         if plan.action in (Action.REDO, Action.REBUILD):
