@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from batcher.api import MemoryJournal, Settings, run
@@ -17,9 +18,10 @@ from batcher.core.model import Input, Problem
 from batcher.core.planning import Wishes
 from batcher.core.report import PROBLEMS_KEPT, Report
 from batcher.pipeline.context import Context
+from batcher.pipeline.litter import give_up
 from batcher.sandbox import Sandbox, parse_fault
 
-from .batch import LIMITS, Batch, files, order_faults
+from .batch import LIMITS, Batch, files, order_faults, read_record
 
 pytestmark = pytest.mark.anyio
 
@@ -237,3 +239,23 @@ async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(tmp_path: Pat
         report = await batch.run(sandbox.url)
         assert report.exit_code == 0
         await batch.judge(sandbox.url, report)
+
+
+async def test_flow_that_was_given_up_and_turns_out_to_be_started_is_not_built_anew(tmp_path: Path) -> None:
+    """A kill came between giving it up and deleting it, and a start that was lost came late."""
+    batch = Batch(tmp_path, files(tmp_path, 3), flows=2)
+    journal = MemoryJournal()
+    async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
+        manifest = batch.manifest(sandbox.url)
+        await run(manifest, Settings(wishes=Wishes(start=False)), journal=journal)
+        facts = journal.flow("flow 1")
+        assert facts is not None
+        records, _ = give_up(facts)
+        await journal.record(*records)
+        address = f"{sandbox.url}/flows/{facts.flow_id}"
+        async with aiohttp.ClientSession() as session, session.patch(address, json={"action": "start"}) as reply:
+            assert reply.status == 200
+        report = await run(manifest, Settings(), journal=journal)
+        assert report.exit_code == 12
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [flow["starts"] for flow in flows] == [1, 1], "nobody pays twice"
