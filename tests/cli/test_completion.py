@@ -122,6 +122,7 @@ def test_names_come_from_the_journal_too(monkeypatch: pytest.MonkeyPatch, desk: 
     assert asked(monkeypatch, desk, ["run", "m.yaml", "--only", "chair-"]) == ["chair-old", "chair-red", "chair-blue"]
 
 
+@pytest.mark.long  # how far one second leads depends on the machine
 def test_a_huge_manifest_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, desk: Path) -> None:
     rows = "\n".join(f"row-{n}" for n in range(100_000))
     (desk / "rows.csv").write_text(f"name\n{rows}\n")
