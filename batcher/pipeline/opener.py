@@ -53,12 +53,11 @@ async def _open(context: Context, flow: FlowRun) -> None:
 async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
     """Whether all that was given up of this flow is gone, in this run or an earlier one. Before that there must not be
     another one: a start of it that was lost could still arrive, and both would be paid for."""
+
     def litter() -> list[str]:
         return [flow_id for flow_id, name in context.journal.litter() if name == flow.name]
 
-    if not litter():
-        return True
-    while True:
+    while litter():
         await context.journal.record()  # what was deleted just now is no litter any more
         for flow_id in litter():
             started = await delete(context, flow_id, flow.name)
@@ -66,10 +65,9 @@ async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
                 flow.facts, flow.failed = started, True
                 return False
         await context.journal.record()
-        if not litter():
-            return True
-        if not await context.try_again(flow, "what was given up of the flow could not be deleted"):
+        if litter() and not await context.try_again(flow, "what was given up of the flow could not be deleted"):
             return False
+    return True
 
 
 async def _create(context: Context, flow: FlowRun) -> None:
