@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from .model import ABSENT, JSON, TAG, Absent, Input
@@ -26,10 +27,9 @@ def canonical(value: JSON | Absent) -> bytes:
 
 
 def _digest(*parts: bytes) -> bytes:
-    hashed = hashlib.blake2b(digest_size=KEY_BYTES)
-    for part in parts:  # lengths first, so that ("ab", "c") and ("a", "bc") differ
-        hashed.update(len(part).to_bytes(8, "big") + part)
-    return hashed.digest()
+    # Lengths first, so that ("ab", "c") and ("a", "bc") differ.
+    content = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+    return hashlib.blake2b(content, digest_size=KEY_BYTES).digest()
 
 
 def flow_key(batch: str, flow: str) -> bytes:
@@ -66,7 +66,12 @@ class InputKeys:
 
 def meaning(mime: str, additional: JSON | Absent) -> bytes:
     """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same."""
-    return _digest(mime.encode(), b"" if additional is ABSENT else b"=" + canonical(additional))
+    return _bare(mime) if additional is ABSENT else _digest(mime.encode(), b"=" + canonical(additional))
+
+
+@lru_cache(64)
+def _bare(mime: str) -> bytes:
+    return _digest(mime.encode(), b"")
 
 
 def flow_meaning(template: str | None, parameters: Mapping[str, JSON], additional: Mapping[str, JSON] | None) -> bytes:
@@ -125,13 +130,15 @@ def read_flow_tag(additional: object) -> FlowTag | None:
 def read_input_tag(additional: object) -> tuple[bytes, bytes] | None:
     """(key, sha256) of an input's tag, or None where there is none, or not one of ours."""
     tag = additional.get(TAG) if isinstance(additional, dict) else None
-    match tag:
-        case {"key": str(key), "sha256": str(sha256)} if len(key) == 2 * KEY_BYTES and len(sha256) == 64:
-            try:
-                return bytes.fromhex(key), bytes.fromhex(sha256)
-            except ValueError:
-                return None
-    return None
+    if not isinstance(tag, dict):
+        return None
+    key, sha256 = tag.get("key"), tag.get("sha256")
+    if not isinstance(key, str) or not isinstance(sha256, str) or len(key) != 2 * KEY_BYTES or len(sha256) != 64:
+        return None
+    try:
+        return bytes.fromhex(key), bytes.fromhex(sha256)
+    except ValueError:
+        return None
 
 
 def with_flow_tag(additional: Mapping[str, JSON] | None, tag: FlowTag) -> dict[str, JSON]:

@@ -11,7 +11,8 @@ from typing import Final
 
 POINTS: Final = (
     "before commit",
-    "after commit",  # durable, and nobody knows it yet
+    "after commit",  # what outlives the process, and nobody knows it yet
+    "before sync",  # of what somebody waits for: it does not outlive a power cut yet
     "after departures",  # the marks of what is durable are gone
     "in migration",  # between two of its statements
     "in recovery",  # between two of its statements

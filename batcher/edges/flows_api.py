@@ -19,14 +19,15 @@ import re
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 from aiohttp.payload import Payload
 
 from ..core.collecting import Spoiled
@@ -41,7 +42,7 @@ from .limits import Bandwidth
 from .listing import ListParser
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
-from .wire import Answer, Wire
+from .wire import Answer, Wire, abort, ask, unsent
 
 REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
@@ -49,6 +50,8 @@ KEEPALIVE_S: Final = 4.0  # less than the 5 s after which the quickest common se
 DETAIL_CHARS: Final = 300
 ID_CHARS: Final = 300
 PIECE_BYTES: Final = 256 << 10
+JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
+KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
 
 CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
@@ -104,7 +107,22 @@ class _Sent:
     the last that moved, and in all what the least throughput allows. Works as `asyncio.timeout` does, but one `_Watch`
     looks after all requests, where a timer each, moved with every byte, cost as much as the parsing of the reply."""
 
-    __slots__ = ("_bytes", "_cancelling", "_departs", "_late", "_started", "_task", "_watch", "deadline", "left", "mask")
+    __slots__ = (
+        "_bytes",
+        "_cancelling",
+        "_departs",
+        "_gone",
+        "_size",
+        "_started",
+        "_task",
+        "_watch",
+        "_wire",
+        "abort",
+        "deadline",
+        "late",
+        "left",
+        "mask",
+    )  # fmt: skip
 
     def __init__(self, departs: Callable[[], None], watch: _Watch, mask: Mask) -> None:
         self.mask = mask  # for the words of the reply
@@ -112,27 +130,42 @@ class _Sent:
         self._watch = watch
         self._bytes = 0
         self._started = watch.time()
-        self._late = False
+        self.late = False
         self.deadline = self._started + watch.timeout_s
         self.left = False  # the last byte has been handed on
+        self.abort: Callable[[], object] = lambda: None
+        self._wire: Connection | None = None
+        self._size = self._gone = 0  # of what goes over it, and how much of that had left when that was looked at last
 
     def __enter__(self) -> _Sent:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._cancelling = task.cancelling()
+        self.abort = task.cancel
         self._watch.add(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._watch.requests.discard(self)
-        if self._late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self.late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
+    def connected(self, connection: Connection, size: int) -> None:
+        """So many bytes are written to this connection at once, which tells what has not left yet."""
+        self._wire, self._size = connection, size
+        self.abort = partial(abort, connection)
+
     def expire(self) -> None:
-        """Too late: the request is given up."""
-        self._late = True
-        self._task.cancel()
+        """Too late: the request is given up, unless bytes have left meanwhile that nobody told of."""
+        if self._wire is not None and (gone := self._size - unsent(self._wire)) > self._gone:
+            more, self._gone = gone - self._gone, gone
+            self.moved(more)
+            if self.deadline > self._watch.time():
+                self._watch.add(self)
+                return
+        self.late = True
+        self.abort()
 
     def moved(self, count: int) -> None:
         """So many bytes more have moved."""
@@ -234,19 +267,23 @@ class FlowsApi:
         self._wire: Wire | None = None
 
     async def __aenter__(self) -> FlowsApi:
+        # asyncio receives into 256 KiB, which glibc maps and unmaps anew each time (12 µs of a request's 45) until a larger
+        # block has been given back to it; the chunks of large files gain as much.
+        bytes(KEPT_BYTES)
         context: ssl.SSLContext | bool = True
         if self._base.startswith("https"):
             try:
                 context = ssl.create_default_context(cafile=self._ca_file)
             except OSError as error:
                 raise UsageError(f"--ca-file {self._ca_file}: {error.strerror or error}", "name a PEM file") from error
-        connect_s = min(30.0, self._timeout_s)
+        # `connect` bounds the looking up of names, too.
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_connect=min(30.0, self._timeout_s))
         connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context)
         self._watch = _Watch(self._timeout_s)
-        self._wire = Wire(connector, self._base, context, connect_s) if self._proxy is None else None
+        self._wire = Wire(connector, self._base, context, timeout, KEEPALIVE_S) if self._proxy is None else None
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s),
+            timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not trust_env: it would also take a password from ~/.netrc in place of the key.
             proxy=self._proxy,
@@ -258,6 +295,8 @@ class FlowsApi:
         assert self._session is not None
         assert self._watch is not None
         self._watch.close()
+        if self._wire is not None:
+            self._wire.give_back()
         await self._session.close()
 
     def read_key_again(self) -> bool:
@@ -270,43 +309,81 @@ class FlowsApi:
         query: Mapping[str, str] | None = None,
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
-        assert self._watch is not None
+        watch, wire = self._watch, self._wire
+        assert watch is not None
         reached("before request")
-        sent = _Sent(departs, self._watch, self._key.mask)
+        sent = _Sent(departs, watch, self._key.mask)
+        if wire is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
+            return await self._long_call(method, path, read, body, query, sent)
+        status: int | None = None
+        try:
+            pieces = [b""]
+            if isinstance(body, SmallBody):
+                pieces.append(body.content)
+            elif body is not None:
+                whole = await body.whole()
+                if whole is None:
+                    raise _NotWritten
+                pieces += whole
+            length = body.length if body is not None else None
+            pieces[0] = wire.head(method, path, self._key.headers, query, length)
+            if length is not None and length <= JOINED_BYTES:
+                pieces = [b"".join(pieces)]
+            connection = await wire.connect()
+            try:
+                sent.connected(connection, length or 0)
+                watch.add(sent)
+                await self._bandwidth.spend(length or 0)
+                sent.leaving()
+                response = await ask(connection, pieces)
+                status = response.status
+                sent.moved(length or 0)
+                if status < 300 and unsent(connection):
+                    raise _NotWritten  # a success for a request that has not arrived whole is none
+                found = await (read if 200 <= status < 300 else _reply)(response, sent)
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                watch.requests.discard(sent)
+            wire.keep(connection)
+            reached("after reply")
+            return found
+        except aiohttp.ClientConnectorError as error:
+            return _no_connection(error, sent)
+        except _NotWritten:
+            return Fault(FaultKind.NOT_SENT, f"{status or 'not sent'} before the body had been sent")
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
+            return _fault(TimeoutError() if sent.late else error, sent, status, self._timeout_s)
+
+    async def _long_call(
+        self, method: str, path: str, read: Callable[[Response, _Sent], Any], body: SmallBody | StreamBody | None,
+        query: Mapping[str, str] | None, sent: _Sent,
+    ) -> Any:  # fmt: skip
+        """The same through aiohttp's session: bodies that are written bit by bit, and proxies."""
         status: int | None = None
         try:
             with sent:
-                if self._wire is not None and (body is None or isinstance(body, SmallBody)):
-                    content = body.content if body is not None else b""
-                    head = self._wire.head(method, path, self._key.headers, query, len(content) if body is not None else None)
-                    async with self._wire.exchange() as exchange:
-                        await self._bandwidth.spend(len(content))
-                        sent.leaving()
-                        response: Answer | aiohttp.ClientResponse = await exchange.ask(head + content)
-                        status = response.status
-                        sent.moved(len(content))
-                        return await self._answer(response, sent, read)
                 async with self._long(method, path, query, body, sent) as response:
                     status = response.status
                     sent.moved(0)
                     if not sent.left and status < 300:
                         # A success for a request that has not arrived whole is none.
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
-                    return await self._answer(response, sent, read)
+                    found = await (read if 200 <= status < 300 else _reply)(response, sent)
+                    reached("after reply")
+                    return found
         except aiohttp.ClientConnectorError as error:
-            return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(_words(error), sent.mask)}")
+            return _no_connection(error, sent)
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
             return _fault(error, sent, status, self._timeout_s)
-
-    async def _answer(self, response: Response, sent: _Sent, read: Callable[[Response, _Sent], Any]) -> Any:
-        found = await (read if 200 <= response.status < 300 else _reply)(response, sent)
-        reached("after reply")
-        return found
 
     def _long(
         self, method: str, path: str, query: Mapping[str, str] | None, body: SmallBody | StreamBody | None, sent: _Sent
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None
+        if self._wire is not None:
+            self._wire.give_back()  # or the session would wait for them
         if body is None:
             sent.leaving()
         return self._session.request(
@@ -335,9 +412,8 @@ class FlowsApi:
             return flow_id if flow_id is not None else Reply(found.status, readable=False, detail="no flow_id")
         return found  # type: ignore[no-any-return]
 
-    async def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Reply | Fault:
-        path = _inputs_of(flow_id)
-        return await self._call(Call.UPLOAD, "POST", path, _json, body=body, departs=departs)  # type: ignore[no-any-return]
+    def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Coroutine[Any, Any, Reply | Fault]:
+        return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, departs=departs)
 
     async def start(self, flow_id: str) -> Reply | Fault:
         body = SmallBody(b'{"action":"start"}', b"")
@@ -482,6 +558,10 @@ def _words(error: BaseException) -> str:
     return (os_error.strerror or text) if isinstance(os_error, OSError) else text
 
 
+def _no_connection(error: aiohttp.ClientConnectorError, sent: _Sent) -> Fault:
+    return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(_words(error), sent.mask)}")
+
+
 def _fault(error: BaseException, sent: _Sent, status: int | None, timeout_s: float) -> Fault:
     message = f"nothing moved for {timeout_s:g} s" if isinstance(error, TimeoutError) else _harmless(_words(error), sent.mask)
     if status is not None:
@@ -493,11 +573,8 @@ def _fault(error: BaseException, sent: _Sent, status: int | None, timeout_s: flo
 
 async def _bounded(response: Response, sent: _Sent) -> bytes:
     """The reply's body. Raises ValueError over 1 MiB."""
-    content = response.content
-    if content.is_eof() and content.total_bytes <= REPLY_BYTES:  # it came with the head, as most do
-        return content.read_nowait()
     data = bytearray()
-    async for piece in content.iter_any():
+    async for piece in response.content.iter_any():
         data += piece
         sent.moved(len(piece))
         if len(data) > REPLY_BYTES:
@@ -506,7 +583,9 @@ async def _bounded(response: Response, sent: _Sent) -> bytes:
 
 
 async def _json(response: Response, sent: _Sent) -> Reply:
-    data = await _bounded(response, sent)
+    content = response.content
+    whole = content.is_eof() and content.total_bytes <= REPLY_BYTES  # it came with the head, as most do
+    data = content.read_nowait() if whole else await _bounded(response, sent)
     if not data.strip():
         return Reply(response.status)
     try:

@@ -1,9 +1,10 @@
 """The journal in SQLite: what is durable of a manifest's progress at one endpoint.
 
-In: `Record`s from the stages. Out: rows, read back when a run begins. One thread writes; it commits whatever has gathered
-while the last commit was under way (a linger only slows), so that sixteen waiting workers cost one fsync. Beside the
-database lies a small mapped file, the departures: which announced requests have really left. It survives kill -9, since
-the kernel holds its pages, and is trusted only while the machine has not been started anew.
+In: `Record`s from the stages. Out: rows, read back when a run begins. The loop itself writes the rows, and a thread waits
+for the disk: a thread that also wrote them took turns with the loop at the interpreter's lock, and that cost three times
+what the rows do. Whatever has gathered while the disk was waited for is committed together, so that sixteen waiting
+workers cost one fsync. Beside the database lies a small mapped file, the departures: which announced requests have really
+left. It survives kill -9, since the kernel holds its pages, and is trusted only while the machine has not been started anew.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import mmap
 import os
 import secrets
 import sqlite3
-import threading
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ..core.collecting import spot
 from ..core.errors import JournalError, Locked, UsageError
@@ -91,13 +92,25 @@ MIGRATIONS: Final = (
     CREATE INDEX outputs_by_key ON outputs(flow_id, key);
     CREATE INDEX outputs_by_spot ON outputs(spot) WHERE spot IS NOT NULL;
     """,
+    # In the order in which they come, for rows that stand in the order of their keys cost twice as much to write.
+    """
+    CREATE TABLE rows(
+        id INTEGER PRIMARY KEY, flow INTEGER NOT NULL REFERENCES flows(id), key BLOB NOT NULL, state TEXT NOT NULL,
+        sha256 BLOB, meaning BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+        tagged INTEGER NOT NULL, until REAL, answered INTEGER NOT NULL, again INTEGER NOT NULL DEFAULT 0, UNIQUE(flow, key));
+    INSERT INTO rows(flow, key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again)
+        SELECT flow, key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again FROM inputs;
+    DROP TABLE inputs;
+    ALTER TABLE rows RENAME TO inputs
+    """,
 )
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
-ROWS: Final = 16  # per statement: 192 values, SQLite takes 999 in its older builds
-COMMIT_ITEMS: Final = 4096  # at most in one commit
+ROWS: Final = 64  # per statement: 768 values, SQLite takes 999 in its older builds
+COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's time
+CHECKPOINT_ROWS: Final = 2000  # between two checkpoints: a log of 16 MB at most, for a row touches two pages
 SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
 _BOOT: Final = 48
-_HEAD: Final = 64  # the boot's name, then how many commits there were (8 bytes), then the slots
+_HEAD: Final = 64  # the boot's name, how many commits there were, how many are on the disk (8 bytes each), then the slots
 _FLOW_COLUMNS: Final = (
     "name, state, flow_id, build, given, meaning, quick, content, until, not_before, inputs, size_bytes, "
     "started_at, problem, sum"
@@ -108,9 +121,13 @@ _PUT_FLOW: Final = (
     + ", ".join(f"{c}=excluded.{c}" for c in _FLOW_COLUMNS.split(", ")[1:])
 )
 _INPUT_VALUES: Final = 12
-_ROW: Final = "((SELECT id FROM flows WHERE name=?),?,?,?,?,?,?,?,?,?,?,?)"
-_PUT_INPUT: Final = f"INSERT OR REPLACE INTO inputs(flow, {_INPUT_COLUMNS}) VALUES{_ROW}"
-_PUT_INPUTS: Final = _PUT_INPUT + f",{_ROW}" * (ROWS - 1)
+_INTO_INPUTS: Final = f"INSERT INTO inputs(flow, {_INPUT_COLUMNS}) VALUES"
+_INPUT_ROW: Final = "(?,?,?,?,?,?,?,?,?,?,?,?)"
+_AS_IT_IS: Final = " ON CONFLICT(flow, key) DO UPDATE SET " + ", ".join(
+    f"{c}=excluded.{c}" for c in _INPUT_COLUMNS.split(", ")[1:]
+)
+_PUT_INPUT: Final = _INTO_INPUTS + _INPUT_ROW + _AS_IT_IS
+_PUT_INPUTS: Final = _INTO_INPUTS + ",".join([_INPUT_ROW] * ROWS) + _AS_IT_IS
 _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
 _OLD_RUNS: Final = f"""
     DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
@@ -124,6 +141,7 @@ _OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
 _ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
 
 
+_Waiters: TypeAlias = "Sequence[asyncio.Future[None]]"
 _Item = tuple[tuple[Record, ...], "asyncio.Future[None] | None"]  # records, and who waits for them
 
 
@@ -153,7 +171,8 @@ class Departures:
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
-        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if known and self._map[:_BOOT] == boot else None
+        self._same_boot = known and self._map[:_BOOT] == boot
+        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if self._same_boot else None
         self.left: frozenset[bytes] | None = None if left is None else frozenset(left)  # None: nothing is known
         self._boot = boot
         self._of: dict[bytes, int] = {}
@@ -161,12 +180,16 @@ class Departures:
 
     @property
     def commits(self) -> int:
-        """How many commits the journal has had: it is damaged where it knows of fewer."""
-        return int.from_bytes(self._map[_BOOT : _BOOT + 8], "big")
+        """How many commits the journal must have: it is damaged where it knows of fewer. What was not on the disk yet when
+        the machine went down is rightly gone."""
+        start = _BOOT if self._same_boot else _BOOT + 8
+        return int.from_bytes(self._map[start : start + 8], "big")
 
-    @commits.setter
-    def commits(self, count: int) -> None:
+    def committed(self, count: int) -> None:
         self._map[_BOOT : _BOOT + 8] = count.to_bytes(8, "big")
+
+    def synced(self, count: int) -> None:
+        self._map[_BOOT + 8 : _HEAD] = count.to_bytes(8, "big")
 
     def _slot(self, index: int) -> bytes:
         start = _HEAD + index * KEY_BYTES
@@ -435,6 +458,11 @@ class SqliteJournal(_Reader):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._open(path)
             fresh = self._migrate(path)
+            # From here on `_sync` sees to the disk: not within COMMIT, where the loop would wait for it. What is committed
+            # and not synced yet outlives the process; only a power cut takes it, the latest first.
+            self._writer.execute("PRAGMA synchronous=NORMAL")
+            self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
             self._connection = self._open(path)
             self._departures = Departures(path.with_suffix(".left"))
             self._check(fresh)
@@ -447,18 +475,17 @@ class SqliteJournal(_Reader):
             os.close(self._lock)
             raise
         self._items: deque[_Item] = deque()
-        self._bell = threading.Event()
-        self._lingering = False
-        self._closing = False
+        self._timer: asyncio.Handle | None = None  # the next commit
+        self._at_once = False  # and whether somebody waits for it
+        self._syncing = False
+        self._rows = 0  # since the last checkpoint
         self._failed: str | None = None
-        self._thread = threading.Thread(target=self._write, name="journal", daemon=True)
-        self._thread.start()
+        self._disk = ThreadPoolExecutor(1, "journal")
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # NORMAL gained nothing, and forgets commits when power is lost
         return connection
 
     def _check(self, fresh: bool) -> None:
@@ -470,14 +497,15 @@ class SqliteJournal(_Reader):
         self._commits = int(str(self._meta("commits") or 0))
         if self._departures.commits > self._commits and not fresh:
             raise _damaged(f"{self._departures.commits - self._commits} of its last commits are missing")
-        self._departures.commits = self._commits
+        self._departures.committed(self._commits)
+        self._departures.synced(self._commits)
 
     def _migrate(self, path: Path) -> bool:
         """Whether there was no journal before."""
         version = _check_version(self._writer, path)
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._writer.execute("BEGIN IMMEDIATE")
-            for statement in (*script.split(";"), f"PRAGMA user_version={number}", "COMMIT"):
+        if version < len(MIGRATIONS):
+            script = ";".join(("BEGIN IMMEDIATE", *MIGRATIONS[version:], f"PRAGMA user_version={len(MIGRATIONS)}", "COMMIT"))
+            for statement in script.split(";"):
                 self._writer.execute(statement)
                 reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
@@ -554,55 +582,94 @@ class SqliteJournal(_Reader):
     async def record(self, *records: Record) -> None:
         waiter = asyncio.get_running_loop().create_future()
         self._items.append((records, waiter))
-        self._bell.set()
+        if not self._at_once:
+            self._commit_soon(asyncio.get_running_loop(), at_once=True)
         await waiter
         if self._failed is not None:
             raise JournalError(f"the journal cannot be written: {self._failed}", "free some space, then run again")
 
     def post(self, *records: Record) -> None:
         self._items.append((records, None))
-        if not self._lingering:  # nobody waits: let some more gather, for a commit costs as much as thirty rows
-            self._lingering = True
-            asyncio.get_running_loop().call_later(LINGER_S, self._bell.set)
+        if self._timer is None:  # nobody waits: let some more gather, for a commit costs as much as thirty rows
+            self._commit_soon(asyncio.get_running_loop(), at_once=False)
 
     def departs(self, key: bytes) -> None:
         self._departures.mark(key)
 
-    def _write(self) -> None:
-        """The writer's thread."""
-        while self._bell.wait():
-            self._bell.clear()
-            self._lingering = False
-            closing = self._closing  # looked at before the items: what was put before it is among them
-            items: list[_Item] = []
-            while self._items and len(items) < COMMIT_ITEMS:
-                items.append(self._items.popleft())
-            if items and self._failed is None:
-                try:
-                    self._commit([record for records, _ in items for record in records])
-                except Exception as error:  # whatever it is: who waits must not wait for ever
-                    self._failed = str(error)  # nothing is recorded any more, so nothing more is sent
-                    with contextlib.suppress(sqlite3.Error):
-                        self._writer.execute("ROLLBACK")
-            waiters = [waiter for _, waiter in items if waiter is not None]
-            if waiters:
-                with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
-                    waiters[0].get_loop().call_soon_threadsafe(_wake, waiters)
-            if self._items or closing:
-                self._bell.set()
-            if closing and not items:
-                return
+    def _commit_soon(self, loop: asyncio.AbstractEventLoop, *, at_once: bool) -> None:
+        if self._syncing:
+            return  # the end of that looks here again
+        if self._timer is not None:
+            self._timer.cancel()
+        self._at_once = at_once
+        # Not now: others who are about to wait come along.
+        self._timer = loop.call_soon(self._write, loop) if at_once else loop.call_later(LINGER_S, self._write, loop)
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit what has gathered; where somebody waits, the disk's thread then sees that it is there."""
+        self._timer, self._at_once = None, False
+        waiters = self._commit_items()
+        if waiters and self._failed is None:
+            self._syncing = True
+            synced = loop.run_in_executor(self._disk, self._sync)
+            synced.add_done_callback(lambda synced: self._synced(loop, synced, waiters))
+        else:
+            _wake(waiters)
+            self._go_on(loop)
+
+    def _synced(self, loop: asyncio.AbstractEventLoop, synced: asyncio.Future[None], waiters: _Waiters) -> None:
+        self._syncing = False
+        if not synced.cancelled() and (error := synced.exception()) is not None:
+            self._failed = str(error)
+        _wake(waiters)
+        self._go_on(loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._items and self._timer is None:
+            self._commit_soon(loop, at_once=any(waiter is not None for _, waiter in self._items))
+
+    def _commit_items(self) -> _Waiters:
+        """Write what has gathered, or enough of it. Who waits for it."""
+        records: list[Record] = []
+        waiters: list[asyncio.Future[None]] = []
+        while self._items and len(records) < COMMIT_ROWS:
+            more, waiter = self._items.popleft()
+            records += more
+            if waiter is not None:
+                waiters.append(waiter)
+        if self._failed is None:
+            try:
+                self._commit(records)
+            except Exception as error:  # whatever it is: who waits must not wait for ever
+                self._failed = str(error)  # nothing is recorded any more, so nothing more is sent
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+        return waiters
+
+    def _sync(self) -> None:
+        """In the disk's thread; the loop commits nothing meanwhile. Raises OSError, sqlite3.Error."""
+        commits = self._commits
+        reached("before sync")
+        (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._log)
+        self._departures.synced(commits)
+        if self._rows >= CHECKPOINT_ROWS:
+            self._rows = 0
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _commit(self, records: Sequence[Record]) -> None:
         write = self._writer.execute
         write("BEGIN IMMEDIATE")
         settled: list[bytes] = []
         rows: list[object] = []  # of inputs, one after the other, not written yet
+        flow = ""
+        flow_row: int | None = None
         for record in records:
             if isinstance(record, PutInput):
                 f = record.facts
                 outside = f.print
-                rows += (record.flow, f.key, f.state.value, f.sha256, f.meaning, outside.size, outside.mtime_ns,
+                if record.flow != flow:
+                    flow, flow_row = record.flow, self._flow_row(record.flow)
+                rows += (flow_row, f.key, f.state._value_, f.sha256, f.meaning, outside.size, outside.mtime_ns,
                          outside.inode, f.tagged, f.until, f.answered, f.again)  # fmt: skip
                 if f.state is not InputState.SENDING:
                     settled.append(f.key)
@@ -614,22 +681,22 @@ class SqliteJournal(_Reader):
                     self._put(flow_facts)
                     if flow_facts.state is not FlowState.CREATING:
                         settled.append(flow_key(self._batch, flow_facts.name))
-                case ForgetInputs(flow):
-                    write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (flow,))
-                case AddLitter(flow_id, flow):
-                    write("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, flow))
+                case ForgetInputs(name):
+                    write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (name,))
+                case AddLitter(flow_id, name):
+                    write("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, name))
                 case ClearLitter(flow_id):
                     write("DELETE FROM litter WHERE flow_id=?", (flow_id,))
                 case StrangersChecked():
                     write("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case Watch(until):
                     write("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
-                case PutTimes(flow, times):
-                    known = write(f"SELECT {_TIMES} FROM flow_times WHERE {_OF_FLOW}", (flow,)).fetchone()
+                case PutTimes(name, times):
+                    known = write(f"SELECT {_TIMES} FROM flow_times WHERE {_OF_FLOW}", (name,)).fetchone()
                     times = times.after(None if known is None else FlowTimes(*known))
                     write(
                         "INSERT OR REPLACE INTO flow_times SELECT id, ?, ?, ?, ?, ?, ? FROM flows WHERE name=?",
-                        (*astuple(times), flow),
+                        (*astuple(times), name),
                     )
                 case PutRun(began, requests, document):
                     text = json.dumps(document, separators=(",", ":"))
@@ -643,18 +710,24 @@ class SqliteJournal(_Reader):
                 case PutOutput(output):
                     write(f"INSERT OR REPLACE {_PUT_OUTPUT}", _output_row(output))
         self._put_inputs(rows)
+        self._rows += len(records)
         self._commits += 1
         write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits,))
         reached("before commit")
         write("COMMIT")
         reached("after commit")
-        self._departures.commits = self._commits
+        self._departures.committed(self._commits)
         for key in settled:  # only now: a kill before the commit must find the mark
             self._departures.clear(key)
         reached("after departures")
 
+    def _flow_row(self, name: str) -> int | None:
+        """The id of the flow's row; None, which no input's row takes, where there is none."""
+        row = self._writer.execute("SELECT id FROM flows WHERE name=?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
     def _put_inputs(self, rows: Sequence[object]) -> None:
-        """Many rows in one statement: each statement lets go of the interpreter's lock and has to get it back."""
+        """Many rows in one statement."""
         step = ROWS * _INPUT_VALUES
         whole = len(rows) // step * step
         for start in range(0, whole, step):
@@ -663,18 +736,23 @@ class SqliteJournal(_Reader):
             self._writer.execute(_PUT_INPUT, rows[start : start + _INPUT_VALUES])
 
     def close(self) -> None:
-        """Write what was posted, take back what was announced and never left, and let go of the lock."""
-        self._closing = True
-        self._bell.set()
-        self._thread.join()
+        """Write what was posted, and let go of the lock."""
+        self._disk.shutdown()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._items:
+            _wake(self._commit_items())
+        with contextlib.suppress(OSError, sqlite3.Error):  # who had waited for it was told; the rest is asked for again
+            self._sync()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
             self._writer.close()
+        os.close(self._log)
         self._departures.close()
         os.close(self._lock)
 
 
-def _wake(waiters: Sequence[asyncio.Future[None]]) -> None:
+def _wake(waiters: _Waiters) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)

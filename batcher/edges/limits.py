@@ -61,14 +61,24 @@ class Gate:
         """Whether one request at a time asks if the service is back."""
         return self._outage
 
+    def enter_now(self) -> float | None:
+        """As `enter`, where there is leave at once; None: wait with `enter`."""
+        if self._stop is not None or self._waiting:
+            return None
+        now = self._steady()
+        if not self._may_go(now):
+            return None
+        self._go(now)
+        return now
+
     async def enter(self) -> float:
         """Wait for leave; the moment at which it was given. Raises Stop once the run is ending. Every `enter` is followed
         by one `leave`."""
         if self._stop is not None:
             raise self._stop
-        if not self._waiting and self._may_go():
-            self._go()
-            return self._steady()
+        now = self.enter_now()
+        if now is not None:
+            return now
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._serve()
@@ -83,18 +93,22 @@ class Gate:
             raise
         return self._steady()
 
-    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> None:
+    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float:
         """The request is over; None: it was cancelled and says nothing. `timed`: the time since `entered` tells how quick
-        the service is, which it does not where a large body or a long list was on the way."""
+        the service is, which it does not where a large body or a long list was on the way. Returns the moment."""
         full = bool(self._waiting) or 2 * self.in_flight >= self.adaptive.limit
         self.in_flight -= 1
+        now = self._steady()
         if verdict is not None:
-            now = self._steady()
             self._learn(verdict, now, now - entered, timed, full)
         if self._waiting:
             self._serve()
+        return now
 
     def _learn(self, verdict: Verdict, now: float, took_s: float, timed: bool, full: bool) -> None:
+        if verdict.kind is Kind.DONE:  # nearly always
+            self._answered(now, took_s, timed, full)
+            return
         match verdict.kind:
             case Kind.THROTTLED:
                 pause_s = verdict.pause_s
@@ -113,9 +127,12 @@ class Gate:
             case Kind.UNKNOWN:
                 pass  # a 500 is no sign of life, and none of an outage
             case _:
-                self._in_a_row = self._probes = 0
-                self._outage = False
-                self.adaptive.done(now, took_s if timed else None, full=full)
+                self._answered(now, took_s, timed, full)
+
+    def _answered(self, now: float, took_s: float, timed: bool, full: bool) -> None:
+        self._in_a_row = self._probes = 0
+        self._outage = False
+        self.adaptive.done(now, took_s if timed else None, full=full)
 
     def _fail(self, verdict: Verdict, now: float) -> None:
         if self._outage and self._stragglers:
@@ -132,22 +149,21 @@ class Gate:
                 self._outage, self._probes, self._stragglers = True, 0, self.in_flight
                 self._probe_at = now + backoff_s(1, self._chance)
 
-    def _may_go(self) -> bool:
-        now = self._steady()
+    def _may_go(self, now: float) -> bool:
         if now < self._pause_until or now < self._next_at or (self._outage and now < self._probe_at):
             return False
         return self.in_flight < (1 if self._outage else self.adaptive.allowed(now))
 
-    def _go(self) -> None:
+    def _go(self, now: float) -> None:
         self.in_flight += 1
         if self._interval_s:
-            self._next_at = max(self._steady() - self._late_s, self._next_at) + self._interval_s
+            self._next_at = max(now - self._late_s, self._next_at) + self._interval_s
 
     def _serve(self) -> None:
-        while self._waiting and self._may_go():
+        while self._waiting and self._may_go(now := self._steady()):
             waiter = self._waiting.popleft()
             if not waiter.done():
-                self._go()
+                self._go(now)
                 waiter.set_result(None)
         if self._waiting:
             self._set_timer()
@@ -183,6 +199,10 @@ class Bandwidth:
         self._bytes_per_s = bytes_per_s
         self._steady = steady
         self._free_at = 0.0
+
+    @property
+    def capped(self) -> bool:
+        return self._bytes_per_s is not None
 
     async def spend(self, count: int) -> None:
         """Wait until `count` more bytes may be sent."""

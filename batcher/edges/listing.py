@@ -94,11 +94,17 @@ class ListParser:
         return self._item()
 
     def _item(self) -> bool:
-        if not self._peek() or (found := self._value()) is None:
-            return False
-        self._take(found[0])
-        self._step = self._after_item
-        return True
+        """Items as long as there are whole ones, for nearly all of a listing is that."""
+        taken = False
+        while self._peek() and (found := self._value()) is not None:
+            self._take(found[0])
+            if self._peek() != ",":
+                self._step = self._after_item
+                return True
+            self._at += 1
+            self._step = self._item
+            taken = True
+        return taken
 
     def _after_item(self) -> bool:
         match self._peek():

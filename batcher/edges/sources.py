@@ -10,13 +10,17 @@ each of the three, large files were 1.3 to 2 times slower (they contend for the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import io
 import json
 import os
+import select
 import stat
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -25,13 +29,18 @@ from aiofiles.threadpool import wrap
 
 from ..core.errors import BatcherError, UsageError
 from ..core.facts import Print
-from ..core.model import ABSENT, TAG, Input, Problem
+from ..core.model import ABSENT, JSON, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
+from . import encoding
+from .encoding import INODES, Asked, body, encode, member
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
-SMALL_BYTES: Final = 192 << 10  # up to here a file is encoded once and kept; above, streamed
+SMALL_BYTES: Final = 192 << 10  # up to here a file is encoded once and kept; above, read anew for each attempt
+WHOLE_BYTES: Final = 3 * CHUNK_BYTES  # up to here it is then read in one go, which saves two hops and aiohttp's session
+READERS: Final = 2  # threads; hashing, which is half of the work, is done outside of the interpreter's lock
+ENCODER_FROM: Final = 512  # small files before a process of their own pays
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
 
 MAGIC: Final = (
@@ -77,8 +86,7 @@ def _unreadable(source: Input, error: OSError) -> Problem:
 
 
 def outside_of(found: os.stat_result) -> Print:
-    """Inode numbers have 64 bits, the journal's integers 63."""
-    return Print(found.st_size, found.st_mtime_ns, found.st_ino & (1 << 63) - 1)
+    return Print(found.st_size, found.st_mtime_ns, found.st_ino & INODES)
 
 
 class LocalSources:
@@ -88,11 +96,15 @@ class LocalSources:
         self._min_age_s = min_age_s
         self._now = now
         self._interrupted: BatcherError | None = None
-        self.reader = ThreadPoolExecutor(1, "reader")
+        self.reader = ThreadPoolExecutor(READERS, "reader")
+        self._encoder: Encoder | None = None
+        self._asked_for = 0
 
     def close(self) -> None:
         self.interrupt(UsageError("the sources are closed", "run again"))  # a walk whose command was interrupted ends
         self.reader.shutdown(wait=False, cancel_futures=True)
+        if self._encoder is not None:
+            self._encoder.close()
 
     def interrupt(self, error: BatcherError) -> None:
         self._interrupted = self._interrupted or error
@@ -127,8 +139,11 @@ class LocalSources:
             mime = "text/plain"
         else:
             try:
-                with open(source.path, "rb", buffering=0) as file:
-                    head = file.read(16)
+                file = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    head = os.read(file, 16)
+                finally:
+                    os.close(file)
             except OSError as error:
                 return _unreadable(source, error)
             mime = plain_type(source.mime) if source.mime else _detect(head, source.path, types)
@@ -188,21 +203,43 @@ class LocalSources:
             text = self._text(plan.input)
             if isinstance(text, Problem):
                 return text
-            raw = text.encode()
-            data = json.dumps(text).encode()
-        else:
-            assert plan.input.path is not None
-            try:
-                with open(plan.input.path, "rb", buffering=0) as file:
-                    raw = file.read(plan.print.size + 1)
-                    after = os.fstat(file.fileno())
-            except OSError as error:
-                return _unreadable(plan.input, error)
-            if outside_of(after) != plan.print or len(raw) != plan.print.size:
-                return changed(plan.input)
-            data = b'"data:' + plan.mime.encode() + b";base64," + pybase64.b64encode(raw) + b'"'
-        digest = hashlib.sha256(raw).digest()
-        return SmallBody(b'{"data":' + data + b"," + _additional(plan, digest) + b"}", digest)
+            sha256 = hashlib.sha256(text.encode())
+            return SmallBody(body(json.dumps(text).encode(), *_beside(plan), sha256.hexdigest()), sha256.digest())
+        try:
+            found = encode(_asked(plan))
+        except OSError as error:
+            return _unreadable(plan.input, error)
+        return changed(plan.input) if found is None else SmallBody(*found)
+
+    def bodies(self, plans: Sequence[InputPlan]) -> list[SmallBody | Problem]:
+        """The bodies of small inputs. Many are encoded by a process of its own, once that is up."""
+        self._asked_for += len(plans)
+        if self._encoder is None and self._asked_for >= ENCODER_FROM and (os.cpu_count() or 1) > 1:
+            self._encoder = Encoder()
+        encoder = self._encoder
+        files = [plan for plan in plans if plan.mime != "text/plain"]
+        encoded = encoder.encode([_asked(plan) for plan in files]) if encoder is not None and encoder.ready else None
+        found = dict(zip(map(id, files), encoded or (), strict=bool(encoded)))
+        bodies: list[SmallBody | Problem] = []
+        for plan in plans:
+            one = found.get(id(plan))
+            one_body = SmallBody(*one) if one is not None else self.body(plan)
+            assert not isinstance(one_body, StreamBody)  # they are small
+            bodies.append(one_body)
+        return bodies
+
+
+def _beside(plan: InputPlan) -> tuple[JSON, tuple[str, str] | None]:
+    """`additional`, and the tag's member and key, as `encoding` takes them."""
+    meant = plan.input.additional
+    tag = (TAG, plan.key.hex()) if can_carry_tag(meant) else None
+    return None if meant is ABSENT else meant, tag
+
+
+def _asked(plan: InputPlan) -> Asked:
+    outside = plan.print
+    assert plan.input.path is not None
+    return plan.input.path, plan.mime, (outside.size, outside.mtime_ns, outside.inode), *_beside(plan)
 
 
 def changed(source: Input) -> Problem:
@@ -221,15 +258,45 @@ def _detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
     return SUFFIXES.get(os.path.splitext(path)[1].lower(), "text/plain" if only_text else "")
 
 
-def _additional(plan: InputPlan, sha256: bytes) -> bytes:
-    """The member `additional`, after the data, so that the digest can be taken while the file streams."""
-    meant = plan.input.additional
-    if not can_carry_tag(meant):
-        return b'"additional":' + json.dumps(meant).encode()
-    own = {} if meant is ABSENT else meant
-    assert isinstance(own, dict)
-    tagged = {**own, TAG: {"key": plan.key.hex(), "sha256": sha256.hex()}}
-    return b'"additional":' + json.dumps(tagged).encode()
+class Encoder:
+    """The process that encodes. A thread at a time."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self._up = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has started, and lives."""
+        if not self._up and self._process.returncode is None and select.select([self._out], [], [], 0)[0]:
+            self._up = encoding.read_frame(self._out) is not None
+            if not self._up:
+                self.close()
+        return self._up
+
+    def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:
+        """As `encoding.encode` for each, None also where it cannot be read; None instead of all: it is dead."""
+        found = None
+        with contextlib.suppress(OSError, ValueError):
+            encoding.write_frame(self._in, asked)
+            found = encoding.read_frame(self._out)
+        if found is None or len(found) != len(asked):
+            self._up = False
+            self.close()
+            return None
+        return found
+
+    def close(self) -> None:
+        """Whatever it does is of no use any more."""
+        self._process.kill()
+        with contextlib.suppress(OSError, ValueError):
+            self._process.communicate()
 
 
 class SmallBody:
@@ -288,10 +355,33 @@ class StreamBody:
         self._plan = plan
         self._reader = reader
         self._head = b'{"data":"data:' + plan.mime.encode() + b";base64,"
-        self._tail_bytes = len(_additional(plan, bytes(32))) + 3
+        self._tail_bytes = len(self._tail(bytes(32)))
         self.length = len(self._head) + 4 * ((plan.print.size + 2) // 3) + self._tail_bytes
         self.sha256: bytes | None = None
         self.fault: Problem | None = None
+
+    @property
+    def short(self) -> bool:
+        """Whether `whole` may be taken in place of `chunks`."""
+        return self._plan.print.size <= WHOLE_BYTES
+
+    async def whole(self) -> list[bytes] | None:
+        """All of the body, in pieces; None where `fault` says why not."""
+        plan = self._plan
+        path, _, planned, *_ = _asked(plan)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._reader, encoding.read, path, planned)
+        except OSError as error:
+            self.fault = _unreadable(plan.input, error)
+            return None
+        if found is None:
+            self.fault = changed(plan.input)
+            return None
+        data, self.sha256 = found
+        return [self._head, data, self._tail(self.sha256)]
+
+    def _tail(self, sha256: bytes) -> bytes:
+        return b'",' + member(*_beside(self._plan), sha256.hex()) + b"}"
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in order; the last chunk closes the JSON object. Ends early where `fault` says why.
@@ -328,7 +418,7 @@ class StreamBody:
         if self.sha256 is None:
             self.fault = changed(source)
             return
-        tail = b'",' + _additional(self._plan, self.sha256) + b"}"
+        tail = self._tail(self.sha256)
         assert len(tail) == self._tail_bytes
         yield tail
 

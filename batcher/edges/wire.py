@@ -1,7 +1,7 @@
-"""One small request on a connection of aiohttp's pool, and the reply as aiohttp's parser reads it.
+"""One request on a connection of aiohttp's pool, and the reply as aiohttp's parser reads it.
 
-In: the head's fields and a body that is one piece of bytes. Out: an `Answer`, whose body is still to be read. Called by
-`flows_api` for everything but streamed bodies and proxies, which take aiohttp's session.
+In: the head's fields and a body that is in memory. Out: an `Answer`, whose body is still to be read. Called by
+`flows_api` for everything but bodies that are read while they are sent, and proxies, which take aiohttp's session.
 A session builds a request, a response, a writer and a timer for each call: measured at 1 KB that is two thirds of all
 CPU time (175 µs a request, against 60 this way), and the whole of batcher has to be as fast as curl's half.
 """
@@ -12,7 +12,7 @@ import asyncio
 import ssl as tls
 from collections.abc import Mapping
 from functools import cached_property
-from types import TracebackType
+from time import monotonic
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -48,15 +48,21 @@ class _Target(ClientRequest):
 class Wire:
     """The way to one endpoint. Use it inside a running loop; the connector is its owner's to close."""
 
-    def __init__(self, connector: BaseConnector, base: str, context: tls.SSLContext | bool, connect_s: float) -> None:
+    def __init__(
+        self, connector: BaseConnector, base: str, context: tls.SSLContext | bool, timeout: aiohttp.ClientTimeout,
+        keepalive_s: float,
+    ) -> None:  # fmt: skip
         parts = urlsplit(base)
         self._connector = connector
+        # Not in the pool, which takes its time (10 µs of a request's 40) to find one of many hosts' connections.
+        self._idle: list[tuple[Connection, float]] = []
+        self._keepalive_s = keepalive_s
         self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
         host = parts.netloc.rpartition("@")[2]
         self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n".encode()
         self._request = _Target("GET", URL(base), loop=asyncio.get_running_loop(), ssl=context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+        self._timeout = timeout
 
     def head(
         self, method: str, path: str, headers: Mapping[str, str], query: Mapping[str, str] | None, length: int | None
@@ -75,47 +81,54 @@ class Wire:
             return self._last[1] + b"\r\n"
         return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (self._last[1], length)
 
-    def exchange(self) -> _Exchange:
-        """One request and its reply, as an async context manager."""
-        return _Exchange(self._connector, self._request, self._timeout)
+    async def connect(self) -> Connection:
+        """The connection that was used last, or a new one. Give it back with `keep`, or close it."""
+        while self._idle:
+            connection, since = self._idle.pop()
+            if not connection.closed and monotonic() - since < self._keepalive_s:
+                return connection
+            connection.close()
+        return await self._connector.connect(self._request, [], self._timeout)
 
-
-class _Exchange:
-    """Holds a connection; gives it back to the pool where the reply was read to its end, else closes it."""
-
-    __slots__ = ("_connection", "_connector", "_request", "_timeout")
-
-    def __init__(self, connector: BaseConnector, request: ClientRequest, timeout: aiohttp.ClientTimeout) -> None:
-        self._connector = connector
-        self._request = request
-        self._timeout = timeout
-        self._connection: Connection | None = None
-
-    async def __aenter__(self) -> _Exchange:
-        self._connection = await self._connector.connect(self._request, [], self._timeout)
-        return self
-
-    async def ask(self, data: bytes) -> Answer:
-        """Write all of it at once (the kernel takes it, or the transport keeps it), then wait for the reply's head."""
-        assert self._connection is not None
-        protocol = self._connection.protocol
-        if protocol is None or protocol.transport is None:
-            raise aiohttp.ServerDisconnectedError
-        protocol.set_response_params(read_until_eof=True, read_bufsize=BUFFER_BYTES)
-        protocol.transport.write(data)
-        try:
-            while True:
-                message, content = await protocol.read()
-                if not 100 <= message.code < 200:
-                    return Answer(message.code, message.headers, content)
-        except HttpProcessingError as error:
-            raise aiohttp.ClientError(f"no HTTP: {error.message}") from error
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._connection is not None
-        if error is None:
-            self._connection.release()  # closes it, unless the reply was read to its end
+    def keep(self, connection: Connection) -> None:
+        """Its reply has been read, to the end or not."""
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close or unsent(connection):
+            connection.close()
         else:
-            self._connection.close()
+            self._idle.append((connection, monotonic()))
+
+    def give_back(self) -> None:
+        """Hand the idle connections to the pool, for aiohttp's session to take or for its owner to close."""
+        while self._idle:
+            self._idle.pop()[0].release()
+
+
+async def ask(connection: Connection, pieces: list[bytes]) -> Answer:
+    """Write all of it at once (the kernel takes it, or the transport keeps it), then wait for the reply's head. The list is
+    emptied, so that nothing is held twice."""
+    protocol = connection.protocol
+    if protocol is None or protocol.transport is None:
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(read_until_eof=True, read_bufsize=BUFFER_BYTES)
+    for piece in pieces:
+        protocol.transport.write(piece)
+    pieces.clear()
+    try:
+        while True:
+            message, content = await protocol.read()
+            if message.code >= 200 or message.code < 100:
+                return Answer(message.code, message.headers, content)
+    except HttpProcessingError as error:
+        raise aiohttp.ClientError(f"no HTTP: {error.message}") from error
+
+
+def unsent(connection: Connection) -> int:
+    """Bytes that the kernel has not taken yet."""
+    return connection.transport.get_write_buffer_size() if connection.transport is not None else 0
+
+
+def abort(connection: Connection) -> None:
+    """End it at once: whoever waits for its reply gets an error."""
+    if connection.transport is not None:
+        connection.transport.abort()

@@ -29,6 +29,9 @@ from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
 
+_NO_VALUE: Final = (Reply, Fault)
+_DONE: Final = Verdict(Kind.DONE)
+
 T = TypeVar("T")
 
 
@@ -39,8 +42,9 @@ class GatePort(Protocol):
     def outage(self) -> bool:
         """Whether one request at a time asks if the service is back."""
 
+    def enter_now(self) -> float | None: ...
     async def enter(self) -> float: ...
-    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> None: ...
+    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float: ...
     def close(self, stop: Stop) -> None: ...
 
 
@@ -220,28 +224,28 @@ class Context:
         Raises Stop when the run is to end, the key is refused or the credit exhausted."""
         attempt = 1
         while True:
-            try:
-                entered = await self.gate.enter()
-            except Stop as stop:
-                self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
-                raise
+            entered = self.gate.enter_now()
+            if entered is None:
+                try:
+                    entered = await self.gate.enter()
+                except Stop as stop:
+                    self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
+                    raise
             verdict: Verdict | None = None
             generation = self.key_generation
-            left = self.clock.steady()
-            self.measures.leaves(left)
+            self.measures.leaves(entered)
             try:
                 self.report.requests.sent += 1
                 self.report.requests.retried += attempt > 1
                 what = await request()
-                if not isinstance(what, Reply | Fault):
-                    verdict = Verdict(Kind.DONE)
+                if not isinstance(what, _NO_VALUE):
+                    verdict = _DONE
                     self.retry_budget.earn()
                     return what
                 verdict = classify(call, what)
             finally:
-                self.gate.leave(verdict, entered, timed=timed)
-                now = self.clock.steady()
-                self.measures.ends(now, call, now - left, verdict.kind if verdict is not None else None)
+                now = self.gate.leave(verdict, entered, timed=timed)
+                self.measures.ends(now, call, now - entered, verdict.kind if verdict is not None else None)
                 if self.events.enabled and self.gate.outage is not self.outage_told:
                     self.outage_told = self.gate.outage
                     self.tell("outage_begun" if self.outage_told else "outage_over", level="warning")

@@ -174,6 +174,9 @@ class Sources(Protocol):
     def body(self, plan: InputPlan) -> Body | Problem:
         """A body for one attempt; a small one is read and encoded at once, and can be written again."""
 
+    def bodies(self, plans: Sequence[InputPlan]) -> Sequence[Body | Problem]:
+        """The bodies of small inputs, in their order."""
+
 
 class ImageLook(Protocol):
     """The look at images before they are paid for."""

@@ -193,19 +193,26 @@ class Producer:
     ) -> tuple[list[tuple[InputPlan | None, Body | Problem | None]], bool]:
         """In the thread: the next inputs that are to be sent or settled, small ones encoded."""
         found: list[tuple[InputPlan | None, Body | Problem | None]] = []
+        small: list[tuple[int, InputPlan]] = []
         size = 0
-        for plan in inputs:
-            if isinstance(plan, Problem):
+        end = False
+        while not end and len(found) < HOP_FILES and size < HOP_BYTES // 2:
+            plan = next(inputs, None)
+            if plan is None:
+                end = True
+            elif isinstance(plan, Problem):
                 found.append((None, plan))
             elif plan.standing is Standing.NEW:
-                body = self._context.sources.body(plan) if self._context.sources.small(plan) else None
-                found.append((plan, body))
-                size += body.length if body is not None and not isinstance(body, Problem) else 0
+                if self._context.sources.small(plan):
+                    small.append((len(found), plan))
+                    size += 2 * plan.print.size  # encoded, with what stands beside it
+                found.append((plan, None))
             elif plan.standing is Standing.SAME and plan.facts is not None and plan.facts.sha256 is None:
                 found.append((plan, None))  # its digest is known now
-            if len(found) >= HOP_FILES or size >= HOP_BYTES // 2:
-                return found, False
-        return found, True
+        bodies = self._context.sources.bodies([plan for _, plan in small])
+        for (index, plan), body in zip(small, bodies, strict=True):
+            found[index] = plan, body
+        return found, end
 
     def _announce(
         self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]
