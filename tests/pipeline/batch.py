@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections import Counter
@@ -22,10 +23,10 @@ LIMITS = Limits(concurrency=8, settle_s=1.0, timeout_s=0.7, retries=4)
 
 
 def files(folder: Path, count: int, size: int = 900) -> list[Path]:
-    """So many PNGs by their magic, of random content; the first is large enough to be streamed."""
+    """So many PNGs by their magic, of random content; the first two are not held: one leaves at once, one bit by bit."""
     made = [folder / f"{number}.png" for number in range(count)]
-    for number, path in enumerate(made):
-        path.write_bytes(PNG + os.urandom(size if number else 300_000))
+    for path, length in zip(made, itertools.chain((300_000, 1_300_000), itertools.repeat(size)), strict=False):
+        path.write_bytes(PNG + os.urandom(length))
     return made
 
 

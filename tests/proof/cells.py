@@ -255,7 +255,8 @@ class Cell:
         self.paths = [folder / "a.png", folder / "b.png"]
         # One that leaves in several chunks, slowly, where the fault is to strike between them.
         self.slow = row is not None and scene.call is Call.UPLOAD and row.effect.startswith("drop_")
-        self.paths[0].write_bytes(PNG + os.urandom(900_000 if self.slow else 250_000 if scene.call is Call.UPLOAD else 900))
+        large = 1_300_000 if row is not None and len(row.effect) % 2 else 250_000  # that leaves bit by bit, or at once
+        self.paths[0].write_bytes(PNG + os.urandom(900_000 if self.slow else large if scene.call is Call.UPLOAD else 900))
         self.paths[1].write_bytes(PNG + os.urandom(900))
         if self.slow:
             del self.paths[1]

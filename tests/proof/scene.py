@@ -54,7 +54,7 @@ class Sources:
         self.folder = folder
         (folder / "inbox").mkdir(parents=True)
         self.files = {f"{name}.png": PNG + chance.randbytes(700) for name in ("a", "b", "c", "inbox/1", "inbox/2")}
-        self.files["big.png"] = PNG + chance.randbytes(900_000)  # three chunks
+        self.files["big.png"] = PNG + chance.randbytes(1_500_000)  # four chunks
         self.files["p.txt"] = b"A stool\n"
         for name, content in self.files.items():
             (folder / name).write_bytes(content)

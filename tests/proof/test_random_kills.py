@@ -69,7 +69,8 @@ class Folder:
         self.meant = {name: [self._state(name)] for name in self._names}
 
     def _write(self, name: str, number: int) -> None:
-        size = 450_000 if number == 0 and name in ("f0", "f3") else self._chance.randint(100, 20_000)
+        large = {"f0": 450_000, "f3": 1_300_000}.get(name) if number == 0 else None  # one leaves at once, one bit by bit
+        size = large or self._chance.randint(100, 20_000)
         (self.folder / name / f"{number}.png").write_bytes(PNG + self._chance.randbytes(size))
 
     def _state(self, name: str) -> Counter:
