@@ -30,7 +30,7 @@ class Print:
     inode: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class FlowFacts:
     """One flow as journaled. Times are wall-clock seconds since 1970, so that they outlive a process.
 
@@ -130,7 +130,7 @@ class OutputFacts:
     print: Print = Print(0)
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class PutFlow:
     """The flow's row is now this."""
 

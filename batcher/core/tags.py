@@ -163,6 +163,9 @@ class Multiset:
         self.count += 1
         self.value = (self.value + int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")) % _MODULUS
 
+    def __add__(self, other: Multiset) -> Multiset:
+        return Multiset(self.count + other.count, (self.value + other.value) % _MODULUS)
+
     def digest(self) -> bytes:
         """Count and sum as 16 bytes."""
         return _digest(self.count.to_bytes(8, "big"), self.value.to_bytes(32, "big"))

@@ -226,6 +226,7 @@ class _Reader:
     """Reading, on a connection of its own; what `JournalView` asks for."""
 
     _connection: sqlite3.Connection
+    _may_litter = True  # False: there is surely none, and each flow that is opened asks
 
     def _ask(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The rows, as they come. Raises JournalError, be it amid them."""
@@ -277,6 +278,8 @@ class _Reader:
             yield _input(row)
 
     def litter(self) -> Sequence[tuple[str, str]]:
+        if not self._may_litter:
+            return []
         return [(row[0], row[1]) for row in self._ask("SELECT flow_id, flow FROM litter ORDER BY flow_id")]
 
     def end(self, flow_id: str) -> EndFacts | None:
@@ -457,11 +460,11 @@ class SqliteJournal(_Reader):
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._open(path)
-            fresh = self._migrate(path)
-            # From here on `_sync` sees to the disk: not within COMMIT, where the loop would wait for it. What is committed
+            # `_sync` sees to the disk: not within COMMIT, where the loop would wait for it. What is committed
             # and not synced yet outlives the process; only a power cut takes it, the latest first.
             self._writer.execute("PRAGMA synchronous=NORMAL")
             self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            fresh = self._migrate(path)
             self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
             self._connection = self._open(path)
             self._departures = Departures(path.with_suffix(".left"))
@@ -474,6 +477,7 @@ class SqliteJournal(_Reader):
         except JournalError:
             os.close(self._lock)
             raise
+        self._may_litter = bool(self.litter())
         self._items: deque[_Item] = deque()
         self._timer: asyncio.Handle | None = None  # the next commit
         self._at_once = False  # and whether somebody waits for it
@@ -684,6 +688,7 @@ class SqliteJournal(_Reader):
                 case ForgetInputs(name):
                     write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (name,))
                 case AddLitter(flow_id, name):
+                    self._may_litter = True
                     write("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, name))
                 case ClearLitter(flow_id):
                     write("DELETE FROM litter WHERE flow_id=?", (flow_id,))

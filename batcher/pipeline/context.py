@@ -83,6 +83,9 @@ class FlowRun:
         return self.produced and self.outstanding == 0 and self.opened.is_set()
 
 
+Settled = Callable[[FlowRun], None]  # told of each flow once, when it is
+
+
 @dataclass(slots=True, eq=False)
 class Payload:
     """One input, announced in the journal and ready to leave. `body` is None where it is streamed anew each time."""
@@ -277,6 +280,15 @@ class Context:
                         "check GENERIO_API_KEY (keys expire), then run again", verdict.status)  # fmt: skip
         self.halt(stop)
         raise stop
+
+
+def begin(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+    """One more task of the group; none where the group is ending with an error. (asyncio's groups: anyio's take 20 µs more
+    for each task, and a flow of one small input has three in its millisecond.)"""
+    try:
+        group.create_task(work)
+    except RuntimeError:
+        work.close()
 
 
 async def drain(context: Context, scope: anyio.CancelScope) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
-
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ..core.errors import Stop
 from ..core.events import Level
@@ -47,16 +44,8 @@ POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed
 PROCESSING_S: Final = 600.0  # so long they may be processed
 
 
-async def finalize(
-    context: Context, group: TaskGroup, slots: asyncio.Semaphore, inbox: MemoryObjectReceiveStream[FlowRun]
-) -> None:
-    """Until the stages before have ended. Flows are finalized side by side: the gate bounds their requests."""
-    async with inbox:
-        async for flow in inbox:
-            group.start_soon(_finish, context, flow, slots)
-
-
-async def _finish(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> None:
+async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> None:
+    """One flow. They are finalized side by side: the gate bounds their requests."""
     comes_again = False
     try:
         comes_again = await _settle(context, flow)
@@ -131,13 +120,15 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     now = context.journal.now()  # before the list is asked for: what comes later is not on it
     untagged: dict[bytes, bytes] = {}
     digests: dict[str, bytes] = {}
-    rows = [row for row in context.journal.input_rows(flow.name) if not row.tagged]
+    rows: list[InputFacts] = []  # without a tag; mostly none
+    expected = expected_sum(_tagged(context.journal.input_rows(flow.name), rows), untagged)
     if rows:
         untagged = _untagged(flow, rows)
         failed = await _digests(context, flow_id, flow.plan.tally.total, digests)
         if failed is not None:
             return failed
-    expected = expected_sum(context.journal.input_rows(flow.name), untagged)
+        bare = expected_sum(rows, untagged)
+        expected = None if expected is None or bare is None else expected + bare
     total = Multiset()
     ready = True
     part: list[Listed] = []
@@ -183,6 +174,13 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
 
 
+
+def _tagged(rows: Iterable[InputFacts], others: list[InputFacts]) -> Iterator[InputFacts]:
+    for row in rows:
+        if row.tagged:
+            yield row
+        else:
+            others.append(row)
 
 
 def _listed(asset: RemoteInput, digests: Mapping[str, bytes]) -> Listed:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anyio.streams.memory import MemoryObjectSendStream
-
 from ..core.errors import Stop
 from ..core.facts import WATCH_S, PutFlow, Watch
 from ..core.lifecycle import FlowEvent, FlowState
@@ -17,24 +15,23 @@ from ..core.model import Problem
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
-from .context import Context, FlowRun
+from .context import Context, FlowRun, Settled
 from .litter import delete
 
 
-async def open_flow(context: Context, flow: FlowRun, ready: MemoryObjectSendStream[FlowRun]) -> None:
-    """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case. Closes `ready`."""
-    async with ready:
-        known = flow.facts.flow_id
-        try:
-            await _open(context, flow)
-            if flow.facts.flow_id != known:
-                flow.times.opened = context.clock.wall()
-        except Stop:
-            flow.failed = True
-        finally:
-            flow.opened.set()
-        if flow.settled:
-            await ready.send(flow)
+async def open_flow(context: Context, flow: FlowRun, settled: Settled) -> None:
+    """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case."""
+    known = flow.facts.flow_id
+    try:
+        await _open(context, flow)
+        if flow.facts.flow_id != known:
+            flow.times.opened = context.clock.wall()
+    except Stop:
+        flow.failed = True
+    finally:
+        flow.opened.set()
+    if flow.settled:
+        settled(flow)
 
 
 async def _open(context: Context, flow: FlowRun) -> None:

@@ -13,17 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, TypeVar
 
-import anyio
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectSendStream
-
 from ..core.errors import Stop
 from ..core.facts import WATCH_S, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing
 from ..core.tags import can_carry_tag
-from .context import REBUILDS, Context, FlowRun, Payload
+from .context import REBUILDS, Context, FlowRun, Payload, Settled, begin
 from .litter import give_up
 from .opener import open_flow
 from .planner import Planner
@@ -39,15 +35,15 @@ PLANS: Final = 32  # flows planned per thread hop
 
 class Producer:
     def __init__(
-        self, context: Context, planner: Planner, group: TaskGroup, slots: asyncio.Semaphore,
-        out: asyncio.Queue[Payload | None], ready: MemoryObjectSendStream[FlowRun],
+        self, context: Context, planner: Planner, group: asyncio.TaskGroup, slots: asyncio.Semaphore,
+        out: asyncio.Queue[Payload | None], settled: Settled,
     ) -> None:  # fmt: skip
         self._context = context
         self._planner = planner
         self._group = group
         self._slots = slots
         self._out = out
-        self._ready = ready
+        self._settled = settled
         self._thread = ThreadPoolExecutor(1, "planner")
 
     async def run(self) -> None:
@@ -56,7 +52,7 @@ class Producer:
         plans = self._planner.work()
         more = True
         try:
-            async with self._ready, anyio.create_task_group() as begun:
+            async with asyncio.TaskGroup() as begun:
                 while context.stop is None:
                     if context.again:
                         await self._again(begun, context.again.popleft())
@@ -90,7 +86,7 @@ class Producer:
                 return found or [None]
         return found
 
-    async def _again(self, begun: TaskGroup, flow: FlowRun) -> None:
+    async def _again(self, begun: asyncio.TaskGroup, flow: FlowRun) -> None:
         """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
         context = self._context
         plan = await self._hop(self._planner.flow, flow.plan.flow)
@@ -105,7 +101,7 @@ class Producer:
         if plan.action not in (Action.DONE, Action.WAITING):
             context.report.flows.failed += 1
 
-    async def _begin(self, begun: TaskGroup, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
+    async def _begin(self, begun: asyncio.TaskGroup, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._slots.acquire()
@@ -113,7 +109,7 @@ class Producer:
         flow.times.begun = self._context.clock.wall()
         self._context.active += 1
         if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:
-            begun.start_soon(self._work_on, flow)
+            begin(begun, self._work_on(flow))
         else:
             await self._work_on(flow)
 
@@ -123,13 +119,13 @@ class Producer:
         try:
             if not starting:
                 await self._renew(flow)
-            self._group.start_soon(open_flow, context, flow, self._ready.clone())  # cloned while it is surely open
+            begin(self._group, open_flow(context, flow, self._settled))
             if not starting:  # else its start is settled first, by the finalizer
                 await self._produce(flow)
         finally:
             flow.produced = True
         if flow.settled:
-            await self._ready.send(flow)
+            self._settled(flow)
 
     async def _renew(self, flow: FlowRun) -> None:
         """Give up what is on the service where the plan says so; the journal forgets it before anything is sent."""
@@ -150,7 +146,11 @@ class Producer:
             flow.uploaded, flow.uploaded_bytes = plan.tally.sent, plan.tally.sent_bytes
         flow.facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
                              size_bytes=plan.tally.total_bytes, problem=None)  # fmt: skip
-        await self._context.journal.record(*records, PutFlow(flow.facts))
+        # Not awaited where nothing was sent before: what is announced next makes it durable.
+        if records:
+            await self._context.journal.record(*records, PutFlow(flow.facts))
+        else:
+            self._context.journal.post(PutFlow(flow.facts))
 
     async def _produce(self, flow: FlowRun) -> None:
         """Read, announce, hand over. The next files are read while these are being announced, where there is room."""

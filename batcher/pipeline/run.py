@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import anyio
-
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
 from ..core.forecast import Requests, anew, over_caps
@@ -23,7 +21,7 @@ from ..core.planning import Action, FlowPlan
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import Context, FlowRun, Payload, drain, of_group, of_journal
+from .context import Context, FlowRun, Payload, begin, of_group, of_journal
 from .finalizer import finalize
 from .litter import delete, give_up
 from .planner import Planner, TemplateTypes
@@ -164,7 +162,7 @@ async def run(context: Context) -> None:
             if left.works:
                 if context.images is not None:
                     context.images.stopping = lambda: None  # the stages end in their own order
-                await _stages(context, planner)
+                await context.in_time(_stages(context, planner))
             if context.stop is None:
                 await context.in_time(_sweep(context))
     except Stop as stop:
@@ -211,20 +209,17 @@ async def _stages(context: Context, planner: Planner) -> None:
     width = context.limits.concurrency
     # asyncio's queue, for anyio's streams go around the loop once for each item: 25 µs of the 100 that one may take
     payloads: asyncio.Queue[Payload | None] = asyncio.Queue(max(QUEUE, 2 * width))
-    ready, finished = anyio.create_memory_object_stream[FlowRun](4 * width)
     slots = asyncio.Semaphore(max(FLOWS_OPEN, 4 * width))
-    async with anyio.create_task_group() as group:
-        watcher = asyncio.ensure_future(drain(context, group.cancel_scope))
-        try:
-            async with anyio.create_task_group() as inner:
-                for _ in range(2 * width):
-                    inner.start_soon(work, context, payloads, ready.clone())
-                inner.start_soon(finalize, context, inner, slots, finished)
-                await Producer(context, planner, inner, slots, payloads, ready).run()
-                for _ in range(2 * width):
-                    await payloads.put(None)
-        finally:
-            watcher.cancel()
+    async with asyncio.TaskGroup() as group:
+
+        def settled(flow: FlowRun) -> None:
+            begin(group, finalize(context, flow, slots))
+
+        for _ in range(2 * width):
+            begin(group, work(context, payloads, settled))
+        await Producer(context, planner, group, slots, payloads, settled).run()
+        for _ in range(2 * width):
+            await payloads.put(None)
 
 
 async def _sweep(context: Context) -> None:

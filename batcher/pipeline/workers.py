@@ -9,31 +9,28 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from anyio.streams.memory import MemoryObjectSendStream
-
 from ..core.errors import Stop
 from ..core.events import Level
 from ..core.facts import PutInput
 from ..core.lifecycle import InputEvent
 from ..core.model import JSON, Problem
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
-from .context import Context, FlowRun, Payload
+from .context import Context, Payload, Settled
 from .opener import of_verdict
 
 
-async def work(context: Context, inbox: asyncio.Queue[Payload | None], ready: MemoryObjectSendStream[FlowRun]) -> None:
+async def work(context: Context, inbox: asyncio.Queue[Payload | None], settled: Settled) -> None:
     """One worker, until it is handed None."""
-    async with ready:
-        while (payload := await inbox.get()) is not None:
-            flow = payload.flow
-            if not flow.opened.is_set():
-                await flow.opened.wait()
-            await _deliver(context, payload)
-            context.budget.give(payload.held_bytes)
-            payload.body = None
-            flow.outstanding -= 1
-            if flow.settled:
-                await ready.send(flow)
+    while (payload := await inbox.get()) is not None:
+        flow = payload.flow
+        if not flow.opened.is_set():
+            await flow.opened.wait()
+        await _deliver(context, payload)
+        context.budget.give(payload.held_bytes)
+        payload.body = None
+        flow.outstanding -= 1
+        if flow.settled:
+            settled(flow)
 
 
 async def _deliver(context: Context, payload: Payload) -> None:
