@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from ..core.errors import Stop
@@ -31,6 +31,17 @@ HOP_FILES: Final = 256  # small files per thread hop, and announcements per comm
 HOP_BYTES: Final = 1 << 20  # encoded, per hop
 STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
 PLANS: Final = 32  # flows planned per thread hop
+AHEAD_FROM: Final = 16 * HOP_BYTES  # a budget in which flows that wait for their turn may hold a hop's bytes
+
+
+@dataclass(slots=True)
+class Hop:
+    """What one hop to the thread has found: inputs with their bodies, where they are small, or with what is wrong."""
+
+    found: list[tuple[InputPlan | None, Body | Problem | None]] = field(default_factory=list)
+    small: list[int] = field(default_factory=list)  # which of them
+    held_bytes: int = 0
+    end: bool = False  # of the flow's inputs
 
 
 class Producer:
@@ -57,11 +68,13 @@ class Producer:
                     if context.again:
                         await self._again(begun, context.again.popleft())
                     elif more:
-                        found = await self._hop(self._next_plans, plans)
+                        found = await self._next_plans(plans)
                         more = bool(found)
-                        for plan in found:
+                        for plan, first in found:
                             if plan is not None and context.stop is None:
-                                await self._begin(begun, plan)
+                                await self._begin(begun, plan, first)
+                            elif first is not None:
+                                context.budget.give(first.held_bytes)
                     elif context.active:
                         context.changed.clear()
                         await context.changed.wait()
@@ -75,23 +88,43 @@ class Producer:
     async def _hop(self, function: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
-    @staticmethod
-    def _next_plans(plans: Iterator[FlowPlan | Problem]) -> list[FlowPlan | None]:
-        """A few plans that have work; None stands for a stretch without any, [] for the end."""
-        found: list[FlowPlan | None] = []
+    async def _next_plans(self, plans: Iterator[FlowPlan | Problem]) -> list[tuple[FlowPlan | None, Hop | None]]:
+        """A few plans that have work, with what is to be sent of small flows where there is room for that; None stands for
+        a stretch without any, [] for the end."""
+        budget = self._context.budget
+        ahead = self._context.limits.memory_bytes >= AHEAD_FROM and budget.take_now(HOP_BYTES)
+        found = await self._hop(self._read_plans, plans, ahead)
+        if ahead:
+            budget.give(HOP_BYTES - sum(first.held_bytes for _, first in found if first is not None))
+        return found
+
+    def _read_plans(self, plans: Iterator[FlowPlan | Problem], ahead: bool) -> list[tuple[FlowPlan | None, Hop | None]]:
+        """In the thread."""
+        found: list[tuple[FlowPlan | None, Hop | None]] = []
+        hops: list[Hop] = []
+        size = 0
         for count, plan in enumerate(plans):
             if isinstance(plan, FlowPlan) and plan.action.works:
-                found.append(plan)
+                first = None
+                if ahead and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < HOP_BYTES:
+                    first = self._gather(plan.inputs())
+                    hops.append(first)
+                    size += 2 * plan.tally.total_bytes
+                found.append((plan, first))
             if len(found) >= PLANS or count >= 1000:
-                return found or [None]
-        return found
+                break
+        else:
+            self._encode(hops)
+            return found
+        self._encode(hops)
+        return found or [(None, None)]
 
     async def _again(self, begun: asyncio.TaskGroup, flow: FlowRun) -> None:
         """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
         context = self._context
         plan = await self._hop(self._planner.flow, flow.plan.flow)
         if plan.action.works and flow.rebuilds <= REBUILDS:
-            await self._begin(begun, plan, flow.rebuilds, flow.tries)
+            await self._begin(begun, plan, rebuilds=flow.rebuilds, tries=flow.tries)
             return
         for problem in plan.problems:
             context.problem(None, problem)
@@ -101,7 +134,9 @@ class Producer:
         if plan.action not in (Action.DONE, Action.WAITING):
             context.report.flows.failed += 1
 
-    async def _begin(self, begun: asyncio.TaskGroup, plan: FlowPlan, rebuilds: int = 0, tries: int = 0) -> None:
+    async def _begin(
+        self, begun: asyncio.TaskGroup, plan: FlowPlan, first: Hop | None = None, rebuilds: int = 0, tries: int = 0
+    ) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._slots.acquire()
@@ -109,11 +144,11 @@ class Producer:
         flow.times.begun = self._context.clock.wall()
         self._context.active += 1
         if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:
-            begin(begun, self._work_on(flow))
+            begin(begun, self._work_on(flow, first))
         else:
-            await self._work_on(flow)
+            await self._work_on(flow, first)
 
-    async def _work_on(self, flow: FlowRun) -> None:
+    async def _work_on(self, flow: FlowRun, first: Hop | None) -> None:
         context = self._context
         starting = flow.facts.state is FlowState.STARTING
         try:
@@ -121,7 +156,7 @@ class Producer:
                 await self._renew(flow)
             begin(self._group, open_flow(context, flow, self._settled))
             if not starting:  # else its start is settled first, by the finalizer
-                await self._produce(flow)
+                await self._produce(flow, first)
         finally:
             flow.produced = True
         if flow.settled:
@@ -152,22 +187,19 @@ class Producer:
         else:
             self._context.journal.post(PutFlow(flow.facts))
 
-    async def _produce(self, flow: FlowRun) -> None:
-        """Read, announce, hand over. The next files are read while these are being announced, where there is room."""
+    async def _produce(self, flow: FlowRun, hop: Hop | None) -> None:
+        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `hop`: what
+        has been read already."""
         context = self._context
-        inputs = flow.plan.inputs()
-        await context.budget.take(HOP_BYTES)
-        reading = asyncio.ensure_future(self._hop(self._read, inputs))
-        while True:
-            found, end = await reading
-            held = sum(body.length for _, body in found if body is not None and not isinstance(body, Problem))
-            context.budget.give(HOP_BYTES)
-            if held:
-                await context.budget.take(held)
-            ahead = not end and context.stop is None and not flow.failed and context.budget.take_now(HOP_BYTES)
-            if ahead:
-                reading = asyncio.ensure_future(self._hop(self._read, inputs))
-            payloads, records = self._announce(flow, found)
+        inputs: Iterator[InputPlan | Problem] = iter(()) if hop is not None and hop.end else flow.plan.inputs()
+        while context.stop is None and not flow.failed:
+            if hop is None:
+                await context.budget.take(HOP_BYTES)
+                hop = await self._read(inputs)
+            ahead = None
+            if not hop.end and context.budget.take_now(HOP_BYTES):
+                ahead = asyncio.ensure_future(self._read(inputs))
+            payloads, records = self._announce(flow, hop.found)
             if records:
                 await context.journal.record(*records)
             # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
@@ -177,42 +209,51 @@ class Producer:
                     await context.budget.take(STREAM_BYTES)
                 flow.outstanding += 1
                 await self._out.put(payload)
-            if end:
+            if hop.end:
                 return
-            if context.stop is not None or flow.failed:
-                break
-            if not ahead:
-                await context.budget.take(HOP_BYTES)
-                reading = asyncio.ensure_future(self._hop(self._read, inputs))
-        if ahead:
-            await reading  # read in vain: what it found is not announced
-            context.budget.give(HOP_BYTES)
+            hop = await ahead if ahead is not None else None
+        if hop is not None:
+            context.budget.give(hop.held_bytes)  # read in vain: it is not announced
 
-    def _read(
-        self, inputs: Iterator[InputPlan | Problem]
-    ) -> tuple[list[tuple[InputPlan | None, Body | Problem | None]], bool]:
-        """In the thread: the next inputs that are to be sent or settled, small ones encoded."""
-        found: list[tuple[InputPlan | None, Body | Problem | None]] = []
-        small: list[tuple[int, InputPlan]] = []
+    async def _read(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
+        """The next inputs; in place of the HOP_BYTES that were taken for them the budget is charged what they hold."""
+        hop = await self._hop(self._read_now, inputs)
+        self._context.budget.give(HOP_BYTES - hop.held_bytes)
+        return hop
+
+    def _read_now(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
+        """In the thread."""
+        hop = self._gather(inputs)
+        self._encode([hop])
+        return hop
+
+    def _gather(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
+        """The next inputs that are to be sent or settled, as many as one hop takes."""
+        hop = Hop()
         size = 0
-        end = False
-        while not end and len(found) < HOP_FILES and size < HOP_BYTES // 2:
+        while len(hop.found) < HOP_FILES and size < HOP_BYTES // 2:
             plan = next(inputs, None)
             if plan is None:
-                end = True
-            elif isinstance(plan, Problem):
-                found.append((None, plan))
+                hop.end = True
+                break
+            if isinstance(plan, Problem):
+                hop.found.append((None, plan))
             elif plan.standing is Standing.NEW:
                 if self._context.sources.small(plan):
-                    small.append((len(found), plan))
+                    hop.small.append(len(hop.found))
                     size += 2 * plan.print.size  # encoded, with what stands beside it
-                found.append((plan, None))
+                hop.found.append((plan, None))
             elif plan.standing is Standing.SAME and plan.facts is not None and plan.facts.sha256 is None:
-                found.append((plan, None))  # its digest is known now
-        bodies = self._context.sources.bodies([plan for _, plan in small])
-        for (index, plan), body in zip(small, bodies, strict=True):
-            found[index] = plan, body
-        return found, end
+                hop.found.append((plan, None))  # its digest is known now
+        return hop
+
+    def _encode(self, hops: list[Hop]) -> None:
+        """In the thread: the bodies of all small inputs."""
+        places = [(hop, index) for hop in hops for index in hop.small]
+        plans = [plan for hop, index in places if (plan := hop.found[index][0]) is not None]
+        for (hop, index), body in zip(places, self._context.sources.bodies(plans), strict=True):
+            hop.found[index] = (hop.found[index][0], body)
+            hop.held_bytes += 0 if isinstance(body, Problem) else body.length
 
     def _announce(
         self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]
