@@ -259,12 +259,12 @@ def _detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
 
 
 class Encoder:
-    """The process that encodes. A thread at a time."""
+    """The process that encodes; it is not told the key. For one thread at a time."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))},
         )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -272,12 +272,19 @@ class Encoder:
         self._up = False
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def ready(self) -> bool:
         """Whether it has started, and lives."""
-        if not self._up and self._process.returncode is None and select.select([self._out], [], [], 0)[0]:
-            self._up = encoding.read_frame(self._out) is not None
-            if not self._up:
-                self.close()
+        if not self._up and self._process.returncode is None:
+            waiting = select.poll()  # not `select`, which takes no descriptors beyond 1023
+            waiting.register(self._out, select.POLLIN)
+            if waiting.poll(0):
+                self._up = encoding.read_frame(self._out) is not None
+                if not self._up:
+                    self.close()
         return self._up
 
     def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:

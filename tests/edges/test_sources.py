@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +16,8 @@ import pytest
 
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
-from batcher.edges.sources import SMALL_BYTES, LocalSources, StreamBody
+from batcher.edges import sources as sources_module
+from batcher.edges.sources import ENCODER_FROM, SMALL_BYTES, WHOLE_BYTES, Encoder, LocalSources, SmallBody, StreamBody
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +43,7 @@ def sources():
     made.close()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 1000, SMALL_BYTES, SMALL_BYTES + 1, 393_216 * 2, 1_000_001])
+@pytest.mark.parametrize("size", [1, 2, 3, 1000, SMALL_BYTES, SMALL_BYTES + 1, 393_216 * 2, WHOLE_BYTES, 1_500_001])
 async def test_body_is_as_long_as_it_said_and_holds_the_file(sources: LocalSources, tmp_path: Path, size: int) -> None:
     path = tmp_path / "a.png"
     content = (PNG + os.urandom(size))[-size:] if size < 8 else PNG + os.urandom(size - 8)
@@ -48,6 +52,9 @@ async def test_body_is_as_long_as_it_said_and_holds_the_file(sources: LocalSourc
     body = sources.body(one)
     assert not isinstance(body, Problem)
     streamed = isinstance(body, StreamBody)
+    if streamed and body.short:
+        whole = await sources.body(one).whole()  # type: ignore[union-attr]  # as long as this one
+        assert b"".join(whole or []) == b"".join([chunk async for chunk in sources.body(one).chunks()])  # type: ignore[union-attr]
     sent = b"".join([chunk async for chunk in body.chunks()]) if streamed else body.content
     assert body.fault is None
     assert len(sent) == body.length
@@ -150,6 +157,80 @@ def test_inode_numbers_of_64_bits_fit_the_journal(sources: LocalSources, tmp_pat
     outside = sources.look(source(path))
     assert not isinstance(outside, Problem)
     assert outside.inode < 1 << 63
+
+
+async def up(sources: LocalSources, plans: list[InputPlan]) -> Encoder:
+    """The process that encodes, which is begun by the first many."""
+    sources.bodies(plans)
+    encoder = sources._encoder
+    assert encoder is not None, "many files, and no process for them"
+    async with asyncio.timeout(20):
+        while not encoder.ready:
+            await asyncio.sleep(0.01)
+    return encoder
+
+
+@pytest.fixture
+def many(sources: LocalSources, tmp_path: Path) -> list[InputPlan]:
+    """More small inputs than one process should encode; among them prompts, a list, a name of no UTF-8."""
+    plans = []
+    for number in range(ENCODER_FROM + 8):
+        if number % 100 == 7:
+            plans.append(plan(sources, source(None, text=f'"prompt" {number}'), ("text/plain",)))
+            continue
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff%d\n.png" % number))
+        path.write_bytes(PNG + os.urandom(number))
+        meant: JSON | Absent = ([number], {"n": "ü"}, ABSENT)[number % 3]  # type: ignore[assignment]
+        plans.append(plan(sources, source(path, additional=meant)))
+    return plans
+
+
+def content(body: object) -> bytes:
+    assert isinstance(body, SmallBody)
+    assert body.length == len(body.content)
+    return body.content
+
+
+async def test_process_of_its_own_encodes_the_same_bodies(
+    sources: LocalSources, many: list[InputPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [(content(body), body.sha256) for body in map(sources.body, many) if not isinstance(body, Problem)]
+    monkeypatch.setenv("GENERIO_API_KEY", "sesame")
+    encoder = await up(sources, many)
+    environment = Path(f"/proc/{encoder.pid}/environ")
+    assert not environment.exists() or b"sesame" not in environment.read_bytes()
+    monkeypatch.setattr(sources_module, "encode", None)  # here, it would have to be called
+    prompts = [plan.mime == "text/plain" for plan in many]
+    found = sources.bodies(many)
+    assert [(content(body), body.sha256) for body in found if not isinstance(body, Problem)] == expected
+    assert any(prompts)
+    assert not all(prompts)
+
+
+async def test_what_the_process_cannot_encode_is_told_in_words(sources: LocalSources, many: list[InputPlan]) -> None:
+    await up(sources, many)
+    gone, grown = (Path(one.input.path or "") for one in many[:2])
+    gone.unlink()
+    grown.write_bytes(grown.read_bytes() + b"more")
+    found = sources.bodies(many)
+    assert [body.message.split(" ", 1)[1] if isinstance(body, Problem) else "" for body in found[:3]] == [
+        f"such file: {gone.name}", "changed while it was read", "",
+    ]  # fmt: skip
+    assert not any(isinstance(body, Problem) for body in found[2:])
+
+
+@pytest.mark.parametrize("when", ["before", "amid"])
+async def test_process_that_dies_is_done_without(sources: LocalSources, many: list[InputPlan], when: str) -> None:
+    encoder = await up(sources, many)
+    if when == "amid":
+        os.kill(encoder.pid, signal.SIGSTOP)
+        threading.Timer(0.2, os.kill, (encoder.pid, signal.SIGKILL)).start()
+    else:
+        os.kill(encoder.pid, signal.SIGKILL)
+    for _ in range(2):
+        found = await asyncio.to_thread(sources.bodies, many)
+        assert [content(body) for body in found] == [content(sources.body(one)) for one in many]
+    assert not encoder.ready
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xff\xfe", b"data:x"])
