@@ -1,0 +1,175 @@
+"""Bodies that leave in one go: a reply that comes too early, a service that reads slowly or not at all, a key in a header."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from aiohttp.connector import Connection
+
+from batcher.core.model import ABSENT, Input, Place
+from batcher.core.planning import InputPlan, Standing
+from batcher.core.retry import Fault, FaultKind, Reply
+from batcher.edges import flows_api
+from batcher.edges.flows_api import FlowsApi, Key
+from batcher.edges.sources import WHOLE_BYTES, LocalSources, SmallBody, StreamBody
+from batcher.edges.wire import Answer, ask
+
+pytestmark = pytest.mark.anyio
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(serve: Serve, timeout_s: float = 5) -> AsyncIterator[FlowsApi]:
+    """A client of a server whose kernel takes in little, so that it shows who reads and who does not."""
+    handling: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handling.add(task)
+        with suppress(asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            await serve(reader, writer)
+            await writer.drain()
+            await reader.read()
+        writer.transport.abort()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+    server = await asyncio.start_server(handle, sock=listener, limit=16 << 10)
+    try:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        async with FlowsApi(url, Key(lambda: "k"), timeout_s=timeout_s, connections=2) as client:
+            yield client
+    finally:
+        server.close()
+        for task in handling:
+            task.cancel()
+        await asyncio.gather(*handling)
+        await asyncio.sleep(0.01)  # their transports close
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's kernel takes little as well, so that what it has not taken shows."""
+
+    async def narrow_ask(connection: Connection, pieces: list[bytes]) -> Answer:
+        assert connection.transport is not None
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
+        return await ask(connection, pieces)
+
+    monkeypatch.setattr(flows_api, "ask", narrow_ask)
+
+
+@pytest.fixture
+def body(tmp_path: Path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(WHOLE_BYTES - 8))
+    sources = LocalSources(0, time.time)
+    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    outside = sources.look(what)
+    made = sources.body(InputPlan(what, b"k" * 16, outside, "image/png", b"m", Standing.NEW, None))  # type: ignore[arg-type]
+    assert isinstance(made, StreamBody)
+    assert made.short
+    yield made
+    sources.close()
+
+
+async def test_success_before_the_body_has_arrived_is_none_and_the_connection_is_not_used_again(body: StreamBody) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await asyncio.sleep(5)
+
+    async with serving(serve) as client:
+        found = await client.upload("f", body, lambda: None)
+        assert isinstance(found, Fault)
+        assert found.kind is FaultKind.NOT_SENT
+        assert await client.start("f") == Reply(200, {})
+        assert connections == 2
+
+
+async def test_refusal_before_the_body_has_arrived_is_heard(body: StreamBody) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"200 OK", b"413 Too Large"))
+        await asyncio.sleep(5)
+
+    async with serving(serve) as client:
+        found = await client.upload("f", body, lambda: None)
+        assert isinstance(found, Reply)
+        assert found.status == 413
+
+
+async def test_service_that_reads_slowly_is_given_the_time_it_takes(body: StreamBody) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = body.length
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"Content-Length: %d\r\n" % left in head
+        while left:
+            left -= len(await reader.read(left))
+            await asyncio.sleep(0.06)  # in all several times the time without movement that is granted
+        writer.write(OK)
+
+    async with serving(serve, timeout_s=1) as client:
+        began = time.monotonic()
+        assert await client.upload("f", body, lambda: None) == Reply(200, {})
+        assert time.monotonic() - began > 1.5
+
+
+async def test_service_that_stops_reading_is_given_up(body: StreamBody) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(10)
+
+    async with serving(serve, timeout_s=0.3) as client:
+        async with asyncio.timeout(5):
+            found = await client.upload("f", body, lambda: None)
+        assert isinstance(found, Fault)
+        assert (found.kind, found.message) == (FaultKind.NO_ANSWER, "no answer: nothing moved for 0.3 s")
+
+
+async def test_file_that_changes_is_found_out_before_anything_leaves(body: StreamBody, tmp_path: Path) -> None:
+    asked = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    async with serving(serve) as client:
+        found = await client.upload("f", body, lambda: pytest.fail("it left"))
+        assert isinstance(found, Fault)
+        assert found.kind is FaultKind.NOT_SENT
+    assert body.fault is not None
+    assert not asked
+
+
+async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is_not_used(monkeypatch) -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while not reader.at_eof():
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+            await reader.readexactly(length)
+            writer.write(OK)
+
+    async with serving(serve) as client:
+        for _ in range(5):
+            assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
+        assert connections == 1
+        monkeypatch.setattr("batcher.edges.wire.monotonic", lambda: time.monotonic() + 5)
+        assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
+        assert connections == 2
