@@ -20,7 +20,8 @@ from ..core.retry import Fault, Reply
 
 
 class JournalView(Protocol):
-    """The journal as it is read: synchronous, from any one thread at a time; sees all that is durable."""
+    """The journal as it is read: synchronous, from any one thread at a time; sees all that `record` has
+    returned for."""
 
     @property
     def owner(self) -> str:
