@@ -342,6 +342,7 @@ class FlowsApi:
                     raise _NotWritten  # a success for a request that has not arrived whole is none
                 found = await (read if 200 <= status < 300 else _reply)(response, sent)
             except BaseException:
+                abort(connection)  # what the kernel has not taken yet must not arrive after all
                 connection.close()
                 raise
             finally:

@@ -85,7 +85,10 @@ class Wire:
         """The connection that was used last, or a new one. Give it back with `keep`, or close it."""
         while self._idle:
             connection, since = self._idle.pop()
-            if not connection.closed and monotonic() - since < self._keepalive_s:
+            protocol = connection.protocol
+            # `should_close` also where something has come meanwhile: it must not pass for the reply to what is asked next.
+            usable = not connection.closed and protocol is not None and not protocol.should_close
+            if usable and monotonic() - since < self._keepalive_s:
                 return connection
             connection.close()
         return await self._connector.connect(self._request, [], self._timeout)
@@ -93,7 +96,9 @@ class Wire:
     def keep(self, connection: Connection) -> None:
         """Its reply has been read, to the end or not."""
         protocol = connection.protocol
-        if protocol is None or protocol.should_close or unsent(connection):
+        if unsent(connection):
+            abort(connection)
+        if protocol is None or protocol.should_close or connection.closed:
             connection.close()
         else:
             self._idle.append((connection, monotonic()))

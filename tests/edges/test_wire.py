@@ -173,3 +173,23 @@ async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is
         monkeypatch.setattr("batcher.edges.wire.monotonic", lambda: time.monotonic() + 5)
         assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
         assert connections == 2
+
+
+async def test_second_reply_to_one_request_is_not_taken_for_the_reply_to_the_next() -> None:
+    requests = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+            requests += 1
+            writer.write(OK)
+            await asyncio.sleep(0.05)
+            writer.write(OK)  # nobody asked for it
+
+    async with serving(serve) as client:
+        for expected in (1, 2):
+            assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
+            assert requests == expected
+            await asyncio.sleep(0.1)
