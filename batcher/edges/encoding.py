@@ -20,6 +20,7 @@ import pybase64
 
 INODES = (1 << 63) - 1  # inode numbers have 64 bits, the journal's integers 63
 HEAD_BYTES = 8
+FRAME_BYTES = 1 << 28  # far above what one request asks for
 
 # What is asked for: path, MIME type, (size, mtime_ns, inode), `additional`, and the tag's member and key, or None for none.
 Asked = tuple[str, str, tuple[int, int, int], Any, tuple[str, str] | None]
@@ -68,10 +69,10 @@ def write_frame(file: IO[bytes], items: list[Any]) -> None:
 
 
 def read_frame(file: IO[bytes]) -> list[Any] | None:
-    """None: nobody writes any more."""
-    head = file.read(HEAD_BYTES)
-    content = file.read(int.from_bytes(head, "big")) if len(head) == HEAD_BYTES else b""
-    if not content or len(content) < int.from_bytes(head, "big"):
+    """None: nobody writes any more, or something that is no frame."""
+    length = int.from_bytes(file.read(HEAD_BYTES), "big")
+    content = file.read(length) if length <= FRAME_BYTES else b""
+    if not content or len(content) < length:
         return None
     items: list[Any] = marshal.loads(content)  # noqa: S302 - from our own process
     return items

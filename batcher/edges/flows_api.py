@@ -107,22 +107,8 @@ class _Sent:
     the last that moved, and in all what the least throughput allows. Works as `asyncio.timeout` does, but one `_Watch`
     looks after all requests, where a timer each, moved with every byte, cost as much as the parsing of the reply."""
 
-    __slots__ = (
-        "_bytes",
-        "_cancelling",
-        "_departs",
-        "_gone",
-        "_size",
-        "_started",
-        "_task",
-        "_watch",
-        "_wire",
-        "abort",
-        "deadline",
-        "late",
-        "left",
-        "mask",
-    )  # fmt: skip
+    __slots__ = ("_bytes", "_cancelling", "_departs", "_started", "_task", "_watch", "abort", "deadline", "late", "left",
+                 "mask")  # fmt: skip
 
     def __init__(self, departs: Callable[[], None], watch: _Watch, mask: Mask) -> None:
         self.mask = mask  # for the words of the reply
@@ -134,8 +120,6 @@ class _Sent:
         self.deadline = self._started + watch.timeout_s
         self.left = False  # the last byte has been handed on
         self.abort: Callable[[], object] = lambda: None
-        self._wire: Connection | None = None
-        self._size = self._gone = 0  # of what goes over it, and how much of that had left when that was looked at last
 
     def __enter__(self) -> _Sent:
         task = asyncio.current_task()
@@ -151,19 +135,14 @@ class _Sent:
         if self.late and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
-    def connected(self, connection: Connection, size: int) -> None:
-        """So many bytes are written to this connection at once, which tells what has not left yet."""
-        self._wire, self._size = connection, size
+    def connected(self, connection: Connection) -> None:
+        """It goes over this connection, from now on."""
         self.abort = partial(abort, connection)
+        self.deadline = self._watch.time() + self._watch.timeout_s
+        self._watch.add(self)
 
     def expire(self) -> None:
-        """Too late: the request is given up, unless bytes have left meanwhile that nobody told of."""
-        if self._wire is not None and (gone := self._size - unsent(self._wire)) > self._gone:
-            more, self._gone = gone - self._gone, gone
-            self.moved(more)
-            if self.deadline > self._watch.time():
-                self._watch.add(self)
-                return
+        """Too late: the request is given up."""
         self.late = True
         self.abort()
 
@@ -270,8 +249,8 @@ class FlowsApi:
         # asyncio receives into 256 KiB, which glibc maps and unmaps anew each time (12 µs of a request's 45) until a larger
         # block has been given back to it; the chunks of large files gain as much.
         bytes(KEPT_BYTES)
-        context: ssl.SSLContext | bool = True
-        if self._base.startswith("https"):
+        context: ssl.SSLContext | bool = True  # aiohttp's own, made when it was imported: another takes 40 ms
+        if self._base.startswith("https") and self._ca_file is not None:
             try:
                 context = ssl.create_default_context(cafile=self._ca_file)
             except OSError as error:
@@ -321,26 +300,30 @@ class FlowsApi:
             if isinstance(body, SmallBody):
                 pieces.append(body.content)
             elif body is not None:
-                whole = await body.whole()
+                async with asyncio.timeout(self._timeout_s):
+                    whole = await body.whole()
                 if whole is None:
                     raise _NotWritten
                 pieces += whole
+                del whole  # they are held once
             length = body.length if body is not None else None
             pieces[0] = wire.head(method, path, self._key.headers, query, length)
-            if length is not None and length <= JOINED_BYTES:
+            if length is None or length <= JOINED_BYTES:
                 pieces = [b"".join(pieces)]
+            await self._bandwidth.spend(length or 0)
             connection = await wire.connect()
             try:
-                sent.connected(connection, length or 0)
-                watch.add(sent)
-                await self._bandwidth.spend(length or 0)
-                sent.leaving()
-                response = await ask(connection, pieces)
+                sent.connected(connection)
+                response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
                 sent.moved(length or 0)
-                if status < 300 and unsent(connection):
+                if status < 300 and (not sent.left or unsent(connection)):
                     raise _NotWritten  # a success for a request that has not arrived whole is none
                 found = await (read if 200 <= status < 300 else _reply)(response, sent)
+                if sent.late:
+                    raise TimeoutError  # the connection's end, which was ours, may have looked like the reply's
+                if not sent.left:
+                    abort(connection)  # it waits for the rest
             except BaseException:
                 abort(connection)  # what the kernel has not taken yet must not arrive after all
                 connection.close()
@@ -353,7 +336,7 @@ class FlowsApi:
         except aiohttp.ClientConnectorError as error:
             return _no_connection(error, sent)
         except _NotWritten:
-            return Fault(FaultKind.NOT_SENT, f"{status or 'not sent'} before the body had been sent")
+            return Fault(FaultKind.NOT_SENT, f"{status or 'broken off'} before the body had been sent")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             return _fault(TimeoutError() if sent.late else error, sent, status, self._timeout_s)
 

@@ -108,6 +108,7 @@ LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what
 ROWS: Final = 64  # per statement: 768 values, SQLite takes 999 in its older builds
 COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's time
 CHECKPOINT_ROWS: Final = 2000  # between two checkpoints: a log of 16 MB at most, for a row touches two pages
+BUSY_MS: Final = 3000  # the loop waits so long where somebody else holds the database
 SLOTS: Final = 4096  # requests that have left and whose outcome is not durable yet; far above any concurrency
 _BOOT: Final = 48
 _HEAD: Final = 64  # the boot's name, how many commits there were, how many are on the disk (8 bytes each), then the slots
@@ -464,6 +465,7 @@ class SqliteJournal(_Reader):
             # and not synced yet outlives the process; only a power cut takes it, the latest first.
             self._writer.execute("PRAGMA synchronous=NORMAL")
             self._writer.execute("PRAGMA wal_autocheckpoint=0")
+            self._writer.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             fresh = self._migrate(path)
             self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
             self._connection = self._open(path)
@@ -485,6 +487,7 @@ class SqliteJournal(_Reader):
         self._rows = 0  # since the last checkpoint
         self._failed: str | None = None
         self._disk = ThreadPoolExecutor(1, "journal")
+        self._disk.submit(int).result()  # the thread is there from now on: none may be had later
 
     @staticmethod
     def _open(path: Path) -> sqlite3.Connection:
@@ -502,6 +505,7 @@ class SqliteJournal(_Reader):
         if self._departures.commits > self._commits and not fresh:
             raise _damaged(f"{self._departures.commits - self._commits} of its last commits are missing")
         self._departures.committed(self._commits)
+        _to_disk(self._log)  # a run that was killed may have left commits in memory only
         self._departures.synced(self._commits)
 
     def _migrate(self, path: Path) -> bool:
@@ -654,7 +658,7 @@ class SqliteJournal(_Reader):
         """In the disk's thread; the loop commits nothing meanwhile. Raises OSError, sqlite3.Error."""
         commits = self._commits
         reached("before sync")
-        (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._log)
+        _to_disk(self._log)
         self._departures.synced(commits)
         if self._rows >= CHECKPOINT_ROWS:
             self._rows = 0
@@ -715,11 +719,11 @@ class SqliteJournal(_Reader):
                 case PutOutput(output):
                     write(f"INSERT OR REPLACE {_PUT_OUTPUT}", _output_row(output))
         self._put_inputs(rows)
-        self._rows += len(records)
-        self._commits += 1
-        write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits,))
+        write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits + 1,))
         reached("before commit")
         write("COMMIT")
+        self._rows += len(records)
+        self._commits += 1
         reached("after commit")
         self._departures.committed(self._commits)
         for key in settled:  # only now: a kill before the commit must find the mark
@@ -747,14 +751,19 @@ class SqliteJournal(_Reader):
             self._timer.cancel()
         while self._items:
             _wake(self._commit_items())
-        with contextlib.suppress(OSError, sqlite3.Error):  # who had waited for it was told; the rest is asked for again
-            self._sync()
+        if self._failed is None:  # a disk that has failed once may say yes to what it has lost
+            with contextlib.suppress(OSError, sqlite3.Error):  # nobody waits for it: what is lost is asked for again
+                self._sync()
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
             self._writer.close()
         os.close(self._log)
         self._departures.close()
         os.close(self._lock)
+
+
+def _to_disk(file: int) -> None:
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file)
 
 
 def _wake(waiters: _Waiters) -> None:

@@ -98,6 +98,7 @@ class LocalSources:
         self._interrupted: BatcherError | None = None
         self.reader = ThreadPoolExecutor(READERS, "reader")
         self._encoder: Encoder | None = None
+        self._encoder_tried = False
         self._asked_for = 0
 
     def close(self) -> None:
@@ -214,8 +215,10 @@ class LocalSources:
     def bodies(self, plans: Sequence[InputPlan]) -> list[SmallBody | Problem]:
         """The bodies of small inputs. Many are encoded by a process of its own, once that is up."""
         self._asked_for += len(plans)
-        if self._encoder is None and self._asked_for >= ENCODER_FROM and (os.cpu_count() or 1) > 1:
-            self._encoder = Encoder()
+        if not self._encoder_tried and self._asked_for >= ENCODER_FROM and (os.cpu_count() or 1) > 1:
+            self._encoder_tried = True
+            with contextlib.suppress(OSError):  # no process to be had: it is done without
+                self._encoder = Encoder()
         encoder = self._encoder
         files = [plan for plan in plans if plan.mime != "text/plain"]
         encoded = encoder.encode([_asked(plan) for plan in files]) if encoder is not None and encoder.ready else None
@@ -290,7 +293,7 @@ class Encoder:
     def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:
         """As `encoding.encode` for each, None also where it cannot be read; None instead of all: it is dead."""
         found = None
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
             encoding.write_frame(self._in, asked)
             found = encoding.read_frame(self._out)
         if found is None or len(found) != len(asked):

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import ssl as tls
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from time import monotonic
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import BaseConnector, Connection
+from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 BUFFER_BYTES: Final = 1 << 16
+LOOK_S: Final = 0.25  # between two looks whether a reply has come while the kernel takes nothing
 
 
 class Answer:
@@ -109,16 +112,27 @@ class Wire:
             self._idle.pop()[0].release()
 
 
-async def ask(connection: Connection, pieces: list[bytes]) -> Answer:
-    """Write all of it at once (the kernel takes it, or the transport keeps it), then wait for the reply's head. The list is
-    emptied, so that nothing is held twice."""
+async def ask(
+    connection: Connection, pieces: list[bytes], leaving: Callable[[], None], moved: Callable[[int], None]
+) -> Answer:
+    """Write the request, then wait for the reply's head. `leaving` is called before the last piece is written, which waits
+    until the kernel has taken most of what comes before it; not where the reply comes earlier. `moved` is told of bytes that
+    have left meanwhile. The list is emptied, so that nothing is held twice. Raises aiohttp.ClientError."""
     protocol = connection.protocol
     if protocol is None or protocol.transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(read_until_eof=True, read_bufsize=BUFFER_BYTES)
+    last = pieces.pop()
     for piece in pieces:
         protocol.transport.write(piece)
     pieces.clear()
+    if protocol.writing_paused:
+        await _drain(connection, protocol, moved)
+    if not len(protocol):  # no reply yet, as nearly always
+        if protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        leaving()
+        protocol.transport.write(last)
     try:
         while True:
             message, content = await protocol.read()
@@ -126,6 +140,25 @@ async def ask(connection: Connection, pieces: list[bytes]) -> Answer:
                 return Answer(message.code, message.headers, content)
     except HttpProcessingError as error:
         raise aiohttp.ClientError(f"no HTTP: {error.message}") from error
+
+
+async def _drain(connection: Connection, protocol: ResponseHandler, moved: Callable[[int], None]) -> None:
+    """Until the kernel has taken most of what was written, or a reply has come. Raises aiohttp.ClientError."""
+    loop = asyncio.get_running_loop()
+    before = unsent(connection)
+    drained = asyncio.ensure_future(StreamWriter(protocol, loop).drain())
+    try:
+        while not drained.done() and not len(protocol):
+            await asyncio.wait({drained}, timeout=LOOK_S)
+            now = unsent(connection)
+            if now < before:
+                moved(before - now)
+                before = now
+        if drained.done():
+            drained.result()
+    finally:
+        if not drained.done():  # a reply has come, or it is given up; what becomes of the rest is nobody's affair
+            drained.add_done_callback(lambda drained: drained.cancelled() or drained.exception())
 
 
 def unsent(connection: Connection) -> int:

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from ..core.errors import Stop
 from ..core.facts import WATCH_S, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
-from ..core.model import Problem
+from ..core.model import ABSENT, Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing
 from ..core.tags import can_carry_tag
 from .context import REBUILDS, Context, FlowRun, Payload, Settled, begin
@@ -27,7 +27,7 @@ from .ports import Body
 
 T = TypeVar("T")
 
-HOP_FILES: Final = 256  # small files per thread hop, and announcements per commit
+HOP_FILES: Final = 512  # small files per thread hop, and announcements per commit
 HOP_BYTES: Final = 1 << 20  # encoded, per hop
 STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
 PLANS: Final = 32  # flows planned per thread hop
@@ -42,6 +42,7 @@ class Hop:
     small: list[int] = field(default_factory=list)  # which of them
     held_bytes: int = 0
     end: bool = False  # of the flow's inputs
+    rest: Iterator[InputPlan | Problem] | None = None  # where it was read before its flow was begun: what comes after it
 
 
 class Producer:
@@ -107,7 +108,9 @@ class Producer:
             if isinstance(plan, FlowPlan) and plan.action.works:
                 first = None
                 if ahead and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < HOP_BYTES:
-                    first = self._gather(plan.inputs())
+                    inputs = plan.inputs()
+                    first = self._gather(inputs)
+                    first.rest = inputs
                     hops.append(first)
                     size += 2 * plan.tally.total_bytes
                 found.append((plan, first))
@@ -191,15 +194,18 @@ class Producer:
         """Read, announce, hand over. The next files are read while these are being announced, where there is room. `hop`: what
         has been read already."""
         context = self._context
-        inputs: Iterator[InputPlan | Problem] = iter(()) if hop is not None and hop.end else flow.plan.inputs()
+        inputs = hop.rest if hop is not None and hop.rest is not None else flow.plan.inputs()
+        roomy = context.limits.memory_bytes >= AHEAD_FROM
         while context.stop is None and not flow.failed:
             if hop is None:
                 await context.budget.take(HOP_BYTES)
                 hop = await self._read(inputs)
-            ahead = None
-            if not hop.end and context.budget.take_now(HOP_BYTES):
-                ahead = asyncio.ensure_future(self._read(inputs))
             payloads, records = self._announce(flow, hop.found)
+            # In a small budget nothing is held while one that streams waits for room: nobody would ever give it.
+            streams = any(payload.body is None for payload in payloads)
+            ahead = None
+            if not hop.end and (roomy or not streams) and context.budget.take_now(HOP_BYTES):
+                ahead = asyncio.ensure_future(self._read(inputs))
             if records:
                 await context.journal.record(*records)
             # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
@@ -241,7 +247,9 @@ class Producer:
             elif plan.standing is Standing.NEW:
                 if self._context.sources.small(plan):
                     hop.small.append(len(hop.found))
-                    size += 2 * plan.print.size  # encoded, with what stands beside it
+                    size += 2 * plan.print.size + 200  # encoded, with the tag
+                    if plan.input.additional is not ABSENT:
+                        size += len(str(plan.input.additional))
                 hop.found.append((plan, None))
             elif plan.standing is Standing.SAME and plan.facts is not None and plan.facts.sha256 is None:
                 hop.found.append((plan, None))  # its digest is known now

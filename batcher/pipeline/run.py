@@ -28,7 +28,7 @@ from .planner import Planner, TemplateTypes
 from .producer import Producer
 from .workers import work
 
-QUEUE: Final = 256  # payloads between producer and workers; the byte budget bounds them further
+QUEUE: Final = 512  # payloads between producer and workers; the byte budget bounds them further
 FLOWS_OPEN: Final = 256  # flows worked on at once
 MEASURES_S: Final = 30.0  # between two notes of what a run has measured: some 20 kB each
 

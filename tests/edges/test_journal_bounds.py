@@ -212,3 +212,17 @@ async def test_log_is_brought_into_the_database_now_and_then(tmp_path: Path) -> 
     assert max(sizes) < 16 << 20
     assert path.stat().st_size > 500_000, "nothing has reached the database"
     journal.close()
+
+
+async def test_commit_that_failed_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.sqlite"
+    journal = SqliteJournal(path, "b", 15)
+    await journal.record(PutFlow(FlowFacts("f", FlowState.OPEN, "i")))
+    journal._writer.execute("PRAGMA query_only=1")  # a disk that has become read-only
+    with pytest.raises(JournalError):
+        await journal.record(PutFlow(FlowFacts("g")))
+    journal.close()
+    monkeypatch.setattr(journal_module, "_boot", lambda: b"another".ljust(48, b"\0"))
+    journal = SqliteJournal(path, "b", 15)  # not damaged: nothing is missing
+    assert journal.flow("f") is not None
+    journal.close()

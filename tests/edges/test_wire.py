@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.connector import Connection
@@ -17,6 +18,7 @@ from batcher.core.planning import InputPlan, Standing
 from batcher.core.retry import Fault, FaultKind, Reply
 from batcher.edges import flows_api
 from batcher.edges.flows_api import FlowsApi, Key
+from batcher.edges.limits import Bandwidth
 from batcher.edges.sources import WHOLE_BYTES, LocalSources, SmallBody, StreamBody
 from batcher.edges.wire import Answer, ask
 
@@ -26,7 +28,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(serve: Serve, timeout_s: float = 5) -> AsyncIterator[FlowsApi]:
+async def serving(serve: Serve, timeout_s: float = 5, bandwidth: Bandwidth | None = None) -> AsyncIterator[FlowsApi]:
     """A client of a server whose kernel takes in little, so that it shows who reads and who does not."""
     handling: set[asyncio.Task[None]] = set()
 
@@ -45,7 +47,7 @@ async def serving(serve: Serve, timeout_s: float = 5) -> AsyncIterator[FlowsApi]
     server = await asyncio.start_server(handle, sock=listener, limit=16 << 10)
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with FlowsApi(url, Key(lambda: "k"), timeout_s=timeout_s, connections=2) as client:
+        async with FlowsApi(url, Key(lambda: "k"), timeout_s=timeout_s, connections=8, bandwidth=bandwidth) as client:
             yield client
     finally:
         server.close()
@@ -59,10 +61,10 @@ async def serving(serve: Serve, timeout_s: float = 5) -> AsyncIterator[FlowsApi]
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's kernel takes little as well, so that what it has not taken shows."""
 
-    async def narrow_ask(connection: Connection, pieces: list[bytes]) -> Answer:
+    async def narrow_ask(connection: Connection, *others: Any) -> Answer:
         assert connection.transport is not None
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
-        return await ask(connection, pieces)
+        return await ask(connection, *others)
 
     monkeypatch.setattr(flows_api, "ask", narrow_ask)
 
@@ -127,6 +129,43 @@ async def test_service_that_reads_slowly_is_given_the_time_it_takes(body: Stream
         assert time.monotonic() - began > 1.5
 
 
+async def test_service_that_hangs_up_amid_the_body_has_not_got_it(body: StreamBody) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(200_000)
+        writer.transport.abort()
+
+    async with serving(serve) as client:
+        found = await client.upload("f", body, lambda: pytest.fail("it left"))
+        assert isinstance(found, Fault)
+        assert found.kind is FaultKind.NOT_SENT
+
+
+async def test_reply_that_stalls_is_cut_off_though_the_connections_end_would_be_its_own() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{}")
+        await asyncio.sleep(5)
+
+    async with serving(serve, timeout_s=0.3) as client:
+        found = await client.start("f")
+        assert isinstance(found, Fault)
+        assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
+
+
+async def test_wait_for_the_bandwidth_is_no_lost_request() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+            writer.write(OK)
+
+    bandwidth = Bandwidth(40_000, time.monotonic)
+    async with serving(serve, timeout_s=0.3, bandwidth=bandwidth) as client:
+        bodies = [SmallBody(b"x" * 10_000, b"") for _ in range(6)]
+        found = await asyncio.gather(*(client.upload("f", body, lambda: None) for body in bodies))
+        assert found == [Reply(200, {})] * 6
+
+
 async def test_service_that_stops_reading_is_given_up(body: StreamBody) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(10)
@@ -135,7 +174,7 @@ async def test_service_that_stops_reading_is_given_up(body: StreamBody) -> None:
         async with asyncio.timeout(5):
             found = await client.upload("f", body, lambda: None)
         assert isinstance(found, Fault)
-        assert (found.kind, found.message) == (FaultKind.NO_ANSWER, "no answer: nothing moved for 0.3 s")
+        assert (found.kind, found.message) == (FaultKind.NOT_SENT, "not sent: nothing moved for 0.3 s")
 
 
 async def test_file_that_changes_is_found_out_before_anything_leaves(body: StreamBody, tmp_path: Path) -> None:
