@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -238,3 +240,32 @@ def test_prompt_that_is_none_is_a_problem(sources: LocalSources, tmp_path: Path,
     path = tmp_path / "p.txt"
     path.write_bytes(content)
     assert isinstance(sources.mime(source(path), ("text/plain",)), Problem)
+
+
+def test_process_ends_with_its_parent_however_that_dies() -> None:
+    code = """if True:
+        import time
+        from batcher.edges.sources import Encoder
+        encoder = Encoder()
+        while not encoder.ready:
+            time.sleep(0.01)
+        print(encoder.pid, flush=True)
+        time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, 0)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while _lives(pid):
+        assert time.monotonic() < deadline, "it outlives its parent"
+        time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    """A zombie is dead; whether somebody collects it is the machine's affair."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
