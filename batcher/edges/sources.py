@@ -20,7 +20,7 @@ import select
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -220,12 +220,12 @@ class LocalSources:
             with contextlib.suppress(OSError):  # no process to be had: it is done without
                 self._encoder = Encoder()
         encoder = self._encoder
-        files = [plan for plan in plans if plan.mime != "text/plain"]
-        encoded = encoder.encode([_asked(plan) for plan in files]) if encoder is not None and encoder.ready else None
-        found = dict(zip(map(id, files), encoded or (), strict=bool(encoded)))
+        encoded: Iterator[tuple[bytes, bytes] | None] = iter(())
+        if encoder is not None and encoder.ready:
+            encoded = iter(encoder.encode([_asked(plan) for plan in plans if plan.mime != "text/plain"]) or ())
         bodies: list[SmallBody | Problem] = []
         for plan in plans:
-            one = found.get(id(plan))
+            one = next(encoded, None) if plan.mime != "text/plain" else None
             one_body = SmallBody(*one) if one is not None else self.body(plan)
             assert not isinstance(one_body, StreamBody)  # they are small
             bodies.append(one_body)
@@ -239,10 +239,14 @@ def _beside(plan: InputPlan) -> tuple[JSON, tuple[str, str] | None]:
     return None if meant is ABSENT else meant, tag
 
 
-def _asked(plan: InputPlan) -> Asked:
+def _planned(plan: InputPlan) -> tuple[int, int, int]:
     outside = plan.print
+    return outside.size, outside.mtime_ns, outside.inode
+
+
+def _asked(plan: InputPlan) -> Asked:
     assert plan.input.path is not None
-    return plan.input.path, plan.mime, (outside.size, outside.mtime_ns, outside.inode), *_beside(plan)
+    return plan.input.path, plan.mime, _planned(plan), *_beside(plan)
 
 
 def changed(source: Input) -> Problem:
@@ -378,9 +382,11 @@ class StreamBody:
     async def whole(self) -> list[bytes] | None:
         """All of the body, in pieces; None where `fault` says why not."""
         plan = self._plan
-        path, _, planned, *_ = _asked(plan)
+        path = plan.input.path
+        assert path is not None
+        loop = asyncio.get_running_loop()
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._reader, encoding.read, path, planned)
+            found = await loop.run_in_executor(self._reader, encoding.read, path, _planned(plan))
         except OSError as error:
             self.fault = _unreadable(plan.input, error)
             return None

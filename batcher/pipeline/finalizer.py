@@ -174,7 +174,6 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
 
 
-
 def _tagged(rows: Iterable[InputFacts], others: list[InputFacts]) -> Iterator[InputFacts]:
     for row in rows:
         if row.tagged:
