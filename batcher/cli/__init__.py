@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 import importlib
 import io
 import os
@@ -39,6 +40,7 @@ GROUPS = {  # commands that stand in none of them are listed at the end
 }
 OTHERS = "Around it"
 WIDEST = max(map(len, COMMANDS))
+COLLECTION = (50_000, 10, 10)  # of garbage: what is imported is none, and looking it through was a tenth of the start
 
 
 class Commands(click.Group):
@@ -100,6 +102,7 @@ def cli() -> None:
 
 def main() -> None:
     """The `batcher` command."""
+    gc.set_threshold(*COLLECTION)
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
 

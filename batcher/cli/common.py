@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 import os
 import re
@@ -150,6 +151,7 @@ def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manif
         for problem in error.problems:
             report.add(problem)
         finish(report, as_json)
+    gc.freeze()  # what is there by now stays: never looked through again
     given = {name: value for name, value in limits.items() if value is not None}
     return replace(manifest, limits=replace(manifest.limits, **given))
 

@@ -7,7 +7,8 @@ Three ideas, each from where it has been proved:
 - Latency that rises against its own long average means that the service queues (Gradient2 in Netflix's
   concurrency-limits). An average and not a minimum, so that a service of varying speed is not throttled to nothing.
 - A cut that does not help is taken back: one in twenty refused at random, whatever the concurrency, is the service's
-  way and no sign of load. That share is the background, and only what exceeds it counts.
+  way and no sign of load. That share is the background, and only what exceeds it counts. What is still refused after a
+  cut is the best that is known of it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ WINDOW_S: Final = 0.1  # judged over so long, or two round trips; and over
 WINDOW: Final = 10  # requests at least
 LONGEST: Final = 300  # requests in a window whose refusals may be chance or not
 FORGET: Final = 0.1  # of the difference to a smaller background, per window
+TRIAL: Final = 60  # requests at least that show whether a cut has helped
+LEARN: Final = 100  # requests after a cut that weigh as much as what was known of the background before
 EXCESS: Final = 0.02  # refusals beyond the background that may be chance
 BACKGROUND: Final = 0.04  # refusals that are put up with in any case
 BACKGROUND_MOST: Final = 0.2  # a service that refuses more than this is asked to do less
@@ -40,8 +43,9 @@ class Adaptive:
         self.limit = float(min(FIRST, most))
         self._cut_at: float | None = None  # None: nothing has gone wrong yet
         self._cut_to = self.limit
-        self._before = self.limit  # the last cut
+        self._before: tuple[float, float, float | None] = self.limit, self.limit, None  # the last cut
         self._tried = 0.0  # share of refusals that led to it; 0: it was no cut, or has helped
+        self._tried_on = 0  # requests
         self._background = BACKGROUND
         self._empty: deque[float] = deque()  # until when places of refused requests stay empty
         self._latencies = 0
@@ -97,27 +101,43 @@ class Adaptive:
         if self._seen < WINDOW or now < self._judge_at:
             return
         share = self._refused / self._seen
-        usual = self._background
-        chance = 4.0 * math.sqrt(usual * (1.0 - usual) / self._seen)  # four standard deviations
         excess = share - self._background
-        if EXCESS < excess <= chance and self._seen < LONGEST:
+        chance = self._chance(self._seen)
+        enough = LONGEST if excess > EXCESS else TRIAL if self._tried else 0
+        if excess <= max(EXCESS, chance) and self._seen < enough:
             self._judge_at = now + WINDOW_S  # it may be chance: look longer
         elif excess <= max(EXCESS, chance):
-            if share < self._background:
+            if self._tried:
+                self._learn(share)
+            elif share < self._background - chance / 2.0:
                 self._background = max(BACKGROUND, self._background + FORGET * (share - self._background))
+            elif self.limit == self._most and self._background < BACKGROUND + EXCESS:
+                new = self._background + FORGET * (share - self._background)
+                self._background = min(BACKGROUND + EXCESS, max(BACKGROUND, new))
             self._tried = 0.0
             self._begin_window(now)
-        elif self._tried and share > self._tried / 4 and share <= BACKGROUND_MOST:
+        elif self._tried and share > self._tried / 2 and share <= BACKGROUND_MOST:
             self._background = share  # fewer at a time, and no fewer refused: it is not our doing
-            self.limit = self._cut_to = self._before
+            self.limit, self._cut_to, self._cut_at = self._before
             self._tried = 0.0
             self._begin_window(now)
         else:
-            self._tried = share
+            self._tried, self._tried_on = share, self._seen
             self._cut(now, 1.0 - share)
 
+    def _chance(self, seen: int) -> float:
+        return 4.0 * math.sqrt(self._background * (1.0 - self._background) / seen)
+
+    def _learn(self, share: float) -> None:
+        """What is refused still, after a cut, is not our doing; nor was the cut needed, if that explains it."""
+        weight = self._seen / (self._seen + LEARN)
+        self._background += weight * (share - self._background)
+        self._background = min(BACKGROUND_MOST, max(BACKGROUND, self._background))
+        if self._tried <= self._background + max(EXCESS, self._chance(self._tried_on)):
+            self.limit, self._cut_to, self._cut_at = self._before
+
     def _cut(self, now: float, factor: float) -> None:
-        self._before = self.limit
+        self._before = self.limit, self._cut_to, self._cut_at
         self.limit = self._cut_to = max(1.0, self.limit * factor)
         self._cut_at = now
         self._judge_from = now + self._round_trip_s()

@@ -14,7 +14,8 @@ from typing import Final, Protocol
 from .model import JSON
 from .rows import row
 
-BACKOFF_BASE_S: Final = 0.5  # 0.5, 1, 2, 4 … 30; full jitter as in botocore
+BACKOFF_FIRST_S: Final = 0.1  # among successes a first failure is mostly chance, and the gate bounds the load
+BACKOFF_BASE_S: Final = 0.5  # then 0.5, 1, 2, 4 … 30; full jitter as in botocore
 BACKOFF_CAP_S: Final = 30.0
 BUDGET: Final = 100.0  # retries of a run that may go at their own pace; a success earns half of one back
 BUDGET_EARNED: Final = 0.5
@@ -164,12 +165,13 @@ class Chance(Protocol):
 
 
 def backoff_s(attempt: int, chance: Chance) -> float:
-    """Seconds to wait after failed attempt number `attempt` (from 1): full jitter over 0.5, 1, 2 … 30."""
-    return chance.uniform(0.0, min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16)))
+    """Seconds to wait after failed attempt number `attempt`: full jitter over 0.1 (attempt 0), 0.5, 1, 2 … 30."""
+    longest = BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16) if attempt > 0 else BACKOFF_FIRST_S
+    return chance.uniform(0.0, min(BACKOFF_CAP_S, longest))
 
 
 class RetryBudget:
-    """What keeps retries from becoming the load: while it is spent, each waits as long as one that has failed four times
+    """What keeps retries from becoming the load: while it is spent, each waits as long as one that has failed five times
     more (botocore's retry quota, but it slows down instead of giving up)."""
 
     def __init__(self) -> None:
@@ -180,8 +182,8 @@ class RetryBudget:
         self.left = min(BUDGET, self.left + BUDGET_EARNED)
 
     def patience(self, attempt: int) -> int:
-        """Pay for a retry after failed attempt number `attempt`; the attempt to take for `backoff_s`."""
+        """Pay for a retry after failed attempt number `attempt`, from 1; the attempt to take for `backoff_s`."""
         if self.left < 1.0:
             return attempt + 4
         self.left -= 1.0
-        return attempt
+        return attempt - 1

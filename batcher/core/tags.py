@@ -26,10 +26,17 @@ def canonical(value: JSON | Absent) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _digest(*parts: bytes) -> bytes:
-    # Lengths first, so that ("ab", "c") and ("a", "bc") differ.
-    content = b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+def _framed(*parts: bytes) -> bytes:
+    """Lengths first, so that ("ab", "c") and ("a", "bc") differ."""
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
+
+
+def _hashed(content: bytes) -> bytes:
     return hashlib.blake2b(content, digest_size=KEY_BYTES).digest()
+
+
+def _digest(*parts: bytes) -> bytes:
+    return _hashed(_framed(*parts))
 
 
 def flow_key(batch: str, flow: str) -> bytes:
@@ -37,31 +44,27 @@ def flow_key(batch: str, flow: str) -> bytes:
     return _digest(b"flow", batch.encode(), flow.encode())
 
 
-def input_key(flow: bytes, what: str, occurrence: int) -> bytes:
-    """The input's key: 16 bytes, from its flow's key, its path (or text) and which of equal ones it is (from 0)."""
-    return _digest(b"input", flow, what.encode(), occurrence.to_bytes(8, "big"))
-
-
-def named_input_key(flow: bytes, name: str) -> bytes:
-    """The key of an input that the manifest gives a `key`: 16 bytes, wherever its file lies."""
-    return _digest(b"named input", flow, name.encode())
-
-
 class InputKeys:
-    """The keys of one flow's inputs, in their order: equal paths and texts are told apart by their occurrence."""
+    """The keys of one flow's inputs, 16 bytes each, in their order: from the flow's key, the input's path (or text), and which
+    of equal ones it is (from 0); or from the `key` that the manifest gives it, wherever its file lies."""
 
     def __init__(self, batch: str, flow: str) -> None:
-        self._flow = flow_key(batch, flow)
+        key = flow_key(batch, flow)
+        self._named = _framed(b"named input", key)
+        self._begin = _framed(b"input", key)  # equal for all, as is the end for nearly all: half of the time
+        self._first = _framed((0).to_bytes(8, "big"))
         self._occurrences: dict[str, int] = {}
 
     def next(self, source: Input) -> bytes:
         """The key of the next input."""
         if source.key is not None:  # unique in the flow: the manifest has seen to that
-            return named_input_key(self._flow, source.key)
+            return _hashed(self._named + _framed(source.key.encode()))
         what = source.label if source.path is not None else f"\0{source.text}"
         occurrence = self._occurrences.get(what, 0)
         self._occurrences[what] = occurrence + 1
-        return input_key(self._flow, what, occurrence)
+        spelled = what.encode()
+        end = self._first if not occurrence else _framed(occurrence.to_bytes(8, "big"))
+        return _hashed(self._begin + len(spelled).to_bytes(8, "big") + spelled + end)
 
 
 def meaning(mime: str, additional: JSON | Absent) -> bytes:

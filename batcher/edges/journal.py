@@ -369,14 +369,15 @@ def _sum(values: tuple[object, ...]) -> int:
 def _input(row: tuple) -> InputFacts:  # type: ignore[type-arg]
     """An input's row. No sum: whatever is wrong with it, the list does not match, and the flow is built anew."""
     key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again = row
-    whole = (bytes, str, bytes | None, bytes, int, int, int, int, float | None, int, int)
-    if not all(map(isinstance, row, whole)) or state not in _INPUT_STATES:
+    if not all(map(isinstance, row, _INPUT_TYPES)) or state not in _INPUT_STATES:
         raise _damaged("the row of an input is not what was written")
     outside = Print(size, mtime_ns, inode)
-    return InputFacts(key, InputState(state), sha256, meaning, outside, bool(tagged), until, bool(answered), bool(again))
+    return InputFacts(key, _INPUT_STATES[state], sha256, meaning, outside, bool(tagged), until, bool(answered), bool(again))
 
 
-_INPUT_STATES: Final = frozenset(state.value for state in InputState)
+_INPUT_STATES: Final = {state.value: state for state in InputState}
+_NONE: Final = type(None)
+_INPUT_TYPES: Final[tuple[Any, ...]] = (bytes, str, (bytes, _NONE), bytes, int, int, int, int, (float, _NONE), int, int)
 
 
 _MEND: Final = "put a copy of it back, or move it away and run --adopt"

@@ -147,7 +147,7 @@ class Gate:
             self._in_a_row += 1
             if self._in_a_row >= OUTAGE_AFTER or not self.in_flight:  # the only one there was, or nothing but failures
                 self._outage, self._probes, self._stragglers = True, 0, self.in_flight
-                self._probe_at = now + backoff_s(1, self._chance)
+                self._probe_at = now + backoff_s(0, self._chance)
 
     def _may_go(self, now: float) -> bool:
         if now < self._pause_until or now < self._next_at or (self._outage and now < self._probe_at):

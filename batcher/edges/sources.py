@@ -20,8 +20,9 @@ import select
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Final
 
 import pybase64
@@ -61,6 +62,12 @@ def plain_type(mime: str) -> str:
     """One spelling for each type: the service advertises image/jpg as well as image/jpeg, `prompt` for text/plain."""
     mime = mime.partition(";")[0].strip().lower()
     return ALIASES.get(mime, mime)
+
+
+@lru_cache(16)
+def _spellings(types: tuple[str, ...]) -> Mapping[str, str]:
+    """By their plain type."""
+    return {plain_type(t): t for t in types}
 
 
 SHOWN_CHARS: Final = 600  # of a message: a path can be a scalar of megabytes
@@ -150,7 +157,7 @@ class LocalSources:
             mime = plain_type(source.mime) if source.mime else _detect(head, source.path, types)
             if not mime:
                 return _problem(source, f"the type of {source.label} cannot be told", "say it with mime:")
-        spellings = {plain_type(t): t for t in types} if types is not None else {}
+        spellings = _spellings(types) if types is not None else {}
         if types is not None and mime not in spellings:
             return Problem("manifest", f"{source.label} is {mime}, which the template does not take",
                            f"it takes {', '.join(types)}", source.place, input=source.label)  # fmt: skip
@@ -261,7 +268,7 @@ def _detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
             return mime
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "image/webp"
-    only_text = types is not None and {plain_type(t) for t in types} == {"text/plain"}
+    only_text = types is not None and _spellings(types).keys() == {"text/plain"}
     return SUFFIXES.get(os.path.splitext(path)[1].lower(), "text/plain" if only_text else "")
 
 

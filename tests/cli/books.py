@@ -14,10 +14,10 @@ from batcher.core.errors import Reason, Stop
 from batcher.core.facts import FlowFacts, InputFacts, Print, PutFlow, PutInput, PutRun, PutTimes, Record
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes, Measures, run_document
-from batcher.core.model import Manifest, Problem
+from batcher.core.model import ABSENT, Input, Manifest, Place, Problem
 from batcher.core.report import Report, problem_json
 from batcher.core.retry import Call, Kind
-from batcher.core.tags import flow_key, input_key
+from batcher.core.tags import InputKeys
 from batcher.edges.journal import SqliteJournal
 
 URL = "http://127.0.0.1:9"  # nothing listens there: these commands use no network
@@ -62,13 +62,14 @@ async def _journal(manifest: Manifest, flows: Sequence[str], inputs: int, ended:
         done = inputs if state is None else inputs - 1
         records: list[Record] = []
         times = FlowTimes(began + at, began + at + 0.5, began + at + 1, began + at + 2)
+        keys = InputKeys(manifest.batch, name)
+        source = Input("a.png", "a.png", None, None, ABSENT, Place("m.yaml"))
         for number in range(inputs):
             took = 0.02 * (1 + (n + number) % 9)
             measures.leaves(at + number * 0.1)
             measures.ends(at + number * 0.1 + took, Call.UPLOAD, took, Kind.DONE if number < done else Kind.REFUSED)
-            key = input_key(flow_key(manifest.batch, name), "a.png", number)
             accepted = InputState.ACCEPTED if number < done else InputState.PENDING
-            records.append(PutInput(name, InputFacts(key, accepted, b"s" * 32, b"m", Print(1_000_000))))
+            records.append(PutInput(name, InputFacts(keys.next(source), accepted, b"s" * 32, b"m", Print(1_000_000))))
             if number < done:
                 measures.accepted(at + number * 0.1 + took, 1_000_000)
         if state is None:

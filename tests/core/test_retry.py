@@ -54,17 +54,18 @@ def test_retry_after_pauses_everybody() -> None:
 
 def test_backoff_grows_to_its_cap() -> None:
     chance = random.Random(1)
+    assert 0 <= backoff_s(0, chance) <= 0.1
     for attempt in range(1, 40):
         assert 0 <= backoff_s(attempt, chance) <= min(BACKOFF_CAP_S, 0.5 * 2 ** (attempt - 1))
 
 
 def test_spent_budget_makes_retries_wait_longer_until_successes_earn_it_back() -> None:
     budget = RetryBudget()
-    assert [budget.patience(1) for _ in range(int(BUDGET))] == [1] * int(BUDGET)
+    assert [budget.patience(1) for _ in range(int(BUDGET))] == [0] * int(BUDGET)
     assert budget.patience(1) == 5
     budget.earn()
     budget.earn()
-    assert budget.patience(2) == 2
+    assert budget.patience(2) == 1
     assert budget.patience(2) == 6
 
 
