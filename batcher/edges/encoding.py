@@ -1,9 +1,10 @@
 """A small file becomes the body of a request: read, held against its plan, hashed, encoded, tagged.
 
-In: paths with their planned outsides. Out: bodies. Called by `sources` for a few files, and run by it as a script for many:
-on a core of its own, where it does not take turns with the loop at the interpreter's lock (at 1 KB a file that was a fifth
-of all time). It imports nothing of batcher, so that it is quick to start. Frames on stdin and stdout: eight bytes of length,
-then a list as `marshal` writes it; the list of the same length comes back.
+In: paths with their planned outsides; or paths alone, to be looked at. Out: bodies; what was seen. Called by `sources` for a
+few files, and run by it as a script for many: on a core of its own, where it does not take turns with the loop at the
+interpreter's lock (at 1 KB a file that was a fifth of all time). It imports nothing of batcher, so that it is quick to
+start. Frames on stdin and stdout: eight bytes of length, then a list as `marshal` writes it: what to do, and with what; a list
+of as many results comes back.
 """
 
 from __future__ import annotations
@@ -13,17 +14,53 @@ import json
 import marshal
 import os
 import signal
+import stat
 import sys
-from typing import IO, Any
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import pybase64
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+T = TypeVar("T")
 
 INODES = (1 << 63) - 1  # inode numbers have 64 bits, the journal's integers 63
 HEAD_BYTES = 8
 FRAME_BYTES = 1 << 28  # far above what one request asks for
 
+MAGIC_BYTES = 16  # the first bytes of a file, which tell its type
+
+LOOKERS = 4  # threads
+TRIED = 32  # looks before it is known whether the disk is cold
+COLD_S = 30e-6  # a look; more is a disk's work
+
+# What is looked at: path, and whether inside. What is seen of it: size, mtime_ns, inode, the first bytes.
+ToLookAt = tuple[str, bool]
+Seen = tuple[int, int, int, bytes]
+
 # What is asked for: path, MIME type, (size, mtime_ns, inode), `additional`, and the tag's member and key, or None for none.
 Asked = tuple[str, str, tuple[int, int, int], Any, tuple[str, str] | None]
+
+
+def look(path: str, inside: bool) -> Seen | None:
+    """The file from outside, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino & INODES, head(path) if inside else b""
+
+
+def head(path: str) -> bytes:
+    """The first bytes. Raises OSError."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, MAGIC_BYTES)
+    finally:
+        os.close(file)
 
 
 def encode(asked: Asked) -> tuple[bytes, bytes] | None:
@@ -78,20 +115,51 @@ def read_frame(file: IO[bytes]) -> list[Any] | None:
     return items
 
 
+def look_all(asked: list[ToLookAt]) -> list[Seen | None]:
+    """`look` at each. A cold disk is asked for several at a time: four threads took 24 µs a file where one took 87; of what is
+    in the machine's memory one takes 8 and four take 13."""
+    began = time.perf_counter()
+    found = [_or_none(look, one) for one in asked[:TRIED]]
+    rest = asked[TRIED:]
+    if time.perf_counter() - began < COLD_S * len(found):
+        return found + [_or_none(look, one) for one in rest]
+    parts = [rest[at : at + TRIED] for at in range(0, len(rest), TRIED)]
+    for part in _threads().map(lambda part: [_or_none(look, one) for one in part], parts):
+        found += part
+    return found
+
+
+def encode_all(asked: list[Asked]) -> list[tuple[bytes, bytes] | None]:
+    return [_or_none(lambda *one: encode(one), one) for one in asked]
+
+
+def _or_none(work: Callable[..., T], one: Sequence[Any]) -> T | None:
+    """None where it cannot be done: the parent looks for itself what is wrong."""
+    try:
+        return work(*one)
+    except (OSError, ValueError):
+        return None
+
+
+@lru_cache(1)
+def _threads() -> Executor:
+    from concurrent.futures import ThreadPoolExecutor  # it takes a while to import, and is rarely wanted
+
+    return ThreadPoolExecutor(LOOKERS)
+
+
+WORKS: dict[str, Callable[[list[Any]], list[Any]]] = {"look": look_all, "encode": encode_all}
+
+
 def main() -> None:
     """Until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     write_frame(sink, [])  # ready
     while (items := read_frame(source)) is not None:
-        found: list[tuple[bytes, bytes] | None] = []
-        for asked in items:
-            try:
-                found.append(encode(asked))
-            except (OSError, ValueError):
-                found.append(None)  # the parent looks for itself what is wrong
+        work, asked = items
         try:
-            write_frame(sink, found)
+            write_frame(sink, WORKS[work](asked))
         except BrokenPipeError:
             return
 

@@ -278,10 +278,11 @@ class _Reader:
         for row in self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW}", flow):
             yield _input(row)
 
-    def litter(self) -> Sequence[tuple[str, str]]:
+    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
         if not self._may_litter:
             return []
-        return [(row[0], row[1]) for row in self._ask("SELECT flow_id, flow FROM litter ORDER BY flow_id")]
+        rows = self._ask("SELECT flow_id, flow FROM litter WHERE ?1 IS NULL OR flow=?1 ORDER BY flow_id", flow)
+        return [(row[0], row[1]) for row in rows]
 
     def end(self, flow_id: str) -> EndFacts | None:
         row = next(self._ask("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id), None)
@@ -304,18 +305,11 @@ class _Reader:
         row = next(self._ask(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path)), None)
         return None if row is None else _output(row)
 
-    def count_flows(self) -> Mapping[FlowState, int]:
-        counts: dict[FlowState, int] = {}
-        for facts in self.flows():
-            counts[facts.state] = counts.get(facts.state, 0) + 1
-        return counts
+    def count_flows(self) -> int:
+        return int(next(self._ask("SELECT count(*) FROM flows"))[0])
 
     def count_inputs(self, flow: str) -> int:
         sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND {_ON_SERVICE}"
-        return int(next(self._ask(sql, flow))[0])
-
-    def count_accepted(self, flow: str) -> int:
-        sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND state='accepted'"
         return int(next(self._ask(sql, flow))[0])
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
@@ -845,8 +839,8 @@ class MemoryJournal:
     def input_rows(self, flow: str) -> Iterator[InputFacts]:
         return iter(list(self._inputs.get(flow, {}).values()))
 
-    def litter(self) -> Sequence[tuple[str, str]]:
-        return sorted(self._litter.items())
+    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
+        return sorted((flow_id, name) for flow_id, name in self._litter.items() if flow is None or name == flow)
 
     def end(self, flow_id: str) -> EndFacts | None:
         return self._ends.get(flow_id)
@@ -862,20 +856,12 @@ class MemoryJournal:
         rows = (row for rows in self._outputs.values() for row in rows.values())
         return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
 
-    def count_flows(self) -> Mapping[FlowState, int]:
-        counts: dict[FlowState, int] = {}
-        for facts in self._flows.values():
-            counts[facts.state] = counts.get(facts.state, 0) + 1
-        return counts
-
-    def _count(self, flow: str, *states: InputState) -> int:
-        return sum(row.state in states for row in self._inputs.get(flow, {}).values())
+    def count_flows(self) -> int:
+        return len(self._flows)
 
     def count_inputs(self, flow: str) -> int:
-        return self._count(flow, InputState.SENDING, InputState.ACCEPTED, InputState.UNKNOWN)
-
-    def count_accepted(self, flow: str) -> int:
-        return self._count(flow, InputState.ACCEPTED)
+        on_service = (InputState.SENDING, InputState.ACCEPTED, InputState.UNKNOWN)
+        return sum(row.state in on_service for row in self._inputs.get(flow, {}).values())
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}

@@ -34,7 +34,7 @@ from ..core.model import ABSENT, JSON, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from . import encoding
-from .encoding import INODES, Asked, body, encode, member
+from .encoding import INODES, Asked, Seen, ToLookAt, body, encode, member
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
@@ -42,6 +42,7 @@ SMALL_BYTES: Final = 192 << 10  # up to here a file is encoded once and kept; ab
 WHOLE_BYTES: Final = 3 * CHUNK_BYTES  # up to here it is then read in one go, which saves two hops and aiohttp's session
 READERS: Final = 2  # threads; hashing, which is half of the work, is done outside of the interpreter's lock
 ENCODER_FROM: Final = 512  # small files before a process of their own pays
+LOOKS_FROM: Final = 1000  # or files to look at
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
 
 MAGIC: Final = (
@@ -106,7 +107,7 @@ class LocalSources:
         self.reader = ThreadPoolExecutor(READERS, "reader")
         self._encoder: Encoder | None = None
         self._encoder_tried = False
-        self._asked_for = 0
+        self._asked_for = self._looked_at = 0
 
     def close(self) -> None:
         self.interrupt(UsageError("the sources are closed", "run again"))  # a walk whose command was interrupted ends
@@ -121,37 +122,52 @@ class LocalSources:
         if self._interrupted is not None:
             raise self._interrupted
 
-    def look(self, source: Input) -> Print | Problem:
+    def ahead(self, sources: Sequence[tuple[Input, bool]]) -> Callable[[], Sequence[Seen | None]]:
+        """Another process looks at these meanwhile, once so many have come that it pays."""
+        self._looked_at += len(sources)
+        encoder = self._ready_encoder(self._looked_at >= LOOKS_FROM) if sources else None
+        if encoder is None:
+            return lambda: [None] * len(sources)
+        return encoder.looks([(source.path or "", inside) for source, inside in sources])
+
+    def _ready_encoder(self, pays: bool) -> Encoder | None:
+        if pays and not self._encoder_tried and (os.cpu_count() or 1) > 1:
+            self._encoder_tried = True
+            with contextlib.suppress(OSError):  # no process to be had: it is done without
+                self._encoder = Encoder()
+        return self._encoder if self._encoder is not None and self._encoder.ready else None
+
+    def look(self, source: Input, seen: Seen | None = None) -> Print | Problem:
         self._go_on()
         if source.path is None:
             return Print(len((source.text or "").encode()))
-        try:
-            found = os.stat(source.path)
-        except OSError as error:
-            return _unreadable(source, error)
-        except ValueError:
-            return _problem(source, f"{source.label!r} is no path", "remove the NUL character")
-        if not stat.S_ISREG(found.st_mode):
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
-            return _problem(source, f"{source.label} is {what}", "name a file, or use glob:")
-        if found.st_size == 0:
+        if seen is None:
+            try:
+                found = os.stat(source.path)
+            except OSError as error:
+                return _unreadable(source, error)
+            except ValueError:
+                return _problem(source, f"{source.label!r} is no path", "remove the NUL character")
+            if not stat.S_ISREG(found.st_mode):
+                what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+                return _problem(source, f"{source.label} is {what}", "name a file, or use glob:")
+            outside = outside_of(found)
+        else:
+            outside = Print(*seen[:3])
+        if outside.size == 0:
             return _problem(source, f"{source.label} is empty", "fill it, or take it out of the manifest")
         # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.
-        if self._min_age_s and abs(self._now() - found.st_mtime) < self._min_age_s:
+        if self._min_age_s and abs(self._now() - outside.mtime_ns / 1e9) < self._min_age_s:
             return Problem("waiting", f"{source.label} changed just now", "min_age leaves it for a later run",
                            source.place, input=source.label)  # fmt: skip
-        return outside_of(found)
+        return outside
 
-    def mime(self, source: Input, types: tuple[str, ...] | None) -> str | Problem:
+    def mime(self, source: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
         if source.path is None:
             mime = "text/plain"
         else:
             try:
-                file = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    head = os.read(file, 16)
-                finally:
-                    os.close(file)
+                head = seen[3] if seen is not None else encoding.head(source.path)
             except OSError as error:
                 return _unreadable(source, error)
             mime = plain_type(source.mime) if source.mime else _detect(head, source.path, types)
@@ -222,13 +238,9 @@ class LocalSources:
     def bodies(self, plans: Sequence[InputPlan]) -> list[SmallBody | Problem]:
         """The bodies of small inputs. Many are encoded by a process of its own, once that is up."""
         self._asked_for += len(plans)
-        if not self._encoder_tried and self._asked_for >= ENCODER_FROM and (os.cpu_count() or 1) > 1:
-            self._encoder_tried = True
-            with contextlib.suppress(OSError):  # no process to be had: it is done without
-                self._encoder = Encoder()
-        encoder = self._encoder
+        encoder = self._ready_encoder(self._asked_for >= ENCODER_FROM)
         encoded: Iterator[tuple[bytes, bytes] | None] = iter(())
-        if encoder is not None and encoder.ready:
+        if encoder is not None:
             encoded = iter(encoder.encode([_asked(plan) for plan in plans if plan.mime != "text/plain"]) or ())
         bodies: list[SmallBody | Problem] = []
         for plan in plans:
@@ -273,7 +285,7 @@ def _detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
 
 
 class Encoder:
-    """The process that encodes; it is not told the key. For one thread at a time."""
+    """The process that looks and encodes; it is not told the key. For one thread at a time."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -284,6 +296,7 @@ class Encoder:
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
         self._up = False
+        self._pending: Callable[[], object] = lambda: None  # takes the answer that is still to come
 
     @property
     def pid(self) -> int:
@@ -301,17 +314,48 @@ class Encoder:
                     self.close()
         return self._up
 
+    def looks(self, asked: list[ToLookAt]) -> Callable[[], Sequence[Seen | None]]:
+        """As `encoding.look_all`, while the caller goes on; the function waits for it. None for all: it is dead."""
+        found: list[Seen | None] = [None] * len(asked)
+
+        def take() -> None:
+            self._pending = lambda: None
+            found[:] = self._answer(len(asked)) or found
+
+        def taken() -> Sequence[Seen | None]:
+            if self._pending is take:
+                take()
+            return found
+
+        if self._ask("look", asked):
+            self._pending = take
+        return taken
+
     def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:
-        """As `encoding.encode` for each, None also where it cannot be read; None instead of all: it is dead."""
+        """As `encoding.encode_all`; None: it is dead."""
+        return self._answer(len(asked)) if self._ask("encode", asked) else None
+
+    def _ask(self, work: str, asked: Sequence[ToLookAt | Asked]) -> bool:
+        """One thing at a time: what was asked before is answered first, or the two pipes could fill up."""
+        self._pending()
+        with contextlib.suppress(OSError, ValueError):
+            encoding.write_frame(self._in, [work, asked])
+            return True
+        self._die()
+        return False
+
+    def _answer(self, length: int) -> list[Any] | None:
         found = None
         with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
-            encoding.write_frame(self._in, asked)
             found = encoding.read_frame(self._out)
-        if found is None or len(found) != len(asked):
-            self._up = False
-            self.close()
+        if found is None or len(found) != length:
+            self._die()
             return None
         return found
+
+    def _die(self) -> None:
+        self._up = False
+        self.close()
 
     def close(self) -> None:
         """Whatever it does is of no use any more."""

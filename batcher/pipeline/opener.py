@@ -52,7 +52,7 @@ async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
     another one: a start of it that was lost could still arrive, and both would be paid for."""
 
     def litter() -> list[str]:
-        return [flow_id for flow_id, name in context.journal.litter() if name == flow.name]
+        return [flow_id for flow_id, _ in context.journal.litter(flow.name)]
 
     while litter():
         await context.journal.record()  # what was deleted just now is no litter any more

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Final
 
 from ..core.facts import FlowFacts, InputFacts, Print
@@ -19,7 +19,7 @@ from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import CHANGES_KEPT, Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
 from ..core.tags import InputKeys, canonical, flow_meaning, meaning
-from .ports import ImageLook, JournalView, Sources
+from .ports import ImageLook, JournalView, Seen, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
@@ -28,6 +28,21 @@ AHEAD_INPUTS: Final = 4
 _CHANGES: Final = (Standing.NEW, Standing.DIFFERS)
 
 TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A flow with its first inputs, what has been seen of them, and the rest of them, to be walked once."""
+
+    flow: Flow
+    facts: FlowFacts | None
+    items: Sequence[Input | Problem]
+    seen: Sequence[Seen | None]
+    rest: Iterator[Input | Problem]
+
+
+def _is_started(facts: FlowFacts | None) -> bool:
+    return facts is not None and facts.state is FlowState.STARTED
 
 
 class Planner:
@@ -50,17 +65,52 @@ class Planner:
         kept: list[FlowPlan] = []
         room = KEEP
         items = self.manifest.flows()
-        for item in items if self._images is None else self._looked_ahead(items, self._images):
+        for item in self._begun(items if self._images is None else self._looked_ahead(items, self._images)):
             if isinstance(item, Problem):
                 yield item
-            elif self._wishes.only(item.name):
-                plan = self._look(item, room)
-                if plan.action.works:
-                    room -= plan.tally.total + 1
-                    if room > 0:
-                        kept.append(plan)
-                yield plan
+                continue
+            plan = self._look(item, room)
+            if plan.action.works:
+                room -= plan.tally.total + 1
+                if room > 0:
+                    kept.append(plan)
+            yield plan
         self._kept = kept if room > 0 else None
+
+    def _begun(self, items: Iterator[Flow | Problem]) -> Iterator[_Begun | Problem]:
+        """The flows that the wishes let through, with their first inputs; while some are planned, those of the next ones
+        are looked at."""
+        before = self._some(items)
+        while before:
+            following = self._some(items)
+            flows = [one for one in following if isinstance(one, _Begun)]
+            taken = self._sources.ahead([(item, not _is_started(flow.facts)) for flow in flows
+                                         for item in flow.items if isinstance(item, Input)])  # fmt: skip
+            yield from before
+            found = iter(taken())
+            for flow in flows:
+                flow.seen = [next(found) if isinstance(item, Input) else None for item in flow.items]
+            before = following
+
+    def _some(self, items: Iterator[Flow | Problem]) -> list[_Begun | Problem]:
+        """The next ones: flows until they have enough inputs to be looked at together."""
+        found: list[_Begun | Problem] = []
+        inputs = 0
+        for item in items:
+            if isinstance(item, Problem):
+                found.append(item)
+            elif self._wishes.only(item.name):
+                flow = self._begin(item)
+                inputs += len(flow.items)
+                found.append(flow)
+            if inputs >= STEP or len(found) >= STEP:
+                break
+        return found
+
+    def _begin(self, flow: Flow) -> _Begun:
+        rest = iter(flow.inputs())
+        items = list(islice(rest, STEP))
+        return _Begun(flow, self._journal.flow(flow.name), items, [None] * len(items), rest)
 
     def work(self) -> Iterator[FlowPlan | Problem]:
         """What has work, as it was looked at last where that could be kept, or else looked at now. Once after `flows`."""
@@ -91,26 +141,27 @@ class Planner:
 
     def flow(self, flow: Flow) -> FlowPlan:
         """One flow, looked at now."""
-        return self._look(flow, 0)
+        return self._look(self._begin(flow), 0)
 
-    def _look(self, flow: Flow, room: int) -> FlowPlan:
-        facts = self._journal.flow(flow.name)
+    def _look(self, begun: _Begun, room: int) -> FlowPlan:
+        flow, facts = begun.flow, begun.facts
         sent = flow_meaning(flow.template, flow.parameters, flow.additional)
-        if facts is not None and facts.state is FlowState.STARTED:
-            looked = self._quick(flow, sent)
+        if facts is not None and _is_started(facts):
+            looked = self._quick(begun, sent)
             done = looked is not None and looked[0] == facts.quick
             if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
                 assert looked is not None  # by `done`
                 tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
-        return self._detailed(flow, facts, sent, room)
+            begun = self._begin(flow)
+        return self._detailed(begun, sent, room)
 
-    def _quick(self, flow: Flow, sent: bytes) -> tuple[bytes, int, int] | None:
+    def _quick(self, begun: _Begun, sent: bytes) -> tuple[bytes, int, int] | None:
         """(sum of the outsides, inputs, bytes); None where a source is at fault."""
         hashed = hashlib.blake2b(sent, digest_size=16)
         count = size = 0
-        for item in flow.inputs():
-            outside = item if isinstance(item, Problem) else self._sources.look(item)
+        for item, seen in chain.from_iterable(self._steps(begun, inside=False)):
+            outside = item if isinstance(item, Problem) else self._sources.look(item, seen)
             if isinstance(outside, Problem) or isinstance(item, Problem):
                 return None
             count += 1
@@ -118,15 +169,16 @@ class Planner:
             hashed.update(_outside(item, outside))
         return hashed.digest(), count, size
 
-    def _detailed(self, flow: Flow, facts: FlowFacts | None, sent: bytes, room: int) -> FlowPlan:
-        started = facts is not None and facts.state is FlowState.STARTED
+    def _detailed(self, begun: _Begun, sent: bytes, room: int) -> FlowPlan:
+        flow, facts = begun.flow, begun.facts
+        started = _is_started(facts)
         compared = facts is not None and facts.state is not FlowState.PLANNED
         problems: list[Problem] = []
         waiting = False
         tally = Tally()
         quick = hashlib.blake2b(sent, digest_size=16)
         kept: list[InputPlan] = []
-        for item in self.inputs(flow, facts):
+        for item in self._inputs(begun, facts):
             if isinstance(item, Problem):
                 if item.kind == "waiting":
                     waiting = True
@@ -195,24 +247,37 @@ class Planner:
 
     def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         """Every input of the flow, with its standing; those whose flow's state is PLANNED are all new."""
+        return self._inputs(self._begin(flow), facts)
+
+    def _inputs(self, begun: _Begun, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
+        flow = begun.flow
         types = None
-        if flow.template is not None and not (facts is not None and facts.state is FlowState.STARTED):
+        if flow.template is not None and not _is_started(facts):
             types = (self.templates() or {}).get(flow.template)
         asked = facts is not None and facts.state is not FlowState.PLANNED
         input_keys = InputKeys(self.manifest.batch, flow.name)
-        items = iter(flow.inputs())
-        while step := list(islice(items, STEP)):
-            looked: list[tuple[Input, bytes, Print] | Problem] = []
-            for item in step:
-                outside = item if isinstance(item, Problem) else self._sources.look(item)
+        for step in self._steps(begun, inside=True):
+            looked: list[tuple[Input, Seen | None, bytes, Print] | Problem] = []
+            for item, seen in step:
+                outside = item if isinstance(item, Problem) else self._sources.look(item, seen)
                 if isinstance(outside, Problem) or isinstance(item, Problem):
                     looked.append(outside if isinstance(outside, Problem) else item)  # type: ignore[arg-type]
                     continue
-                looked.append((item, input_keys.next(item), outside))
-            keys = [one[1] for one in looked if not isinstance(one, Problem)]
+                looked.append((item, seen, input_keys.next(item), outside))
+            keys = [one[2] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
-            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[1]), types) for one in looked)
+            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types) for one in looked)
             yield from plans if self._images is None else self._looked_into(list(plans), self._images)
+
+    def _steps(self, begun: _Begun, *, inside: bool) -> Iterator[Iterable[tuple[Input | Problem, Seen | None]]]:
+        """A flow's inputs, many at a time; while some are planned, the next ones are looked at."""
+        items, seen = begun.items, begun.seen
+        while items:
+            following = list(islice(begun.rest, STEP))
+            taken = self._sources.ahead([(item, inside) for item in following if isinstance(item, Input)])
+            yield zip(items, seen, strict=True)
+            found = iter(taken())
+            items, seen = following, [next(found) if isinstance(item, Input) else None for item in following]
 
     @staticmethod
     def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
@@ -224,9 +289,10 @@ class Planner:
             yield problem or plan
 
     def _input(
-        self, source: Input, key: bytes, outside: Print, row: InputFacts | None, types: tuple[str, ...] | None
-    ) -> InputPlan | Problem:
-        mime = self._sources.mime(source, types)
+        self, source: Input, seen: Seen | None, key: bytes, outside: Print, row: InputFacts | None,
+        types: tuple[str, ...] | None,
+    ) -> InputPlan | Problem:  # fmt: skip
+        mime = self._sources.mime(source, types, seen)
         if isinstance(mime, Problem):
             return mime
         meant = meaning(mime, source.additional)

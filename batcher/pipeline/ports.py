@@ -7,12 +7,11 @@ queue of flows. Implementations: `edges`; a conformance suite for journals stand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
 from ..core.facts import EndFacts, FlowFacts, InputFacts, OutputFacts, Print, Record
-from ..core.lifecycle import FlowState
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, Template
@@ -39,14 +38,13 @@ class JournalView(Protocol):
     def flows(self) -> Iterator[FlowFacts]: ...
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]: ...
     def input_rows(self, flow: str) -> Iterator[InputFacts]: ...
-    def litter(self) -> Sequence[tuple[str, str]]:
-        """(flow_id, flow's name) of what is to be deleted."""
+    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
+        """(flow_id, flow's name) of what is to be deleted; of one flow, or of all."""
 
-    def count_flows(self) -> Mapping[FlowState, int]: ...
+    def count_flows(self) -> int: ...
     def count_inputs(self, flow: str) -> int:
         """Rows of inputs that are, or may be, on the service."""
 
-    def count_accepted(self, flow: str) -> int: ...
     def end(self, flow_id: str) -> EndFacts | None: ...
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         """The next outputs of the flow on the service whose asset id comes after this one, in the order of the ids."""
@@ -154,16 +152,23 @@ class Folder(Protocol):
         """results.csv and results.jsonl, each replaced as a whole."""
 
 
+Seen: TypeAlias = tuple[int, int, int, bytes]  # of a file: size, mtime_ns, inode, the first bytes
+
+
 class Sources(Protocol):
     """The files and texts. All but `Body`'s own reading is synchronous, for a thread of its own."""
 
     def interrupt(self, error: BatcherError) -> None:
         """The run is to end: from now on `look` and `digest` raise this, so that a walk ends within one file. Any thread."""
 
-    def look(self, source: Input) -> Print | Problem:
+    def ahead(self, sources: Sequence[tuple[Input, bool]]) -> Callable[[], Sequence[Seen | None]]:
+        """These are looked at next, and inside where that is True. The function waits for what has been seen of each
+        meanwhile, for `look` and (inside) `mime`; None where nothing has, and they see for themselves."""
+
+    def look(self, source: Input, seen: Seen | None = None) -> Print | Problem:
         """Its outside; a Problem where it is missing, empty, irregular, or too young."""
 
-    def mime(self, source: Input, types: tuple[str, ...] | None) -> str | Problem:
+    def mime(self, source: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
         """Its type as it is to be sent, given the types that the template takes (None: not known)."""
 
     def digest(self, source: Input) -> bytes | Problem:

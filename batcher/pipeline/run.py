@@ -100,7 +100,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
     if not found.problems:  # a flow that could not be told may be the one that was chosen
         found.problems += context.wishes.missed()
     report.flows.total, report.inputs.total = found.flows, found.inputs
-    found.journaled = sum(context.journal.count_flows().values())
+    found.journaled = context.journal.count_flows()
     if context.images is not None:
         context.images.whole = True
     if found.works:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import pytest
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
 from batcher.edges import sources as sources_module
+from batcher.edges.encoding import Seen
 from batcher.edges.sources import ENCODER_FROM, SMALL_BYTES, WHOLE_BYTES, Encoder, LocalSources, SmallBody, StreamBody
 
 pytestmark = pytest.mark.anyio
@@ -233,6 +235,53 @@ async def test_process_that_dies_is_done_without(sources: LocalSources, many: li
         found = await asyncio.to_thread(sources.bodies, many)
         assert [content(body) for body in found] == [content(sources.body(one)) for one in many]
     assert not encoder.ready
+
+
+async def test_what_the_process_sees_is_what_is_there(
+    sources: LocalSources, many: list[InputPlan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for and not yet taken, bodies are encoded between, and the next ones are asked for."""
+    await up(sources, many)
+    (tmp_path / "empty.png").write_bytes(b"")
+    wrong = [source(tmp_path / name) for name in ("none.png", "empty.png", "nul\0.png", ".")]
+    found = wrong + [one.input for one in many]
+
+    def looked(one: Input, what: Seen | None = None) -> list[object]:
+        outside = sources.look(one, what)
+        return [outside] if isinstance(outside, Problem) else [outside, sources.mime(one, None, what)]
+
+    expected = [looked(one) for one in found]
+    first = sources.ahead([(one, True) for one in found])
+    bodies = [content(body) for body in sources.bodies(many[:50])]
+    second = sources.ahead([(one.input, False) for one in many])
+    seen = first()
+    assert [looked(one, what) for one, what in zip(found, seen, strict=True)] == expected
+    assert seen[:4] == [None] * 4, "what is wrong with them is found out here, and told in words"
+    assert bodies == [content(sources.body(one)) for one in many[:50]]
+    plain = [(one, what) for one, what in zip(many, second(), strict=True) if one.input.path is not None]
+    assert all(what is not None and what[3] == b"" for _, what in plain), "from outside: no file is opened"
+    monkeypatch.setattr(os, "stat", None)  # here, it would have to be called
+    assert [sources.look(one.input, what) for one, what in plain] == [one.print for one, _ in plain]
+
+
+async def test_looks_of_a_process_that_dies_are_done_without(sources: LocalSources, many: list[InputPlan]) -> None:
+    encoder = await up(sources, many)
+    os.kill(encoder.pid, signal.SIGSTOP)
+    taken = sources.ahead([(one.input, True) for one in many])
+    threading.Timer(0.2, os.kill, (encoder.pid, signal.SIGKILL)).start()
+    assert await asyncio.to_thread(taken) == [None] * len(many)
+    assert sources.ahead([(many[0].input, True)])() == [None]
+
+
+async def test_files_that_are_too_young_are_left_alone_whoever_looks(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    with contextlib.closing(LocalSources(60.0, time.time)) as sources:
+        found = os.stat(path)
+        for seen in (None, (found.st_size, found.st_mtime_ns, found.st_ino, PNG[:16])):
+            problem = sources.look(source(path), seen)
+            assert isinstance(problem, Problem)
+            assert problem.kind == "waiting"
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\xff\xfe", b"data:x"])

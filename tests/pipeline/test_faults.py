@@ -19,6 +19,7 @@ from batcher.core.planning import Wishes
 from batcher.core.report import PROBLEMS_KEPT, Report
 from batcher.pipeline.context import Context
 from batcher.pipeline.litter import give_up
+from batcher.pipeline.ports import Seen
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, order_faults, read_record
@@ -222,13 +223,13 @@ async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(tmp_path: Pat
         looks = 0
         look = context.sources.look
 
-        def counted(source: Input) -> Print | Problem:
+        def counted(source: Input, seen: Seen | None = None) -> Print | Problem:
             nonlocal looks
             looks += 1
             if looks == 12 * 50:  # of the second walk
                 loop.call_soon_threadsafe(context.halt, Stop(Reason.SIGTERM, "stopped by SIGTERM"))
                 time.sleep(0.2)
-            return look(source)
+            return look(source, seen)
 
         context.sources.look = counted  # type: ignore[method-assign]
 
