@@ -22,7 +22,7 @@ GROWTH: Final = 0.04  # requests per cubed second: one more 3 s after a cut, 24 
 WINDOW_S: Final = 0.1  # judged over so long, or two round trips; and over
 WINDOW: Final = 10  # requests at least
 LONGEST: Final = 300  # requests in a window whose refusals may be chance or not
-FORGET: Final = 0.1  # of the difference to a smaller background, per window
+FORGET: Final = 0.1  # of the difference to another background, per window
 TRIAL: Final = 60  # requests at least that show whether a cut has helped
 LEARN: Final = 100  # requests after a cut that weigh as much as what was known of the background before
 EXCESS: Final = 0.02  # refusals beyond the background that may be chance
@@ -108,12 +108,11 @@ class Adaptive:
             self._judge_at = now + WINDOW_S  # it may be chance: look longer
         elif excess <= max(EXCESS, chance):
             if self._tried:
-                self._learn(share)
+                self._weigh(share)
             elif share < self._background - chance / 2.0:
-                self._background = max(BACKGROUND, self._background + FORGET * (share - self._background))
+                self._learn(share, FORGET, BACKGROUND_MOST)
             elif self.limit == self._most and self._background < BACKGROUND + EXCESS:
-                new = self._background + FORGET * (share - self._background)
-                self._background = min(BACKGROUND + EXCESS, max(BACKGROUND, new))
+                self._learn(share, FORGET, BACKGROUND + EXCESS)
             self._tried = 0.0
             self._begin_window(now)
         elif self._tried and share > self._tried / 2 and share <= BACKGROUND_MOST:
@@ -128,11 +127,13 @@ class Adaptive:
     def _chance(self, seen: int) -> float:
         return 4.0 * math.sqrt(self._background * (1.0 - self._background) / seen)
 
-    def _learn(self, share: float) -> None:
+    def _learn(self, share: float, weight: float, most: float) -> None:
+        """The background is so much nearer to the share, within its bounds."""
+        self._background = min(most, max(BACKGROUND, self._background + weight * (share - self._background)))
+
+    def _weigh(self, share: float) -> None:
         """What is refused still, after a cut, is not our doing; nor was the cut needed, if that explains it."""
-        weight = self._seen / (self._seen + LEARN)
-        self._background += weight * (share - self._background)
-        self._background = min(BACKGROUND_MOST, max(BACKGROUND, self._background))
+        self._learn(share, self._seen / (self._seen + LEARN), BACKGROUND_MOST)
         if self._tried <= self._background + max(EXCESS, self._chance(self._tried_on)):
             self.limit, self._cut_to, self._cut_at = self._before
 
