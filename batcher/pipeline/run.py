@@ -224,6 +224,7 @@ async def _stages(context: Context, planner: Planner) -> None:
 
 async def _sweep(context: Context) -> None:
     """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
+    await context.journal.record()  # what a stage has just deleted is no litter any more
     tried = await _delete_litter(context, frozenset())
     if context.journal.watch_until > context.journal.now():
         builds = await context.lister.builds()
@@ -245,7 +246,6 @@ async def _sweep(context: Context) -> None:
 
 async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
     """Delete what the journal has given up, but for those that were `tried` just now; returns the ids."""
-    await context.journal.record()  # what a stage has just deleted is none any more
     litter = [(flow_id, name) for flow_id, name in context.journal.litter() if flow_id not in tried]
     for flow_id, name in litter:
         facts = context.journal.flow(name)
@@ -302,7 +302,7 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
     if strangers and context.wishes.adopt:
         found = await _adopt(context, planner, strangers)
     if not strangers or context.wishes.adopt:
-        await context.journal.record(StrangersChecked())
+        context.journal.post(StrangersChecked())  # not awaited: without it the next run looks again
         return found
     message = (f"the journal knows nothing of it, but the service has {len(strangers)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip

@@ -66,7 +66,7 @@ CASES = {
     "1gb": Case("1 GB", 0, GB, 16, {LOOP: 1, THREADS: 0, AIOHTTP: 1, HTTPX: 1}),
 }
 LATENCY = Case(
-    "1 KB at 50 ms, 5 % of 503", 6, KB, 20_000, {LOOP: 200, THREADS: 3_000, AIOHTTP: 10_000, HTTPX: 5_000},
+    "1 KB at 50 ms, 5 % of 503", 6, KB, 60_000, {LOOP: 200, THREADS: 3_000, AIOHTTP: 20_000, HTTPX: 5_000},
     concurrency=64, latency_ms=LATENCY_MS, p503=0.05,
 )  # fmt: skip
 
