@@ -65,7 +65,7 @@ class Planner:
         kept: list[FlowPlan] = []
         room = KEEP
         items = self.manifest.flows()
-        for item in self._begun(items if self._images is None else self._looked_ahead(items, self._images)):
+        for item in self._walk(items if self._images is None else self._looked_ahead(items, self._images)):
             if isinstance(item, Problem):
                 yield item
                 continue
@@ -77,20 +77,30 @@ class Planner:
             yield plan
         self._kept = kept if room > 0 else None
 
-    def _begun(self, items: Iterator[Flow | Problem]) -> Iterator[_Begun | Problem]:
+    def _walk(self, items: Iterator[Flow | Problem]) -> Iterator[_Begun | Problem]:
         """The flows that the wishes let through, with their first inputs; while some are planned, those of the next ones
         are looked at."""
         before = self._some(items)
         while before:
             following = self._some(items)
             flows = [one for one in following if isinstance(one, _Begun)]
-            taken = self._sources.ahead([(item, not _is_started(flow.facts)) for flow in flows
-                                         for item in flow.items if isinstance(item, Input)])  # fmt: skip
+            seen = self._ahead([(flow.items, not _is_started(flow.facts)) for flow in flows])
             yield from before
-            found = iter(taken())
-            for flow in flows:
-                flow.seen = [next(found) if isinstance(item, Input) else None for item in flow.items]
+            for flow, found in zip(flows, seen(), strict=True):
+                flow.seen = found
             before = following
+
+    def _ahead(self, groups: list[tuple[Sequence[Input | Problem], bool]]) -> Callable[[], list[list[Seen | None]]]:
+        """Look at inputs, and `inside` those of a group where that is wanted, beside what is done until what was seen is asked
+        for: as many groups, with None for what is no input."""
+        asked = [(item, inside) for items, inside in groups for item in items if isinstance(item, Input)]
+        taken = self._sources.ahead(asked)
+
+        def get() -> list[list[Seen | None]]:
+            found = iter(taken())
+            return [[next(found) if isinstance(item, Input) else None for item in items] for items, _ in groups]
+
+        return get
 
     def _some(self, items: Iterator[Flow | Problem]) -> list[_Begun | Problem]:
         """The next ones: flows until they have enough inputs to be looked at together."""
@@ -274,10 +284,9 @@ class Planner:
         items, seen = begun.items, begun.seen
         while items:
             following = list(islice(begun.rest, STEP))
-            taken = self._sources.ahead([(item, inside) for item in following if isinstance(item, Input)])
+            ahead = self._ahead([(following, inside)])
             yield zip(items, seen, strict=True)
-            found = iter(taken())
-            items, seen = following, [next(found) if isinstance(item, Input) else None for item in following]
+            items, (seen,) = following, ahead()
 
     @staticmethod
     def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
