@@ -19,9 +19,10 @@ from pathlib import Path
 from .core.collecting import DEFAULT_NAME, CollectWishes, parse_name
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
-from .core.model import SANDBOX, Limits, Manifest
+from .core.model import SANDBOX, Limits, Manifest, Problem
 from .core.planning import FlowPlan, Wishes
 from .core.report import Report
+from .core.retry import Verdict
 from .edges.flows_api import FlowsApi, Key
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
@@ -32,7 +33,7 @@ from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
-from .pipeline.run import Survey, caps, clean_flows, survey, template_types
+from .pipeline.run import Survey, caps, clean_flows, of_strangers, strangers, survey, template_types
 from .pipeline.run import run as _run
 
 
@@ -87,6 +88,7 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
     async with contextlib.AsyncExitStack() as stack:
         try:
+            state_folder(manifest, state).mkdir(mode=0o700, parents=True, exist_ok=True)
             sandbox = await stack.enter_async_context(Sandbox(state_folder(manifest, state) / "sandbox"))
         except BlockingIOError:
             raise UsageError("the embedded sandbox is in use by another command", "wait for it to end") from None
@@ -215,7 +217,7 @@ async def plan(
     """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
-    reader = JournalReader(path) if path.is_file() else None
+    reader = JournalReader(path, manifest.batch) if path.is_file() else None
     journal = reader if reader is not None else MemoryJournal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
@@ -233,12 +235,22 @@ async def plan(
             planner = Planner(manifest, journal, context.sources, settings.wishes, templates, context.images)
             found = await asyncio.to_thread(survey, context, planner, each)
             found.problems += caps(context, found)
+            if found.works and not journal.strangers_checked and not found.problems:
+                found.problems += await _strange(context)
     finally:
         if reader is not None:
             reader.close()
     for problem in found.problems:
         report.add(problem)
     return found, report
+
+
+async def _strange(context: Context) -> list[Problem]:
+    """That the service has flows of the batch which the journal does not know. Raises UsageError where it cannot be asked."""
+    found = await strangers(context)
+    if isinstance(found, Verdict):
+        raise UsageError(f"the service's flows cannot be listed: {found.message}", "run again later")
+    return [of_strangers(context, found)] if found else []
 
 
 async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:

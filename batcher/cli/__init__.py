@@ -10,7 +10,6 @@ import contextlib
 import difflib
 import gc
 import importlib
-import io
 import os
 import sys
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import click
 
 from ..version import __version__
+from .streams import lost, prepare
 
 COMMANDS = {  # in the order in which they are needed
     "init": "write a first manifest from the files in a folder",
@@ -40,6 +40,7 @@ GROUPS = {  # commands that stand in none of them are listed at the end
 }
 OTHERS = "Around it"
 WIDEST = max(map(len, COMMANDS))
+WORKING = ("run", "collect", "clean")  # their codes are about the batch; of the others the output is all there is
 COLLECTION = (50_000, 10, 10)  # of garbage: what is imported is none, and looking it through was a tenth of the start
 
 
@@ -107,25 +108,33 @@ def main() -> None:
         from .shells import answer
 
         answer(cli)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding cannot show is no error
-            stream.reconfigure(errors="backslashreplace")
+    prepare()
+    code = _code()
+    why = lost()
+    if why is not None:
+        print(f"batcher: the output cannot be written: {why}", file=sys.stderr)
+        code = code or (0 if sys.argv[1:2] and sys.argv[1] in WORKING else 2)
+    sys.exit(code)
+
+
+def _code() -> int:
+    """What the command that is asked for ends with."""
     try:
         code = cli.main(prog_name="batcher", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except click.ClickException as error:
         error.show()
         if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "manifest":
             _say_manifest()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
         print("batcher: stopped by SIGINT", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read the help has seen enough
-        os._exit(0)
+        return 130
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
-        sys.exit(1)
+        return 1
 
 
 def _say_manifest() -> None:

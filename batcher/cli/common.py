@@ -6,7 +6,6 @@ In: parsed flags, the environment. Out: a `Manifest` and `Settings`; text on std
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import json
 import os
@@ -27,7 +26,7 @@ from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Rea
 from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
 from ..core.planning import Wishes
-from ..core.report import OF_REASON, Report, problem_json
+from ..core.report import OF_REASON, Report
 from ..edges.progress import Style, show
 from ..edges.secrets import Mask
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
@@ -151,6 +150,7 @@ def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manif
         for problem in error.problems:
             report.add(problem)
         finish(report, as_json)
+    click.get_current_context().obj = manifest.endpoint  # for the document of an error
     gc.freeze()  # what is there by now stays: never looked through again
     given = {name: value for name, value in limits.items() if value is not None}
     return replace(manifest, limits=replace(manifest.limits, **given))
@@ -158,7 +158,13 @@ def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manif
 
 def harmless(text: str) -> str:
     """The text with everything spelled out that a terminal would obey; line ends stay."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _OBEYED.sub(lambda found: _spelled(found[0]), text)
+
+
+def _spelled(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def document(value: object) -> str:
@@ -247,21 +253,15 @@ def say(text: str) -> None:
 
 
 def out(text: str, end: str = "\n") -> None:
-    """A result, on stdout. Where that cannot be written the command goes on: its exit code is about the batch."""
-    try:
-        print(text, end=end, flush=True)
-    except OSError as error:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)  # what is still held must not fail again when the process ends
-        if error.errno != errno.EPIPE:  # a reader that has seen enough is no trouble
-            say(f"batcher: the output cannot be written: {error.strerror}")
+    """A result, on stdout. Where that cannot be written the command goes on; see `streams`."""
+    print(text, end=end, flush=True)
 
 
 def problem_lines(report: Report) -> list[str]:
     """Each problem on a line of its own, with its place and advice; then why the run ended early."""
     lines = []
     for problem in report.problems[:SHOWN]:
-        flow = f" [{problem.flow}]" if problem.flow and problem.place is None else ""
+        flow = f" [{problem.flow}]" if problem.flow and problem.flow not in problem.message else ""
         lines.append(f"{problem}{flow}".replace("\n", "\\n"))
     if report.problems_total > SHOWN:
         lines.append(f"… and {report.problems_total - min(SHOWN, len(report.problems))} more (--json lists them)")
@@ -295,8 +295,10 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool, *, quiet: bool =
     if not (quiet and isinstance(error, Locked)):
         say(f"batcher: {error}")
     if as_json:
-        problem = Problem("manifest", error.message, error.hint)
-        out(document({"manifest": manifest, "exit_code": code, "problems": [problem_json(problem)]}))
+        context = click.get_current_context(silent=True)
+        report = Report(manifest, str(context.obj or "") if context is not None else "")
+        report.add(Problem("manifest", error.message, error.hint))
+        out(document(report.json() | {"exit_code": code}))
     sys.exit(code)
 
 

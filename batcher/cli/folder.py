@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.model import ABSENT, Input, Place, Problem
-from ..edges.sources import SUFFIXES, LocalSources
+from ..edges.encoding import head
+from ..edges.sources import SUFFIXES, LocalSources, detect
 from ..manifest.errors import Unfit
 from ..manifest.patterns import is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
@@ -114,8 +116,18 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
     if isinstance(mime_found, Problem):
         found.odd.append(_odd(path, mime_found))
         return
+    if kind != "text" and not _is_known(os.path.join(folder, path)):
+        found.odd.append(Odd(path, f"its content is not that of a {suffix.lower()} file", "mend it, or take it away"))
+        return
     found.bytes += outside.size
     found.files[kind].append(path)
+
+
+def _is_known(path: str) -> bool:
+    """Whether the content says what it is, whatever the name does."""
+    with suppress(OSError):
+        return bool(detect(head(path), "", None))
+    return True  # another process was quicker; the manifest's own check will say what is wrong
 
 
 def _odd(path: str, problem: Problem) -> Odd:

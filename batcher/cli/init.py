@@ -161,7 +161,7 @@ def _next(folder: Path, target: Path, endpoint: str | None, layout: Layout) -> l
     beside = Path(os.path.realpath(folder))
     results = Path(f"{os.path.normpath(folder)}-results")
     if os.path.normpath(folder) in (".", "..") or folder.name in ("", ".."):
-        results = Path(os.path.relpath(beside.with_name(f"{beside.name}-results")))
+        results = Path(os.path.relpath(beside.with_name(f"{beside.name}-results"))) if beside.name else Path("results")
     collect = f"batcher collect {manifest} --to {common.argument(results)}"
     if layout == "file":  # a folder for each file would be one too many
         collect += " --name '{flow}{suffix}'"

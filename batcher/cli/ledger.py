@@ -77,19 +77,22 @@ def lines(journal: View) -> Iterator[Line]:
         yield Line(facts, *accepted, refused[0], problem)
 
 
-def alive(began: float, document: Mapping[str, JSON], now: float) -> bool:
-    """Whether the run that this was noted of is under way, as far as a journal shows it; `now` is wall-clock seconds."""
-    return document["exit_code"] is None and now - began - float(str(document["elapsed_s"])) < FRESH_S
+def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
+    """Whether the run that this was noted of is under way, as far as a journal shows it; `now` is wall-clock seconds, `held`
+    whether a process holds the journal (None: it cannot be told)."""
+    fresh = now - began - float(str(document["elapsed_s"])) < FRESH_S
+    return document["exit_code"] is None and held is not False and fresh
 
 
 @dataclass(slots=True)
 class Look:
-    """One look at a journal. `free`: what the last run said of no flow, or of one that has no row, or of one that is started;
-    `runs`: the latest first."""
+    """One look at a journal. A flow that has no row has a line where the last run found something wrong with it. `free`: what
+    that run said of no flow, or of one that is started; `runs`: the latest first; `held`: whether a process holds it."""
 
     lines: list[Line]
     runs: Sequence[tuple[float, Mapping[str, JSON]]]
     free: list[Problem]
+    held: bool | None = None
 
     @property
     def counts(self) -> dict[Standing, int]:
@@ -99,7 +102,7 @@ class Look:
         return found
 
     def under_way(self, now: float) -> bool:
-        return bool(self.runs) and alive(*self.runs[0], now)
+        return bool(self.runs) and alive(*self.runs[0], now, self.held)
 
     def report(self, manifest: str, endpoint: str) -> Report:
         """Its sums and problems. The last run counted flows that have no row yet, too."""
@@ -114,9 +117,9 @@ class Look:
         return settle(report)
 
 
-def look(journal: View) -> Look:
+def look(journal: View, held: bool | None = None) -> Look:
     """Read it all."""
-    found = Look(list(lines(journal)), journal.runs(), [])
+    found = Look(list(lines(journal)), journal.runs(), [], held)
     kept = found.runs[0][1]["problems"] if found.runs else []
     assert isinstance(kept, list)
     known = {line.facts.name: line for line in found.lines}
@@ -124,7 +127,10 @@ def look(journal: View) -> Look:
         assert isinstance(item, dict)
         problem = problem_of(item)
         line = known.get(problem.flow or "")
-        if line is None or line.standing is Standing.STARTED:
+        if line is None and problem.flow is not None:  # nothing of it is on the service, and it has no row
+            known[problem.flow] = line = Line(FlowFacts(problem.flow), 0, 0, 0, problem)
+            found.lines.append(line)
+        elif line is None or line.standing is Standing.STARTED:
             found.free.append(problem)
         elif line.problem is None:
             line.problem = problem

@@ -17,7 +17,7 @@ import click
 from ..api import Survey, plan
 from ..core.errors import BatcherError
 from ..core.lifecycle import FlowState
-from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally
+from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, elsewhere
 from ..core.report import Report
 from ..edges.progress import size
 from . import common
@@ -150,11 +150,17 @@ def _changes(plan: FlowPlan, most: int = CHANGES_LISTED) -> list[str]:
         lines.append(f"    … and {counted(more, 'more change')}")
     if _itself_changed(plan):
         lines.append("    ~ template, parameters or additional of the flow")
+    if _is_elsewhere(plan):
+        lines.append("    ~ flow_id")
     return lines + _removed(tally)
 
 
 def _itself_changed(plan: FlowPlan) -> bool:
     return plan.facts is not None and plan.facts.meaning != plan.meaning
+
+
+def _is_elsewhere(plan: FlowPlan) -> bool:
+    return plan.facts is not None and elsewhere(plan.facts, plan.flow.flow_id)
 
 
 def _change(standing: Standing, label: str) -> str:
@@ -202,7 +208,7 @@ class _Document:
             "to_send": to_send, "new": tally.new, "changed": tally.differs, "removed": tally.removed,
         }  # fmt: skip
         if _is_compared(plan):  # labels: at most a thousand per flow; the counts are complete
-            document["flow_itself_changed"] = _itself_changed(plan)
+            document["flow_itself_changed"] = _itself_changed(plan) or _is_elsewhere(plan)
             document["changes"] = [{"input": label, "kind": "new" if standing is Standing.NEW else "changed"}
                                    for standing, label in tally.changes]  # fmt: skip
         self._spool.write(("" if self._first else ", ") + common.document(document))

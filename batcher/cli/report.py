@@ -13,10 +13,11 @@ import click
 
 from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
-from ..edges.journal import JournalReader
+from ..edges.journal import JournalReader, is_held
 from ..edges.progress import size
 from . import common
 from .ledger import Standing
+from .streams import Stream
 from .text import count
 
 
@@ -44,7 +45,7 @@ def command(
 
         journal = JournalReader(path)
         try:
-            facts = gather(loaded, journal, time.time())
+            facts = gather(loaded, journal, time.time(), is_held(path))
         finally:
             journal.close()
         content = page(facts, *thumbnails(facts.flows)).encode()
@@ -63,9 +64,8 @@ def command(
 def _write(output: str, content: bytes) -> None:
     """All of it or nothing: somebody may be looking at the page that it replaces. Raises UsageError."""
     if output == "-":
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.buffer.write(content)
-            sys.stdout.flush()
+        assert isinstance(sys.stdout, Stream)
+        sys.stdout.write_bytes(content)
         return
     path = Path(output)
     try:

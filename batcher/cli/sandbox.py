@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import click
@@ -33,5 +34,17 @@ def command(
     )  # fmt: skip
     try:
         serve_forever(options)
-    except (FormatError, OSError) as error:
+    except FormatError as error:
         raise click.UsageError(str(error)) from error
+    except OSError as error:
+        raise click.UsageError(_what(error, port, folder)) from error
+
+
+def _what(error: OSError, port: int, folder: Path) -> str:
+    """In words, with what to do."""
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} is in use (choose another, or leave --port out)"
+        case errno.EAGAIN:
+            return f"another sandbox has its store in {folder} (name another folder with --dir)"
+    return f"the sandbox cannot be served from {error.filename or folder}: {error.strerror} (see --dir and --port)"

@@ -20,7 +20,7 @@ from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..core.report import Report
-from ..edges.journal import JournalReader, MemoryJournal
+from ..edges.journal import JournalReader, MemoryJournal, is_held
 from . import common
 from .ledger import Line, Look, look
 from .table import Pace, Terminal, lines_of, totals
@@ -66,7 +66,7 @@ def _look(path: Path) -> Look:
         return look(MemoryJournal())
     journal = JournalReader(path)
     try:
-        return look(journal)
+        return look(journal, is_held(path))
     finally:
         journal.close()
 
@@ -102,7 +102,7 @@ def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
     out = sys.stdout
     try:
         out.write("\x1b[?25l")  # no cursor meanwhile
-        while True:
+        while not getattr(out, "lost", None):  # the terminal has gone
             columns, rows = shutil.get_terminal_size((80, 24))
             terminal = Terminal(max(40, columns - 1), rows, common.color(sys.stdout))
             found = _look(path)

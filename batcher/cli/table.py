@@ -43,21 +43,43 @@ class Pace:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Of the table's columns; where the terminal is narrow the ids are left out, then the sizes (0)."""
+
+    inputs: int
+    size: int
+    flow_id: int
+    name: int
+
+    @staticmethod
+    def of(terminal: Terminal, inputs: int) -> Widths:
+        room = terminal.columns - 9 - 2 - inputs - 2
+        for size_, ids in ((8, 24 if terminal.columns >= 110 else 12), (8, 0), (0, 0)):
+            name = room - sum(width + 2 for width in (size_, ids) if width)
+            if name >= 12:
+                break
+        return Widths(inputs, size_, ids, max(12, name))
+
+    def row(self, state: str, inputs: str, size: str, flow_id: str, name: str) -> str:
+        cells = [state, f"{inputs:>{self.inputs}}", f"{size:>{self.size}}" if self.size else ""]
+        cells += [fit(flow_id, self.flow_id) if self.flow_id else "", fit(name, self.name).rstrip()]
+        return "  ".join(cell for cell in cells if cell)
+
+
 def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room: int | None = None) -> list[str]:
     """The table. `room`: so many lines at most, as on a terminal that is drawn again and again."""
     if not found.lines:
         return []
     wide = max(len(f"{line.accepted}/{line.facts.inputs}") for line in found.lines)
-    ids = 24 if terminal.columns >= 110 else 12
-    name = max(12, terminal.columns - 9 - 2 - max(6, wide) - 2 - 8 - 2 - ids - 2)
-    head = f"{'STATE':9}  {'INPUTS':>{max(6, wide)}}  {'SIZE':>8}  {fit('FLOW ID', ids)}  FLOW"
-    out = [terminal.ink(head, "2")]
+    widths = Widths.of(terminal, max(6, wide))
+    out = [terminal.ink(widths.row(f"{'STATE':9}", "INPUTS", "SIZE", "FLOW ID", "FLOW"), "2")]
     order = sorted(found.lines, key=lambda line: line.standing)  # stable: the journal's order within
     few = everything or (room is None and len(order) <= 2 * LISTED)
     for standing in Standing:
         group = [line for line in order if line.standing is standing]
         for number, line in enumerate(group):
-            block = list(_block(line, terminal, (max(6, wide), ids, name), short=room is not None))
+            block = list(_block(line, terminal, widths, short=room is not None))
             full = room is not None and len(out) + len(block) + 1 > room
             if full or (number >= LISTED and not few):
                 left = len(group) - number
@@ -69,14 +91,13 @@ def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room:
     return out
 
 
-def _block(line: Line, terminal: Terminal, widths: tuple[int, int, int], short: bool) -> Iterator[str]:
+def _block(line: Line, terminal: Terminal, widths: Widths, short: bool) -> Iterator[str]:
     facts, standing = line.facts, line.standing
-    wide, ids, name = widths
-    done = f"{line.accepted}/{facts.inputs}"
-    bytes_ = size(facts.size_bytes or line.accepted_bytes)
+    done, bytes_ = f"{line.accepted}/{facts.inputs}", size(facts.size_bytes or line.accepted_bytes)
+    if not facts.inputs:  # it has no row: nothing is known of it but what is wrong
+        done = bytes_ = "-"
     state = terminal.ink(f"{standing.word:9}", INKS[standing])
-    flow_id = fit(shown(facts.flow_id or "-"), ids)
-    yield f"{state}  {done:>{wide}}  {bytes_:>8}  {flow_id}  {fit(shown(facts.name), name).rstrip()}"
+    yield widths.row(state, done, bytes_, shown(facts.flow_id or "-"), shown(facts.name))
     if line.problem is not None:
         message = shown(line.problem.message)
         yield from ["  ↳ " + fit(message, terminal.columns - 4).rstrip()] if short else _wrapped(message, terminal.columns)
@@ -124,12 +145,15 @@ def _run(found: Look, terminal: Terminal, now: float) -> Iterator[str]:
     began, document = found.runs[0]
     code, took = document["exit_code"], float(str(document["elapsed_s"]))
     at = datetime.fromtimestamp(began).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    under_way = found.under_way(now)
     if code is not None:
-        yield f"run:    {at}, took {span(took)}, ended with {code}"
-    elif found.under_way(now):
-        yield terminal.ink(f"run:    under way since {at} ({span(now - began)})", "33")
+        told = f"{at}, took {span(took)}, ended with {code}"
+    elif under_way:
+        told = f"under way since {at} ({span(now - began)})"
     else:
-        yield f"run:    {at}, cut off after {span(took)} or later; run again: it resumes"
+        told = f"{at}, cut off after {span(took)} or later; run again: it resumes"
+    for line in textwrap.wrap(f"run:    {told}", terminal.columns, subsequent_indent="        "):
+        yield terminal.ink(line, "33") if under_way else line
     for problem in found.free[:FREE]:
         name = f"{problem.flow}: " if problem.flow is not None else ""
         yield from _wrapped(shown(name + problem.message), terminal.columns)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Final
 
 from .model import Problem
@@ -26,12 +27,12 @@ class Chosen:
         self._flag = flag
         self._patterns = tuple(patterns)
         self._missed = dict.fromkeys(patterns)
-        self._names: list[str] = []  # the first ones, to suggest from
+        self._names: dict[str, None] = {}  # the first ones, to suggest from
 
     def __call__(self, name: str) -> bool:
         if self._missed:
             if len(self._names) < SUGGESTED_FROM:
-                self._names.append(name)
+                self._names[name] = None  # once, however often it is asked about
             for pattern in [pattern for pattern in self._missed if _fits(name, pattern)]:
                 del self._missed[pattern]
         return any(_fits(name, pattern) for pattern in self._patterns)
@@ -47,7 +48,7 @@ class Chosen:
         near = difflib.get_close_matches(pattern[:100], self._names, 1)
         if near:
             return f"did you mean {near[0]}?"
-        some = ", ".join(self._names[:LISTED])
+        some = ", ".join(islice(self._names, LISTED))
         more = ", …" if len(self._names) > LISTED else ""
         return f"give a flow's name, or a pattern for names; there are: {some}{more}" if some else "the manifest has no flows"
 

@@ -66,7 +66,8 @@ class Action(Enum):
 class Tally:
     """Counts over the inputs of one flow, filled while they are walked."""
 
-    total: int = 0
+    total: int = 0  # that can be sent
+    faulty: int = 0  # something is wrong with the source
     total_bytes: int = 0
     new: int = 0
     new_bytes: int = 0
@@ -97,6 +98,11 @@ class Wishes:
         return [problem for chosen in (self.only, self.redo) if isinstance(chosen, Chosen) for problem in chosen.missed()]
 
 
+def elsewhere(facts: FlowFacts, given: str | None) -> bool:
+    """Whether the manifest names another flow by its `flow_id` than the one that is known, or no longer names one."""
+    return facts.flow_id is not None and facts.flow_id != given and (facts.given or given is not None)
+
+
 def decide(
     facts: FlowFacts | None, meaning: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, wishes: Wishes,
     given: str | None = None,
@@ -107,7 +113,7 @@ def decide(
     (`same` and `differs`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
-    differs = tally.differs > 0 or (facts is not None and facts.meaning != meaning)
+    differs = tally.differs > 0 or (facts is not None and (facts.meaning != meaning or elsewhere(facts, given)))
     if facts is not None and state is FlowState.STARTED:
         if wishes.redo(facts.name):
             return Action.BLOCKED if problems else Action.REDO
@@ -121,8 +127,7 @@ def decide(
     if state is FlowState.PLANNED:
         return Action.NEW
     taken_out = on_service > tally.same + tally.differs
-    elsewhere = facts is not None and facts.given and facts.flow_id != given  # another flow than before was named
-    return Action.REBUILD if differs or taken_out or elsewhere else Action.RESUME
+    return Action.REBUILD if differs or taken_out else Action.RESUME
 
 
 @row(frozen=True, slots=True)

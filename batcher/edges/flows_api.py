@@ -278,6 +278,10 @@ class FlowsApi:
             self._wire.give_back()
         await self._session.close()
 
+    @property
+    def has_key(self) -> bool:
+        return bool(self._key.headers)
+
     def read_key_again(self) -> bool:
         """Whether the key is another one now."""
         return self._key.again()

@@ -158,6 +158,33 @@ def uptime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
+def departed(path: Path) -> frozenset[bytes] | None:
+    """What the file of departures tells of the process that wrote it last. None: nothing is known."""
+    with contextlib.suppress(OSError):
+        content = path.read_bytes()
+        if len(content) == _HEAD + SLOTS * KEY_BYTES and content[:_BOOT] == _boot():
+            keys = (content[start : start + KEY_BYTES] for start in range(_HEAD, len(content), KEY_BYTES))
+            return frozenset(keys) - {bytes(KEY_BYTES)}
+    return None
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process holds the journal. None: it cannot be told."""
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(lock)  # which lets go of it
+    return False
+
+
 class Departures:
     """The mapped file. `mark` before the last byte leaves, `clear` once the outcome is durable."""
 
@@ -173,8 +200,7 @@ class Departures:
         finally:
             os.close(fd)
         self._same_boot = known and self._map[:_BOOT] == boot
-        left = {self._slot(i) for i in range(SLOTS)} - {bytes(KEY_BYTES)} if self._same_boot else None
-        self.left: frozenset[bytes] | None = None if left is None else frozenset(left)  # None: nothing is known
+        self.left = departed(path) if self._same_boot else None  # None: nothing is known
         self._boot = boot
         self._of: dict[bytes, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
@@ -191,10 +217,6 @@ class Departures:
 
     def synced(self, count: int) -> None:
         self._map[_BOOT + 8 : _HEAD] = count.to_bytes(8, "big")
-
-    def _slot(self, index: int) -> bytes:
-        start = _HEAD + index * KEY_BYTES
-        return self._map[start : start + KEY_BYTES]
 
     def begin(self) -> None:
         """Forget what an earlier process left; called once that is durable in the journal."""
@@ -401,9 +423,14 @@ def _output_row(f: OutputFacts) -> tuple[object, ...]:
 
 
 class JournalReader(_Reader):
-    """A journal that is only looked at, by `plan` and `status`. Raises JournalError where there is none."""
+    """A journal that is only looked at, by `plan` and `status`. Raises JournalError where there is none.
 
-    def __init__(self, path: Path) -> None:
+    With the manifest's `batch` it says what the next run will find: what was announced and never left is as if never
+    announced."""
+
+    def __init__(self, path: Path, batch: str | None = None) -> None:
+        self._batch = batch
+        self._left = departed(path.with_suffix(".left")) if batch is not None else None
         if not path.is_file():
             raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
         # On a file system that cannot be written SQLite reads a log only if it is told that nobody else writes.
@@ -414,6 +441,29 @@ class JournalReader(_Reader):
         except sqlite3.Error as error:
             raise JournalError(f"the journal {path} cannot be opened: {error}", "check its permissions, and --state") from error
         _check_version(self._connection, path)
+
+    def flow(self, name: str) -> FlowFacts | None:
+        facts = super().flow(name)
+        if self._left is None or facts is None or facts.state is not FlowState.CREATING or facts.until is not None:
+            return facts
+        assert self._batch is not None
+        return facts if flow_key(self._batch, name) in self._left else replace(facts, state=FlowState.PLANNED)
+
+    def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
+        found = super().inputs(flow, keys)
+        if self._left is None:
+            return found
+        return {key: replace(row, state=InputState.PENDING) if self._never_left(row) else row for key, row in found.items()}
+
+    def count_inputs(self, flow: str) -> int:
+        count = super().count_inputs(flow)
+        if self._left is None:
+            return count
+        sending = self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND state='sending'", flow)
+        return count - sum(self._never_left(_input(row)) for row in sending)
+
+    def _never_left(self, row: InputFacts) -> bool:
+        return self._left is not None and row.state is InputState.SENDING and row.key not in self._left
 
     def close(self) -> None:
         self._connection.close()
@@ -448,11 +498,9 @@ class SqliteJournal(_Reader):
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _lock(self._lock):
             os.close(self._lock)
-            raise Locked("another run holds this manifest", "wait for it to end") from None
+            raise Locked("another run holds this manifest", "wait for it to end")
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._writer = self._open(path)
@@ -755,6 +803,17 @@ class SqliteJournal(_Reader):
         os.close(self._log)
         self._departures.close()
         os.close(self._lock)
+
+
+def _lock(file: int) -> bool:
+    """Whether it could be taken. Asked for a few times: `is_held` has it for some microseconds."""
+    for pause_s in (0.01, 0.05, 0.0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(pause_s)
+    return False
 
 
 def _to_disk(file: int) -> None:

@@ -63,6 +63,7 @@ def _flows(report: Report) -> str:
 async def _bar(report: Report) -> None:
     from tqdm import tqdm  # 30 ms that nobody needs elsewhere
 
+    tqdm.monitor_interval = 0  # no thread of its own, which a second Ctrl-C could hit at the end
     layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
     bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=layout, leave=False)
     began = time.monotonic()

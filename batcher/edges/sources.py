@@ -170,7 +170,7 @@ class LocalSources:
                 head = seen[3] if seen is not None else encoding.head(source.path)
             except OSError as error:
                 return _unreadable(source, error)
-            mime = plain_type(source.mime) if source.mime else _detect(head, source.path, types)
+            mime = plain_type(source.mime) if source.mime else detect(head, source.path, types)
             if not mime:
                 return _problem(source, f"the type of {source.label} cannot be told", "say it with mime:")
         spellings = _spellings(types) if types is not None else {}
@@ -273,8 +273,9 @@ def changed(source: Input) -> Problem:
     return _problem(source, f"{source.label} changed while it was read", "run again once nobody writes to it")
 
 
-def _detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
-    """Content before name: a small table of our own, for the machine's differs from machine to machine."""
+def detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
+    """The plain type of a file that begins with `head`, "" where it cannot be told. Content before name: a small table of our
+    own, for the machine's differs from machine to machine."""
     for magic, mime in MAGIC:
         if head.startswith(magic):
             return mime

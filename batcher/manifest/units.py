@@ -28,12 +28,12 @@ MAX_QUANTITY: Final = 1e18  # requests or bytes
 
 
 def parse_duration(value: str | float) -> float:
-    """Seconds in `90s`, `2h`, `15m`, `500ms`, `1h30m`, or a number (seconds). Zero is allowed."""
+    """Seconds in `90s`, `2h`, `15m`, `500ms`, `1h30m`, or a number (seconds). Zero is allowed, and needs no unit."""
     advice = "write a duration like 90s, 15m, 2h or 500ms"
     number = _plain_number(value)
     if number is None:
         text = _text(value, advice)
-        if not _DURATION.fullmatch(text):
+        if text != "0" and not _DURATION.fullmatch(text):
             raise ValueError(advice)
         number = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
     if not 0 <= number <= MAX_DURATION_S:

@@ -205,6 +205,7 @@ class Context:
     def problem(self, flow: FlowRun | None, problem: Problem) -> None:
         """Note it; the flow is not started in this run."""
         if flow is not None:
+            self.report.flows.failed += flow.problem is None
             flow.failed = True
             flow.problem = problem
         self.report.add(problem)
@@ -275,6 +276,9 @@ class Context:
     def _fatal(self, verdict: Verdict) -> None:
         if verdict.status == 402:
             stop = Stop(Reason.FATAL, f"the credit is exhausted: {verdict.message}", "top it up, then run again", 402)
+        elif not self.client.has_key:
+            stop = Stop(Reason.FATAL, f"the service wants a key: {verdict.message}",
+                        "set GENERIO_API_KEY, or GENERIO_API_KEY_FILE", verdict.status)  # fmt: skip
         else:
             stop = Stop(Reason.FATAL, f"the service refuses the key: {verdict.message}",
                         "check GENERIO_API_KEY (keys expire), then run again", verdict.status)  # fmt: skip

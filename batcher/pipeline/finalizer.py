@@ -55,7 +55,7 @@ async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) ->
         context.journal.post(PutTimes(flow.name, flow.times))
         if comes_again:
             context.again.append(flow)
-        elif flow.failed and context.stop is None:
+        elif flow.failed and flow.problem is None and context.stop is None:
             context.report.flows.failed += 1
         context.active -= 1
         slots.release()

@@ -17,7 +17,18 @@ from typing import Final
 from ..core.facts import FlowFacts, InputFacts, Print
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
-from ..core.planning import CHANGES_KEPT, Action, FlowPlan, InputPlan, Standing, Tally, Wishes, decide, standing
+from ..core.planning import (
+    CHANGES_KEPT,
+    Action,
+    FlowPlan,
+    InputPlan,
+    Standing,
+    Tally,
+    Wishes,
+    decide,
+    elsewhere,
+    standing,
+)
 from ..core.tags import InputKeys, canonical, flow_meaning, meaning
 from .ports import ImageLook, JournalView, Seen, Sources
 
@@ -157,7 +168,7 @@ class Planner:
         flow, facts = begun.flow, begun.facts
         sent = flow_meaning(flow.template, flow.parameters, flow.additional)
         if facts is not None and _is_started(facts):
-            looked = self._quick(begun, sent)
+            looked = None if elsewhere(facts, flow.flow_id) else self._quick(begun, sent)
             done = looked is not None and looked[0] == facts.quick
             if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
                 assert looked is not None  # by `done`
@@ -190,6 +201,7 @@ class Planner:
         kept: list[InputPlan] = []
         for item in self._inputs(begun, facts):
             if isinstance(item, Problem):
+                tally.faulty += 1
                 if item.kind == "waiting":
                     waiting = True
                 elif not (started and item.kind == "source"):

@@ -89,6 +89,8 @@ class Body(Protocol):
 class Client(Protocol):
     """One request in, one reply or fault out; it never retries. Listings stream; every other reply is bounded."""
 
+    @property
+    def has_key(self) -> bool: ...
     def read_key_again(self) -> bool:
         """Whether the key is another one now."""
 

@@ -17,7 +17,7 @@ from ..core.forecast import Requests, anew, over_caps
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
 from ..core.model import Problem
-from ..core.planning import Action, FlowPlan
+from ..core.planning import Action, FlowPlan, Wishes, elsewhere
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
@@ -77,7 +77,8 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         tally = item.tally
         again = anew(item.action)
         started = item.action in (Action.DONE, Action.CHANGED)
-        found.inputs += tally.total
+        found.inputs += tally.total + tally.faulty
+        report.inputs.failed += tally.faulty if item.action is Action.BLOCKED else 0
         found.bytes += tally.total_bytes
         if item.action.works:
             found.to_send += tally.total if again else tally.new
@@ -95,8 +96,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         if item.action is Action.BLOCKED:
             report.flows.failed += 1
         if item.action is Action.CHANGED:
-            message, hint = "it changed after it was started", "--resubmit-changed pays for it again"
-            context.problem(None, Problem("changed", message, hint, item.flow.place, item.flow.name))
+            context.problem(None, _changed(item, context.wishes))
     if not found.problems:  # a flow that could not be told may be the one that was chosen
         found.problems += context.wishes.missed()
     report.flows.total, report.inputs.total = found.flows, found.inputs
@@ -108,6 +108,16 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
     context.tell("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
                  to_send_bytes=found.to_send_bytes, starts=found.requests.starts, problems=len(found.problems))  # fmt: skip
     return found
+
+
+def _changed(plan: FlowPlan, wishes: Wishes) -> Problem:
+    flow = plan.flow
+    message, flags = "it changed after it was started", "--resubmit-changed"
+    if plan.facts is not None and elsewhere(plan.facts, flow.flow_id):
+        message = f"it was started as {plan.facts.flow_id}, which is not what flow_id names now"
+    elif wishes.checksum:  # without it the change may not be seen
+        flags = "--checksum --resubmit-changed"
+    return Problem("changed", message, f"{flags} pays for it again", flow.place, flow.name)
 
 
 def _beside(context: Context, requests: Requests) -> None:
@@ -291,24 +301,35 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
     paying twice is near; the run stops (None), or takes over what matches where that was asked for. What is left to do."""
     if not context.wishes.adopt and (context.journal.strangers_checked or not found.works):
         return found
-    builds = await context.lister.builds()
-    if isinstance(builds, Verdict):
-        message = f"the service's flows cannot be listed: {builds.message}"
-        if builds.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
-            raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
-        context.problem(None, Problem("unsettled", message, "run again later", status=builds.status))
+    strange = await strangers(context)
+    if isinstance(strange, Verdict):
+        message = f"the service's flows cannot be listed: {strange.message}"
+        if strange.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
+            raise Stop(Reason.UNAVAILABLE, message, "run again later", strange.status)
+        context.problem(None, Problem("unsettled", message, "run again later", status=strange.status))
         return None
-    strangers = [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
-    if strangers and context.wishes.adopt:
-        found = await _adopt(context, planner, strangers)
-    if not strangers or context.wishes.adopt:
+    if strange and context.wishes.adopt:
+        found = await _adopt(context, planner, strange)
+    if not strange or context.wishes.adopt:
         context.journal.post(StrangersChecked())  # not awaited: without it the next run looks again
         return found
-    message = (f"the journal knows nothing of it, but the service has {len(strangers)} flow(s) of the batch "
+    context.problem(None, of_strangers(context, strange))
+    return None
+
+
+async def strangers(context: Context) -> list[RemoteFlow] | Verdict:
+    """Flows of the batch on the service that the journal knows nothing of."""
+    builds = await context.lister.builds()
+    if isinstance(builds, Verdict):
+        return builds
+    return [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
+
+
+def of_strangers(context: Context, found: list[RemoteFlow]) -> Problem:
+    message = (f"the journal knows nothing of it, but the service has {len(found)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip
     hint = "put the journal back, or take them over with --adopt, or give this batch another name"
-    context.problem(None, Problem("unsettled", message, hint))
-    return None
+    return Problem("unsettled", message, hint)
 
 
 async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> Survey:
@@ -333,7 +354,7 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
             elif flow.state in ("created", ""):
                 await context.journal.record(AddLitter(flow.flow_id, plan.flow.name))
     context.report.flows.started = context.report.inputs.uploaded = context.report.inputs.bytes = 0
-    context.report.flows.changed = context.report.flows.failed = 0
+    context.report.flows.changed = context.report.flows.failed = context.report.inputs.failed = 0
     return await asyncio.to_thread(survey, context, planner)
 
 

@@ -13,13 +13,16 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.api import journal_path
 from batcher.cli.text import fit, shown, span, width
+from batcher.edges.journal import SqliteJournal
 from tests.e2e.conftest import batcher, environment
 
 from . import books
@@ -46,6 +49,14 @@ def test_table_fits_eighty_columns_and_says_what_is_urgent_first(tmp_path: Path)
     everything = batcher(tmp_path, "status", "m.yaml", "--all").stdout
     assert "--all" not in everything
     assert everything.count("\nstarted ") > states.count("started")
+
+
+@pytest.mark.parametrize("columns", [40, 50, 60, 79, 120])
+def test_table_fits_any_terminal(tmp_path: Path, columns: int) -> None:
+    books.write(tmp_path, books.names(30), ended=False)
+    lines = batcher(tmp_path, "status", "m.yaml", COLUMNS=str(columns)).stdout.splitlines()
+    assert max(map(width, lines)) <= columns, max(lines, key=width)
+    assert any("armchair" in line for line in lines)
 
 
 def test_thousands_of_flows_are_summed_up(tmp_path: Path) -> None:
@@ -98,8 +109,9 @@ def watch(folder: Path, frames: int, number: int, **env: str) -> tuple[int, str]
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_watch_draws_over_itself_and_gives_the_cursor_back(tmp_path: Path, number: int, code: int) -> None:
-    books.write(tmp_path, books.names(200), ended=False)
-    ended, written = watch(tmp_path, 3, number, TERM="xterm", NO_COLOR="")
+    manifest = books.write(tmp_path, books.names(200), ended=False)
+    with closing(SqliteJournal(journal_path(manifest, None), manifest.batch, 15)):  # as a run that is under way
+        ended, written = watch(tmp_path, 3, number, TERM="xterm", NO_COLOR="")
     assert ended == code, written
     assert written.startswith("\x1b[?25l")
     assert "\x1b[?25h" in written

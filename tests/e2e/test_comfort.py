@@ -187,7 +187,7 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
     assert lines[10:13] == [
         "flows:    1 changed, 1 new, 1 blocked",
         "          1 flow of the journal no longer in the manifest",
-        "inputs:   12 in all; +10 ~1 -1 against the journal",
+        "inputs:   13 in all; +10 ~1 -1 against the journal",
     ]
     assert max(map(columns.width, lines)) <= 80
     every, _, _ = here.plan("--verbose", "--only", "f0")

@@ -108,7 +108,8 @@ def test_the_five_mails_of_the_printed_line(service: Service, tmp_path: Path, ke
     assert code == 3, said
     refused, closing = said.splitlines()
     assert re.fullmatch(
-        re.escape(where) + r":\d+:\d+: \d/\d\.png was refused: 422.* \(change what the service objects to, then run again\)",
+        re.escape(where)
+        + r":\d+:\d+: \d/\d\.png was refused: 422.* \(change what the service objects to, then run again\) \[f\d\]",
         refused,
     )
     assert closing == f"batcher: {where}: 1 of 2 flows started, 1 failed (exit code 3)"

@@ -18,7 +18,7 @@ PARSERS: list[Callable[..., float]] = [parse_bandwidth, parse_duration, parse_ra
     [
         (parse_duration, "90s", 90), (parse_duration, "2h", 7200), (parse_duration, "15m", 900),
         (parse_duration, "15min", 900), (parse_duration, "500ms", 0.5), (parse_duration, "1h30m", 5400),
-        (parse_duration, "1.5 h", 5400), (parse_duration, "1d", 86400), (parse_duration, 0, 0),
+        (parse_duration, "1.5 h", 5400), (parse_duration, "1d", 86400), (parse_duration, 0, 0), (parse_duration, "0", 0),
         (parse_duration, 1.5, 1.5), (parse_duration, "0s", 0), (parse_duration, " 3s ", 3),
         (parse_size, "64MiB", 64 << 20), (parse_size, "20MB", 20_000_000), (parse_size, "20 mb", 20_000_000),
         (parse_size, "512kB", 512_000), (parse_size, "1.5GiB", 3 << 29), (parse_size, "7", 7), (parse_size, "7B", 7),

@@ -90,8 +90,8 @@ class Facts:
     counts: dict[Standing, int]
 
 
-def gather(manifest: Manifest, journal: JournalReader, now: float) -> Facts:
-    """Read it all. Raises JournalError."""
+def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> Facts:
+    """Read it all. `held`: whether a process holds the journal. Raises JournalError."""
     report = Report(manifest.name, manifest.endpoint)
     known = {line.facts.name: line for line in lines(journal)}
     times = journal.flow_times()
@@ -112,7 +112,7 @@ def gather(manifest: Manifest, journal: JournalReader, now: float) -> Facts:
     settle(report)
     listed = [flow.problem for flow in flows if flow.problem is not None]
     last = runs[0] if runs else None
-    fresh = last is not None and alive(last.began, last.document, now)
+    fresh = last is not None and alive(last.began, last.document, now, held)
     counts = dict.fromkeys(Standing, 0)
     for each in flows:
         counts[each.standing] += 1
