@@ -82,7 +82,8 @@ class InputFacts:
         """The row after the event. Raises IllegalTransition."""
         state = input_next(self.state, event)
         if not changes:  # as `replace` does, at a third of its cost
-            return InputFacts(self.key, state, self.sha256, self.meaning, self.print, self.tagged, self.until, self.answered)
+            return InputFacts(self.key, state, self.sha256, self.meaning, self.print, self.tagged, self.until, self.answered,
+                              self.again)
         return replace(self, state=state, **changes)  # type: ignore[arg-type]  # named fields
 
 

@@ -38,15 +38,15 @@ LOOKERS = 4  # threads
 TRIED = 32  # looks before it is known whether the disk is cold
 COLD_S = 30e-6  # a look; more is a disk's work
 
-# What is looked at: path, and whether inside. What is seen of it: size, mtime_ns, inode, the first bytes.
-ToLookAt = tuple[str, bool]
+# What is looked at: path (as the disk has it), and whether inside. What is seen of it: size, mtime_ns, inode, the first bytes.
+ToLookAt = tuple[bytes, bool]
 Seen = tuple[int, int, int, bytes]
 
 # What is asked for: path, MIME type, (size, mtime_ns, inode), `additional`, and the tag's member and key, or None for none.
-Asked = tuple[str, str, tuple[int, int, int], Any, tuple[str, str] | None]
+Asked = tuple[bytes, str, tuple[int, int, int], Any, tuple[str, str] | None]
 
 
-def look(path: str, inside: bool) -> Seen | None:
+def look(path: bytes, inside: bool) -> Seen | None:
     """The file from outside, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
@@ -54,7 +54,7 @@ def look(path: str, inside: bool) -> Seen | None:
     return found.st_size, found.st_mtime_ns, found.st_ino & INODES, head(path) if inside else b""
 
 
-def head(path: str) -> bytes:
+def head(path: str | bytes) -> bytes:
     """The first bytes. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -73,7 +73,7 @@ def encode(asked: Asked) -> tuple[bytes, bytes] | None:
     return body(b'"data:' + mime.encode() + b";base64," + data + b'"', additional, tag, sha256.hex()), sha256
 
 
-def read(path: str, planned: tuple[int, int, int]) -> tuple[bytes, bytes] | None:
+def read(path: str | bytes, planned: tuple[int, int, int]) -> tuple[bytes, bytes] | None:
     """All of the file as base64, and its SHA-256; None where it is not what was planned. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -15,6 +15,7 @@ import email.utils
 import hashlib
 import ipaddress
 import json
+import math
 import re
 import ssl
 import time
@@ -42,7 +43,7 @@ from .limits import Bandwidth
 from .listing import ListParser
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
-from .wire import Answer, Wire, abort, ask, unsent
+from .wire import Answer, Pool, Wire, abort, ask, unsent
 
 REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
@@ -50,6 +51,7 @@ KEEPALIVE_S: Final = 4.0  # less than the 5 s after which the quickest common se
 DETAIL_CHARS: Final = 300
 ID_CHARS: Final = 300
 PIECE_BYTES: Final = 256 << 10
+CAPPED_BYTES: Final = 64 << 10  # under a cap a body leaves in pieces of this, so that no connection is silent for long
 JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
 KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
 
@@ -153,6 +155,15 @@ class _Sent:
         total = self._started + 2 * timeout_s + self._bytes / LEAST_BYTES_PER_S
         self.deadline = min(self._watch.time() + timeout_s, total)
 
+    async def spend(self, bandwidth: Bandwidth, count: int) -> None:
+        """Wait for the cap, which is nobody's fault: neither bound runs meanwhile."""
+        began, deadline = self._watch.time(), self.deadline
+        self.deadline = math.inf
+        await bandwidth.spend(count)
+        waited = self._watch.time() - began
+        self._started += waited
+        self.deadline = deadline + waited
+
     def leaving(self) -> None:
         self._departs()
         self.left = True
@@ -186,6 +197,13 @@ class _Watch:
             self._timer.cancel()
 
 
+def _give_up(connection: Connection, response: Answer) -> None:
+    """Also where the connection has gone and its reader was not told, as aiohttp's parser leaves it after a bad chunk."""
+    abort(connection)
+    if not response.content.is_eof() and response.content.exception() is None:
+        response.content.set_exception(aiohttp.ClientPayloadError("given up"))
+
+
 class _NotWritten(Exception):
     """The body ended early: the connection is closed, and the service has no whole request."""
 
@@ -205,20 +223,23 @@ class _Posted(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         if isinstance(self._body, SmallBody):
-            await self._bandwidth.spend(self._body.length)
+            await self._sent.spend(self._bandwidth, self._body.length)
             self._sent.leaving()
             await writer.write(self._body.content)
             return
         written = 0
         length = self._body.length
+        most = CAPPED_BYTES if self._bandwidth.capped else length
         async for chunk in self._body.chunks():
-            await self._bandwidth.spend(len(chunk))
-            written += len(chunk)
-            if written == length:
-                self._sent.leaving()
-            await writer.write(chunk)
-            reached("between chunks")
-            self._sent.moved(len(chunk))
+            for start in range(0, len(chunk), most):
+                piece = chunk[start : start + most]
+                await self._sent.spend(self._bandwidth, len(piece))
+                written += len(piece)
+                if written == length:
+                    self._sent.leaving()
+                await writer.write(piece)
+                reached("between chunks")
+                self._sent.moved(len(piece))
         if written != length:
             raise _NotWritten  # aiohttp would wait for ever for the rest
 
@@ -257,7 +278,7 @@ class FlowsApi:
                 raise UsageError(f"--ca-file {self._ca_file}: {error.strerror or error}", "name a PEM file") from error
         # `connect` bounds the looking up of names, too.
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_connect=min(30.0, self._timeout_s))
-        connector = aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context)
+        connector = Pool(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context)
         self._watch = _Watch(self._timeout_s)
         self._wire = Wire(connector, self._base, context, timeout, KEEPALIVE_S) if self._proxy is None else None
         self._session = aiohttp.ClientSession(
@@ -314,12 +335,13 @@ class FlowsApi:
             pieces[0] = wire.head(method, path, self._key.headers, query, length)
             if length is None or length <= JOINED_BYTES:
                 pieces = [b"".join(pieces)]
-            await self._bandwidth.spend(length or 0)
+            await sent.spend(self._bandwidth, length or 0)
             connection = await wire.connect()
             try:
                 sent.connected(connection)
                 response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
+                sent.abort = partial(_give_up, connection, response)
                 sent.moved(length or 0)
                 if status < 300 and (not sent.left or unsent(connection)):
                     raise _NotWritten  # a success for a request that has not arrived whole is none

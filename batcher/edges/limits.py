@@ -155,6 +155,8 @@ class Gate:
         return self.in_flight < (1 if self._outage else self.adaptive.allowed(now))
 
     def _go(self, now: float) -> None:
+        if not self.in_flight:
+            self._stragglers = 0  # however they ended
         self.in_flight += 1
         if self._interval_s:
             self._next_at = max(now - self._late_s, self._next_at) + self._interval_s

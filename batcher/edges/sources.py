@@ -20,6 +20,7 @@ import select
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -117,6 +118,8 @@ class LocalSources:
 
     def interrupt(self, error: BatcherError) -> None:
         self._interrupted = self._interrupted or error
+        if self._encoder is not None:
+            self._encoder.kill()  # it may stand still, as the disk that it reads
 
     def _go_on(self) -> None:
         if self._interrupted is not None:
@@ -128,7 +131,7 @@ class LocalSources:
         encoder = self._ready_encoder(self._looked_at >= LOOKS_FROM) if sources else None
         if encoder is None:
             return lambda: [None] * len(sources)
-        return encoder.looks([(source.path or "", inside) for source, inside in sources])
+        return encoder.looks([(_name(source.path or ""), inside) for source, inside in sources])
 
     def _ready_encoder(self, pays: bool) -> Encoder | None:
         if pays and not self._encoder_tried and (os.cpu_count() or 1) > 1:
@@ -263,9 +266,17 @@ def _planned(plan: InputPlan) -> tuple[int, int, int]:
     return outside.size, outside.mtime_ns, outside.inode
 
 
+def _name(path: str) -> bytes:
+    """The path as the disk has it, for the other process may live in another locale; of what is no path, one of no file."""
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:
+        return b""
+
+
 def _asked(plan: InputPlan) -> Asked:
     assert plan.input.path is not None
-    return plan.input.path, plan.mime, _planned(plan), *_beside(plan)
+    return _name(plan.input.path), plan.mime, _planned(plan), *_beside(plan)
 
 
 def changed(source: Input) -> Problem:
@@ -286,7 +297,7 @@ def detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
 
 
 class Encoder:
-    """The process that looks and encodes; it is not told the key. For one thread at a time."""
+    """The process that looks and encodes; it is not told the key."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -297,6 +308,7 @@ class Encoder:
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
         self._up = False
+        self._turn = threading.RLock()  # an answer is for the thread that asked
         self._pending: Callable[[], object] = lambda: None  # takes the answer that is still to come
 
     @property
@@ -324,17 +336,20 @@ class Encoder:
             found[:] = self._answer(len(asked)) or found
 
         def taken() -> Sequence[Seen | None]:
-            if self._pending is take:
-                take()
+            with self._turn:
+                if self._pending is take:
+                    take()
             return found
 
-        if self._ask("look", asked):
-            self._pending = take
+        with self._turn:
+            if self._ask("look", asked):
+                self._pending = take
         return taken
 
     def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:
         """As `encoding.encode_all`; None: it is dead."""
-        return self._answer(len(asked)) if self._ask("encode", asked) else None
+        with self._turn:
+            return self._answer(len(asked)) if self._ask("encode", asked) else None
 
     def _ask(self, work: str, asked: Sequence[ToLookAt | Asked]) -> bool:
         """One thing at a time: what was asked before is answered first, or the two pipes could fill up."""
@@ -353,6 +368,10 @@ class Encoder:
             self._die()
             return None
         return found
+
+    def kill(self) -> None:
+        """Whoever waits for its answer gets none. From any thread."""
+        self._process.kill()
 
     def _die(self) -> None:
         self._up = False

@@ -22,6 +22,7 @@ from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import BaseConnector, Connection
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.tracing import Trace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -46,6 +47,17 @@ class _Target(ClientRequest):
     @cached_property
     def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
         return super().connection_key
+
+
+class Pool(aiohttp.TCPConnector):
+    """Connections of which none has a reply that nobody asked for: it would pass for that to what is asked next."""
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class Wire:
@@ -89,7 +101,7 @@ class Wire:
         while self._idle:
             connection, since = self._idle.pop()
             protocol = connection.protocol
-            # `should_close` also where something has come meanwhile: it must not pass for the reply to what is asked next.
+            # `should_close` also where something has come meanwhile: see `Pool`.
             usable = not connection.closed and protocol is not None and not protocol.should_close
             if usable and monotonic() - since < self._keepalive_s:
                 return connection

@@ -243,8 +243,9 @@ class Context:
                 self.report.requests.retried += attempt > 1
                 what = await request()
                 if not isinstance(what, _NO_VALUE):
-                    verdict = _DONE
-                    self.retry_budget.earn()
+                    if not isinstance(what, Problem):  # a source at fault says nothing of the service
+                        verdict = _DONE
+                        self.retry_budget.earn()
                     return what
                 verdict = classify(call, what)
             finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from ..core.errors import Stop
 from ..core.events import Level
 from ..core.facts import InputFacts, PutFlow, PutInput, PutTimes, Record
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
-from ..core.model import Problem
+from ..core.model import Input, Problem
 from ..core.reconcile import (
     Incomplete,
     Listed,
@@ -34,7 +34,7 @@ from ..core.reconcile import (
 from ..core.remote import RemoteFlow, RemoteInput
 from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
-from ..core.tags import Multiset, can_carry_tag, read_input_tag, untagged_ident
+from ..core.tags import InputKeys, Multiset, can_carry_tag, read_input_tag, untagged_ident
 from .context import Context, FlowRun
 from .litter import delete, give_up
 from .opener import not_created, of_read, of_verdict
@@ -123,7 +123,7 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     rows: list[InputFacts] = []  # without a tag; mostly none
     expected = expected_sum(_tagged(context.journal.input_rows(flow.name), rows), untagged)
     if rows:
-        untagged = _untagged(flow, rows)
+        untagged = await asyncio.to_thread(_untagged, context, flow, rows)
         failed = await _digests(context, flow_id, flow.plan.tally.total, digests)
         if failed is not None:
             return failed
@@ -195,14 +195,26 @@ def _listed(asset: RemoteInput, digests: Mapping[str, bytes]) -> Listed:
         return Listed(b"foreign", b"", asset.status, tagged=False)
 
 
-def _untagged(flow: FlowRun, rows: list[InputFacts]) -> dict[bytes, bytes]:
+def _meant(context: Context, flow: FlowRun) -> Iterator[tuple[bytes, Input]]:
+    """The flow's inputs with their keys, from the manifest alone: no source is looked at. In a thread: it may be long."""
+    keys = InputKeys(context.manifest.batch, flow.name)
+    for item in flow.plan.flow.inputs():
+        if isinstance(item, Input):
+            yield keys.next(item), item
+
+
+def _labels(context: Context, flow: FlowRun, keys: Collection[bytes]) -> dict[bytes, str]:
+    return {key: source.label for key, source in _meant(context, flow) if key in keys}
+
+
+def _untagged(context: Context, flow: FlowRun, rows: list[InputFacts]) -> dict[bytes, bytes]:
     """key → what an input without a tag is listed under; its `additional` is only in the manifest."""
     wanted = {row.key: row.sha256 or b"" for row in rows}
     found: dict[bytes, bytes] = {}
-    for plan in flow.plan.inputs():
-        if not isinstance(plan, Problem) and plan.key in wanted and not can_carry_tag(plan.input.additional):
-            assert not isinstance(plan.input.additional, dict)
-            found[plan.key] = untagged_ident(wanted[plan.key], plan.input.additional)  # type: ignore[arg-type]
+    for key, source in _meant(context, flow):
+        if key in wanted and not can_carry_tag(source.additional):
+            assert not isinstance(source.additional, dict)
+            found[key] = untagged_ident(wanted[key], source.additional)  # type: ignore[arg-type]
     return {key: found.get(key, b"not in the manifest") for key in wanted}
 
 
@@ -244,7 +256,7 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
         context.count(flow, 1, row.print.size)
     until = context.journal.now() + context.limits.settle_s
     if context.events.enabled and (found.seen or found.missing):
-        _tell_settled(context, flow, found)
+        await _tell_settled(context, flow, found)
     for row in _rows(context, flow, found.missing):
         records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
         context.count(flow, -1, -row.print.size)
@@ -252,13 +264,13 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
         await context.journal.record(*records)
 
 
-def _tell_settled(context: Context, flow: FlowRun, found: Reconciled) -> None:
+async def _tell_settled(context: Context, flow: FlowRun, found: Reconciled) -> None:
     """By their names, which only the manifest has: a walk that a log is worth."""
-    seen, missing = set(found.seen), set(found.missing)
-    for plan in flow.plan.inputs():
-        if not isinstance(plan, Problem) and (plan.key in seen or plan.key in missing):
-            level: Level = "info" if plan.key in seen else "warning"
-            context.tell("input_settled", flow.name, level, input=plan.input.label, seen=plan.key in seen)
+    seen = set(found.seen)
+    labels = await asyncio.to_thread(_labels, context, flow, seen | set(found.missing))
+    for key, label in labels.items():
+        level: Level = "info" if key in seen else "warning"
+        context.tell("input_settled", flow.name, level, input=label, seen=key in seen)
 
 
 async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], not_before: float) -> None:
@@ -272,7 +284,7 @@ async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], 
 
 async def _refused(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> None:
     """The service found fault with inputs it had taken: they cannot be taken out, so the flow is built anew next time."""
-    names = {p.key: p.input.label for p in flow.plan.inputs() if not isinstance(p, Problem) and p.key in keys}
+    names = await asyncio.to_thread(_labels, context, flow, set(keys))
     for key in keys:
         label = names.get(key, "")
         message = f"{label} was accepted, and then found to be in error"

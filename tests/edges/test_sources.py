@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from batcher.core.errors import Reason, Stop
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
 from batcher.edges import sources as sources_module
@@ -271,6 +273,67 @@ async def test_looks_of_a_process_that_dies_are_done_without(sources: LocalSourc
     threading.Timer(0.2, os.kill, (encoder.pid, signal.SIGKILL)).start()
     assert await asyncio.to_thread(taken) == [None] * len(many)
     assert sources.ahead([(many[0].input, True)])() == [None]
+
+
+async def test_run_that_is_to_end_does_not_wait_for_a_process_that_stands_still(
+    sources: LocalSources, many: list[InputPlan]
+) -> None:
+    encoder = await up(sources, many)
+    os.kill(encoder.pid, signal.SIGSTOP)
+    taken = sources.ahead([(one.input, True) for one in many])
+    stop = Stop(Reason.DEADLINE, "it is time")
+    threading.Timer(0.2, sources.interrupt, (stop,)).start()
+    async with asyncio.timeout(5):
+        assert await asyncio.to_thread(taken) == [None] * len(many)
+    with pytest.raises(Stop):
+        sources.look(many[0].input)
+
+
+async def test_each_thread_gets_the_answer_to_what_it_asked(sources: LocalSources, many: list[InputPlan]) -> None:
+    await up(sources, many)
+    files = [one for one in many if one.input.path is not None]
+    expected = [one.print for one in files]
+    bodies = [content(sources.body(one)) for one in files[:40]]
+
+    def look() -> None:
+        for _ in range(60):
+            seen = sources.ahead([(one.input, False) for one in files])()
+            assert [what and what[:3] for what in seen] == [(p.size, p.mtime_ns, p.inode) for p in expected]
+
+    def encode() -> None:
+        for _ in range(200):
+            assert [content(body) for body in sources.bodies(files[:40])] == bodies
+
+    async with asyncio.timeout(40):
+        await asyncio.gather(asyncio.to_thread(look), asyncio.to_thread(encode))
+    assert sources._encoder is not None
+    assert sources._encoder.ready
+
+
+@pytest.mark.skipif(shutil.which("localedef") is None, reason="no other locale can be made here")
+def test_process_reads_the_same_names_whatever_the_locale(tmp_path: Path) -> None:
+    made = subprocess.run(["localedef", "-f", "ISO-8859-1", "-i", "en_US", tmp_path / "en_US.ISO-8859-1"], capture_output=True)
+    if made.returncode > 1:
+        pytest.skip("no definition of another locale here")
+    for name, text in ((b"/\xfc.png", b"meant"), (b"/\xc3\xbc.png", b"the other file")):
+        Path(os.fsdecode(os.fsencode(tmp_path) + name)).write_bytes(text)
+    code = """if True:
+        import sys, time
+        from batcher.core.model import ABSENT, Input, Place
+        from batcher.edges import sources
+        assert sys.getfilesystemencoding() == "iso8859-1", sys.getfilesystemencoding()
+        sources.LOOKS_FROM = 0
+        made = sources.LocalSources(0, time.time)
+        what = Input("a", sys.argv[1] + "/\\xfc.png", None, None, ABSENT, Place("m"))
+        while not (seen := made.ahead([(what, True)])()[0]):
+            time.sleep(0.01)
+        print(seen[3].decode())
+        made.close()
+    """
+    locale = {"LOCPATH": str(tmp_path), "LC_ALL": "en_US.ISO-8859-1"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, timeout=30)
+    assert result.stdout == "meant\n", result.stderr
 
 
 async def test_files_that_are_too_young_are_left_alone_whoever_looks(tmp_path: Path) -> None:

@@ -232,3 +232,57 @@ async def test_second_reply_to_one_request_is_not_taken_for_the_reply_to_the_nex
             assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
             assert requests == expected
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("next_one", ["small", "large"])
+async def test_stray_reply_after_a_long_body_is_not_taken_for_the_reply_to_the_next(body: StreamBody, next_one: str) -> None:
+    requests = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+            requests += 1
+            writer.write(OK)
+            await asyncio.sleep(0.05)
+            writer.write(OK.replace(b"200 OK", b"401 No"))  # nobody asked for it
+
+    async with serving(serve, bandwidth=Bandwidth(1e9, time.monotonic)) as client:  # with a cap, it leaves bit by bit
+        assert await client.upload("f", body, lambda: None) == Reply(200, {})
+        await asyncio.sleep(0.1)
+        following = SmallBody(b'{"data":"x"}', b"") if next_one == "small" else body
+        assert await client.upload("f", following, lambda: None) == Reply(200, {})
+        assert requests == 2
+
+
+async def test_reply_whose_chunks_break_off_is_given_up_in_time() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1,\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"Traceback (most recent call last):\r\n")
+
+    async with serving(serve, timeout_s=0.3) as client, asyncio.timeout(5):
+        found = await client.templates()
+        assert isinstance(found, Fault)
+        assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
+
+
+async def test_bodies_that_wait_for_the_bandwidth_bit_by_bit_are_not_given_up(body: StreamBody, tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+        while left:
+            left -= len(await reader.read(min(left, 1 << 16)))
+        writer.write(OK)
+
+    sources = LocalSources(0, time.time)
+    many = [sources.body(body._plan) for _ in range(6)]
+    assert all(isinstance(one, StreamBody) for one in many)
+    async with serving(serve, timeout_s=0.3, bandwidth=Bandwidth(8e6, time.monotonic)) as client:  # 0.4 s for 512 KiB of each
+        began = time.monotonic()
+        found = await asyncio.gather(*(client.upload("f", one, lambda: None) for one in many))
+    sources.close()
+    assert found == [Reply(200, {})] * 6
+    assert time.monotonic() - began > 0.9

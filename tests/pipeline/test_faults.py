@@ -260,3 +260,15 @@ async def test_flow_that_was_given_up_and_turns_out_to_be_started_is_not_built_a
         assert report.exit_code == 12
         flows = (await read_record(sandbox.url))["flows"]
         assert [flow["starts"] for flow in flows] == [1, 1], "nobody pays twice"
+
+
+async def test_second_attempt_that_is_lost_is_waited_for_though_the_first_one_turns_up(tmp_path: Path) -> None:
+    """The first is answered with an error and done late; the second gets no answer, and may be done as late as the settling
+    time allows: a list that shows one of them is not yet right."""
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=replace(LIMITS, timeout_s=1.0, settle_s=2.0))
+    faults = ["upload:nth=1,status=500,late_commit=300ms", "upload:nth=1,late_commit=2700ms"]  # the second meets the second
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault) for fault in faults]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems
+    assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]

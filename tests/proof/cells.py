@@ -232,7 +232,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
-        if name == "read_key_again":
+        if name in ("read_key_again", "has_key"):
             return method
         call = Call("input" if name == "input_digest" else name)
 
