@@ -335,7 +335,8 @@ class FlowsApi:
             pieces[0] = wire.head(method, path, self._key.headers, query, length)
             if length is None or length <= JOINED_BYTES:
                 pieces = [b"".join(pieces)]
-            await sent.spend(self._bandwidth, length or 0)
+            if self._bandwidth.capped:
+                await sent.spend(self._bandwidth, length or 0)
             connection = await wire.connect()
             try:
                 sent.connected(connection)
