@@ -214,46 +214,41 @@ async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is
         assert connections == 2
 
 
-async def test_second_reply_to_one_request_is_not_taken_for_the_reply_to_the_next() -> None:
-    requests = 0
+class Talkative:
+    """Answers each request, and then once more, which nobody asked for."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests
+    def __init__(self, stray: bytes) -> None:
+        self.requests = 0
+        self._stray = stray
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
-            requests += 1
+            self.requests += 1
             writer.write(OK)
             await asyncio.sleep(0.05)
-            writer.write(OK)  # nobody asked for it
+            writer.write(self._stray)
 
-    async with serving(serve) as client:
+
+async def test_second_reply_to_one_request_is_not_taken_for_the_reply_to_the_next() -> None:
+    talkative = Talkative(OK)
+    async with serving(talkative) as client:
         for expected in (1, 2):
             assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
-            assert requests == expected
+            assert talkative.requests == expected
             await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("next_one", ["small", "large"])
 async def test_stray_reply_after_a_long_body_is_not_taken_for_the_reply_to_the_next(body: StreamBody, next_one: str) -> None:
-    requests = 0
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal requests
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
-            requests += 1
-            writer.write(OK)
-            await asyncio.sleep(0.05)
-            writer.write(OK.replace(b"200 OK", b"401 No"))  # nobody asked for it
-
-    async with serving(serve, bandwidth=Bandwidth(1e9, time.monotonic)) as client:  # with a cap, it leaves bit by bit
+    talkative = Talkative(OK.replace(b"200 OK", b"401 No"))
+    async with serving(talkative, bandwidth=Bandwidth(1e9, time.monotonic)) as client:  # with a cap, it leaves bit by bit
         assert await client.upload("f", body, lambda: None) == Reply(200, {})
         await asyncio.sleep(0.1)
         following = SmallBody(b'{"data":"x"}', b"") if next_one == "small" else body
         assert await client.upload("f", following, lambda: None) == Reply(200, {})
-        assert requests == 2
+        assert talkative.requests == 2
 
 
 async def test_reply_whose_chunks_break_off_is_given_up_in_time() -> None:
