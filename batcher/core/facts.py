@@ -162,6 +162,13 @@ class AddLitter:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """A flow that was given by this id, and that inputs were sent into, is no longer ours to fill: they may yet arrive."""
+
+    flow_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClearLitter:
     """It is gone from the service."""
 
@@ -223,6 +230,6 @@ class PutOutput:
 
 
 Record: TypeAlias = (
-    PutFlow | PutInput | ForgetInputs | AddLitter | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun | PutEnd
+    PutFlow | PutInput | ForgetInputs | AddLitter | LetGo | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun | PutEnd
     | SeeOutput | PutOutput
 )

@@ -77,8 +77,14 @@ class Tally:
     sent_bytes: int = 0
     total_encoded: int = 0  # bytes of the data as they are sent: base64, but for texts
     new_encoded: int = 0
+    again: int = 0  # of the new ones: sent before, answered with an error, and perhaps done all the same
     removed: int = 0  # of those that were sent: no longer in the manifest
     changes: list[tuple[Standing, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
+
+    @property
+    def there(self) -> int:
+        """Those that may be on the service."""
+        return self.same + self.differs + self.again
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ def decide(
     """The action for one flow whose inputs have been walked.
 
     `on_service` counts the journal's rows of inputs that may be on the service; where it exceeds the walked ones
-    (`same` and `differs`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
+    (`Tally.there`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
     differs = tally.differs > 0 or (facts is not None and (facts.meaning != meaning or elsewhere(facts, given)))
@@ -120,13 +126,15 @@ def decide(
         if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
             return Action.CHANGED if problems or not wishes.resubmit_changed else Action.REDO
         return Action.DONE
+    if state is FlowState.STARTING:  # whatever has become of its sources: it may be paid for
+        return Action.RESUME
     if problems:
         return Action.BLOCKED
     if waiting:
         return Action.WAITING
     if state is FlowState.PLANNED:
         return Action.NEW
-    taken_out = on_service > tally.same + tally.differs
+    taken_out = on_service > tally.there
     return Action.REBUILD if differs or taken_out else Action.RESUME
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from .facts import InputFacts
@@ -20,6 +20,7 @@ READY_STATUSES: Final = frozenset({"available", "ready", "processed", "completed
 ERROR_STATUSES: Final = frozenset({"error", "failed", "rejected", "invalid"})
 
 SENT: Final = frozenset({InputState.ACCEPTED, InputState.UNKNOWN})
+UNSENT: Final = frozenset({InputState.PENDING, InputState.REFUSED})
 
 
 @row(frozen=True, slots=True)
@@ -98,11 +99,16 @@ def ident(facts: InputFacts, untagged: Mapping[bytes, bytes]) -> bytes:
     return facts.key if facts.tagged else untagged[facts.key]
 
 
+def _counts(facts: InputFacts) -> bool:
+    """Whether the input may be on the service: else its row may be of one that has left the manifest since."""
+    return facts.again or facts.state not in UNSENT
+
+
 def expected_sum(rows: Iterable[InputFacts], untagged: Mapping[bytes, bytes]) -> Multiset | None:
     """The sum that a right list comes to, in constant memory; None where a row is not plainly accepted. Walks to the end."""
     total = Multiset()
     plain = True
-    for facts in rows:
+    for facts in filter(_counts, rows):
         if facts.state is not InputState.ACCEPTED or facts.sha256 is None:
             plain = False
         else:
@@ -129,6 +135,7 @@ def reconcile(
     not_before: float | None,
 ) -> Reconciled:
     """Hold the listing against the rows, which must be as many as the manifest means, with their digests."""
+    expected = list(filter(_counts, expected))
     if len(expected) != meant or any(f.state not in SENT or f.sha256 is None for f in expected):
         return Reconciled(Incomplete())
     by_ident: dict[bytes, list[InputFacts]] = {}
@@ -146,12 +153,20 @@ def reconcile(
 
     seen: list[InputFacts] = []
     missing: list[InputFacts] = []
+    quiet_at = not_before or 0.0
     for name, owners in by_ident.items():
-        # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown.
-        owners.sort(key=lambda facts: facts.state is not InputState.ACCEPTED)
-        seen += [f for f in owners[: shown[name]] if f.state is InputState.UNKNOWN]
+        # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown, then those
+        # that were answered, for a silent one must not be counted as seen and sent again in the place of another. Once one of
+        # them was sent again, any that is shown may be its first attempt; nor is one that is shown done with before its time.
+        owners.sort(key=lambda facts: (facts.state is not InputState.ACCEPTED, not facts.answered))
+        here = [facts for facts in owners[: shown[name]] if facts.state is InputState.UNKNOWN]
+        if len(owners) > 1:
+            again = any(facts.again for facts in owners)
+            quiet_at = max([quiet_at, *(facts.until or 0.0 for facts in here if facts.answered)])
+            here = [replace(facts, again=again) for facts in here]
+        seen += here
         missing += owners[shown[name] :]
-    return _judge(seen, missing, listed, by_ident, now=now, not_before=not_before)
+    return _judge(seen, missing, listed, by_ident, now=now, not_before=quiet_at)
 
 
 def _judge(
@@ -161,7 +176,7 @@ def _judge(
     by_ident: Mapping[bytes, list[InputFacts]],
     *,
     now: float,
-    not_before: float | None,
+    not_before: float,
 ) -> Reconciled:
     vanished = tuple(facts.key for facts in missing if facts.state is InputState.ACCEPTED)
     silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
@@ -185,7 +200,7 @@ def _judge(
     if errors:
         return result(Refused(errors))
     if answered:
-        until = max([facts.until or 0.0 for facts in answered] + [not_before or 0.0])
+        until = max([facts.until or 0.0 for facts in answered] + [not_before])
         return result(SendAgain(tuple(facts.key for facts in answered), until))
     if vanished:
         return result(Wait(None, "an accepted input is not listed yet"))
@@ -193,7 +208,7 @@ def _judge(
         return result(Wait(min(untils), "an input was sent without an answer"))
     if any(not asset.ready for asset in listed):
         return result(Wait(None, "inputs are being processed"))
-    quiet_at = max([facts.until or 0.0 for facts in pending] + [not_before or 0.0])
+    quiet_at = max([facts.until or 0.0 for facts in pending] + [not_before])
     if now < quiet_at:
         return result(Wait(quiet_at, "an earlier request may yet be done"))
     return result(Start())

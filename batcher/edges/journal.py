@@ -37,6 +37,7 @@ from ..core.facts import (
     FlowFacts,
     ForgetInputs,
     InputFacts,
+    LetGo,
     OutputFacts,
     OutputState,
     Print,
@@ -104,6 +105,7 @@ MIGRATIONS: Final = (
     ALTER TABLE rows RENAME TO inputs
     """,
 )
+_LET_GO: Final = "let go "  # before the id of a flow
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 ROWS: Final = 64  # per statement: 768 values, SQLite takes 999 in its older builds
 COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's time
@@ -138,8 +140,11 @@ _PUT_OUTPUT: Final = f"INTO outputs({_OUTPUT_COLUMNS}, spot) VALUES(?,?,?,?,?,?,
 _SEE_OUTPUT: Final = (
     f"INSERT {_PUT_OUTPUT} ON CONFLICT(flow_id, asset_id) DO UPDATE SET state=excluded.state WHERE state!='collected'"
 )
+_PUT_WATCH: Final = (  # the latest of all
+    "INSERT INTO meta VALUES('watch_until', ?) ON CONFLICT(name) DO UPDATE SET value=max(value, excluded.value)"
+)
 _OF_FLOW: Final = "flow=(SELECT id FROM flows WHERE name=?)"
-_ON_SERVICE: Final = "state IN ('sending', 'accepted', 'unknown')"
+_ON_SERVICE: Final = "(again OR state IN ('sending', 'accepted', 'unknown'))"
 
 
 _Waiters: TypeAlias = "Sequence[asyncio.Future[None]]"
@@ -280,6 +285,13 @@ class _Reader:
     def flow(self, name: str) -> FlowFacts | None:
         row = next(self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name), None)
         return None if row is None else _flow(row)
+
+    def was_let_go(self, flow_id: str) -> bool:
+        return self._meta(_LET_GO + flow_id) is not None
+
+    def name_of(self, flow_id: str) -> str | None:
+        row = next(self._ask("SELECT name FROM flows WHERE flow_id=?", flow_id), None)
+        return None if row is None else str(row[0])
 
     def flows(self) -> Iterator[FlowFacts]:
         for row in self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows ORDER BY id"):
@@ -460,7 +472,8 @@ class JournalReader(_Reader):
         if self._left is None:
             return count
         sending = self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND state='sending'", flow)
-        return count - sum(self._never_left(_input(row)) for row in sending)
+        rows = map(_input, sending)
+        return count - sum(self._never_left(row) and not row.again for row in rows)
 
     def _never_left(self, row: InputFacts) -> bool:
         return self._left is not None and row.state is InputState.SENDING and row.key not in self._left
@@ -608,7 +621,7 @@ class SqliteJournal(_Reader):
                 if left is not None and flow_key(self._batch, facts.name) not in left:
                     self._put(replace(facts, state=FlowState.PLANNED))
                     continue
-                self._writer.execute("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until + WATCH_S,))
+                self._writer.execute(_PUT_WATCH, (until + WATCH_S,))
             settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.until is not None
 
             def bounded(at: float | None) -> float:
@@ -741,8 +754,10 @@ class SqliteJournal(_Reader):
                     write("DELETE FROM litter WHERE flow_id=?", (flow_id,))
                 case StrangersChecked():
                     write("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
+                case LetGo(flow_id):
+                    write("INSERT OR REPLACE INTO meta VALUES(?, 1)", (_LET_GO + flow_id,))
                 case Watch(until):
-                    write("INSERT OR REPLACE INTO meta VALUES('watch_until', ?)", (until,))
+                    write(_PUT_WATCH, (until,))
                 case PutTimes(name, times):
                     known = write(f"SELECT {_TIMES} FROM flow_times WHERE {_OF_FLOW}", (name,)).fetchone()
                     times = times.after(None if known is None else FlowTimes(*known))
@@ -827,7 +842,8 @@ def _wake(waiters: _Waiters) -> None:
 
 
 class MemoryJournal:
-    """A journal that forgets: for tests and for users of the Python API who keep no state. Same behaviour otherwise."""
+    """A journal that forgets: for tests and for users of the Python API who keep no state. One for each run that may be cut
+    off: it settles nothing of what was in flight then. Same behaviour otherwise."""
 
     def __init__(self) -> None:
         self._began = time.time() - uptime()
@@ -838,6 +854,7 @@ class MemoryJournal:
         self._inputs: dict[str, dict[bytes, InputFacts]] = {}
         self._litter: dict[str, str] = {}
         self._times: dict[str, FlowTimes] = {}
+        self._let_go: set[str] = set()
         self._runs: dict[float, PutRun] = {}
         self._ends: dict[str, EndFacts] = {}
         self._outputs: dict[str, dict[str, OutputFacts]] = {}
@@ -863,8 +880,10 @@ class MemoryJournal:
                     self._litter.pop(flow_id, None)
                 case StrangersChecked():
                     self.strangers_checked = True
+                case LetGo(flow_id):
+                    self._let_go.add(flow_id)
                 case Watch(until):
-                    self.watch_until = until
+                    self.watch_until = max(self.watch_until, until)
                 case PutTimes(flow, times):
                     if flow in self._flows:
                         self._times[flow] = times.after(self._times.get(flow))
@@ -887,6 +906,12 @@ class MemoryJournal:
 
     def flow(self, name: str) -> FlowFacts | None:
         return self._flows.get(name)
+
+    def was_let_go(self, flow_id: str) -> bool:
+        return flow_id in self._let_go
+
+    def name_of(self, flow_id: str) -> str | None:
+        return next((facts.name for facts in self._flows.values() if facts.flow_id == flow_id), None)
 
     def flows(self) -> Iterator[FlowFacts]:
         return iter(list(self._flows.values()))
@@ -920,7 +945,7 @@ class MemoryJournal:
 
     def count_inputs(self, flow: str) -> int:
         on_service = (InputState.SENDING, InputState.ACCEPTED, InputState.UNKNOWN)
-        return sum(row.state in on_service for row in self._inputs.get(flow, {}).values())
+        return sum(row.again or row.state in on_service for row in self._inputs.get(flow, {}).values())
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}

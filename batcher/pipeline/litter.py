@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import AddLitter, ClearLitter, FlowFacts, ForgetInputs, PutFlow, Record, Watch
+from ..core.facts import AddLitter, ClearLitter, FlowFacts, ForgetInputs, LetGo, PutFlow, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -20,13 +20,17 @@ from .context import Context
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
-def give_up(facts: FlowFacts) -> tuple[list[Record], FlowFacts]:
+def give_up(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
     """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent. One that was
-    given by its id is let go of, and never deleted."""
+    given by its id is let go of: never deleted, and where it was `filled` never taken again."""
     assert facts.flow_id is not None
     after = facts.on(FlowEvent.GIVE_UP, flow_id=None, given=False, until=None, not_before=None)
-    litter = [] if facts.given else [AddLitter(facts.flow_id, facts.name)]
-    return [*litter, ForgetInputs(facts.name), PutFlow(after)], after
+    records: list[Record] = [ForgetInputs(facts.name), PutFlow(after)]
+    if not facts.given:
+        records.insert(0, AddLitter(facts.flow_id, facts.name))
+    elif filled:
+        records.insert(0, LetGo(facts.flow_id))
+    return records, after
 
 
 async def delete(context: Context, flow_id: str, name: str) -> FlowFacts | None:

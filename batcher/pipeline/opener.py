@@ -127,6 +127,13 @@ async def _settle(context: Context, flow: FlowRun) -> None:
 
 
 async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
+    other = context.journal.name_of(flow_id)
+    if other is not None or context.journal.was_let_go(flow_id):
+        known = f" as {other}" if other is not None else ""
+        message = f"inputs were sent into the flow {flow_id} before{known}, and may yet arrive there"
+        hint = "make a new flow on the service and name its id"
+        context.problem(flow, Problem("unsettled", message, hint, flow.plan.flow.place, flow.name))
+        return
     found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
     if isinstance(found, Verdict):
         if found.kind is Kind.GONE:

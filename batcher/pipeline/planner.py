@@ -193,6 +193,7 @@ class Planner:
     def _detailed(self, begun: _Begun, sent: bytes, room: int) -> FlowPlan:
         flow, facts = begun.flow, begun.facts
         started = _is_started(facts)
+        sourceless = started or (facts is not None and facts.state is FlowState.STARTING)  # all of them were sent
         compared = facts is not None and facts.state is not FlowState.PLANNED
         problems: list[Problem] = []
         waiting = False
@@ -204,7 +205,7 @@ class Planner:
                 tally.faulty += 1
                 if item.kind == "waiting":
                     waiting = True
-                elif not (started and item.kind == "source"):
+                elif not (sourceless and item.kind == "source"):
                     problems.append(replace(item, flow=flow.name))
                 continue
             size = item.print.size
@@ -220,6 +221,7 @@ class Planner:
                     tally.new += 1
                     tally.new_bytes += size
                     tally.new_encoded += encoded
+                    tally.again += item.facts is not None and item.facts.again
                 case Standing.DIFFERS:
                     tally.differs += 1
                 case _:
@@ -234,7 +236,7 @@ class Planner:
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
-        tally.removed = max(0, on_service - tally.same - tally.differs)
+        tally.removed = max(0, on_service - tally.there)
         action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes, flow.flow_id)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)

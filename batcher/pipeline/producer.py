@@ -177,7 +177,7 @@ class Producer:
             records += [ForgetInputs(facts.name), Watch(self._context.journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
             self._context.tell("flow_given_up", flow.name, flow_id=facts.flow_id, message="its inputs are others now")
-            records, facts = give_up(facts)
+            records, facts = give_up(facts, filled=self._context.journal.count_inputs(facts.name) > 0)
         if plan.action in (Action.REDO, Action.REBUILD):
             flow.plan = replace(plan, inputs=lambda: self._planner.inputs(plan.flow, facts))
         else:  # the report has these from the survey

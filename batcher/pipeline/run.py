@@ -359,19 +359,22 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
 
 
 async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote: RemoteFlow) -> bool:
-    """Whether it was taken over: an open flow whose inputs are a part of the manifest's; a started one always, for it is
+    """Whether it was taken over: an open flow whose inputs are the manifest's; a started one always, for it is
     paid for (where its inputs differ, or cannot carry a tag, the plan will say that it changed)."""
     rows = await _adoptable(context, planner, plan, remote)
     started = remote.state not in ("created", "")
     if rows is None and not started:
         return False
-    facts = FlowFacts(plan.flow.name)
+    facts = FlowFacts(plan.flow.name, build=plan.facts.build if plan.facts is not None else 0)
     if rows is not None:
         facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
                         size_bytes=plan.tally.total_bytes)  # fmt: skip
     event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
     at = context.clock.wall() if started else None
-    await context.journal.record(PutFlow(facts.on(event, flow_id=remote.flow_id, started_at=at)), *(rows or ()))
+    # What the journal that was lost had sent a second time may yet be done.
+    not_before = None if started else context.journal.now() + context.limits.settle_s
+    facts = facts.on(event, flow_id=remote.flow_id, started_at=at, not_before=not_before)
+    await context.journal.record(PutFlow(facts), *(rows or ()))
     return True
 
 
@@ -401,18 +404,14 @@ async def _adoptable(context: Context, planner: Planner, plan: FlowPlan, remote:
                    verdict.status)  # fmt: skip
     if strangers:
         return None
-    started = remote.state not in ("created", "")
     rows: list[PutInput] = []
     inputs = await asyncio.to_thread(lambda: list(planner.inputs(plan.flow, None)))
     for item in inputs:
         if isinstance(item, Problem):
             return None
         sha256 = await asyncio.to_thread(context.sources.digest, item.input)
-        there = shown.pop(item.key, None)
-        if there is None and not started:
-            continue
-        if isinstance(sha256, Problem) or there != sha256:
-            return None
+        if isinstance(sha256, Problem) or shown.pop(item.key, None) != sha256:
+            return None  # one that is not listed may have been sent, and is never sent into the same flow again
         row = InputFacts(item.key, sha256=sha256, meaning=item.meaning, print=item.print)
         rows.append(PutInput(plan.flow.name, row.on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)))
     return None if shown else rows

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.core.facts import InputFacts
 from batcher.core.lifecycle import InputState
-from batcher.core.reconcile import Incomplete, Listed, Rebuild, SendAgain, Start, Wait, expected_sum, listed_sum, reconcile
+from batcher.core.reconcile import (
+    Incomplete,
+    Listed,
+    Rebuild,
+    Reconciled,
+    SendAgain,
+    Start,
+    Wait,
+    expected_sum,
+    listed_sum,
+    reconcile,
+)
 from batcher.core.tags import Multiset
 
 KEYS = [bytes([n]) * 16 for n in range(5)]
@@ -85,3 +97,48 @@ def test_seen_once_after_it_was_sent_twice_says_nothing_of_the_other_request() -
     assert isinstance(decide([row(0), answered], [shown(0), shown(1)]), Wait)
     assert decide([row(0), answered], [shown(0), shown(1)], now=200.0) == Start()
     assert decide([row(0), row(1, again=True)], [shown(0), shown(1)]) == Start(), "its start is held back by not_before"
+
+
+def equal(n: int, state: InputState = InputState.UNKNOWN, **more: object) -> InputFacts:
+    """One of several inputs without tags that are all the same."""
+    return row(n, state, sha256=SHA[0], tagged=False, **more)
+
+
+def held_against(rows: list[InputFacts], shown_times: int, now: float = 100.0) -> Reconciled:
+    listed = [Listed(b"same", SHA[0], "ready", tagged=False)] * shown_times
+    return reconcile(rows, dict.fromkeys(KEYS, b"same"), listed, meant=len(rows), now=now, not_before=None)
+
+
+def test_silent_one_of_equal_inputs_is_not_taken_for_the_one_that_is_shown() -> None:
+    rows = [equal(0, until=200.0), equal(1, until=150.0, answered=True)]
+    found = held_against(rows, 1)
+    assert found.decision == Wait(200.0, "an input was sent without an answer")
+    assert found.seen == (KEYS[1],)
+    assert isinstance(held_against(rows, 1, now=200.0).decision, Rebuild)
+    assert held_against(rows, 2, now=200.0).decision == Start()
+
+
+def test_equal_input_that_was_sent_again_may_be_shown_in_place_of_a_silent_one() -> None:
+    rows = [equal(0, until=200.0), equal(1, InputState.ACCEPTED, again=True)]
+    assert isinstance(held_against(rows, 2).decision, Rebuild)
+
+
+def test_equal_input_that_is_seen_holds_the_start_back_as_long_as_it_may_be_another() -> None:
+    rows = [equal(0, until=300.0, answered=True), equal(1, until=150.0, answered=True)]
+    decision = held_against(rows, 1).decision
+    assert isinstance(decision, SendAgain)
+    assert decision.not_before == 300.0
+    assert decision.keys in ((KEYS[0],), (KEYS[1],))
+
+
+@pytest.mark.parametrize("state", [InputState.PENDING, InputState.REFUSED])
+def test_row_of_an_input_that_was_never_taken_and_has_left_the_manifest_is_no_obstacle(state: InputState) -> None:
+    rows = [row(0), row(1), row(2, state)]
+    listed = [shown(0), shown(1)]
+    assert reconcile(rows, {}, listed, meant=2, now=0, not_before=None).decision == Start()
+    total = Multiset()
+    assert listed_sum(listed, total)
+    assert expected_sum(rows, {}) == total
+    rows[2] = row(2, state, again=True)  # an earlier attempt was answered, and may yet be done
+    assert reconcile(rows, {}, listed, meant=2, now=0, not_before=None).decision == Incomplete()
+    assert expected_sum(rows, {}) is None

@@ -259,6 +259,30 @@ def test_flow_that_was_given_by_its_id_is_neither_deleted_nor_started_twice(serv
     assert (flow["starts"], len(flow["inputs"]), flow["deleted"]) == (1, 1, False)
 
 
+@pytest.mark.parametrize("edit", ["another name", "another flow, and back"])
+def test_flow_that_inputs_were_sent_into_is_not_filled_again(service: Service, tmp_path: Path, edit: str) -> None:
+    """They may yet arrive in it, whatever the manifest calls it by now."""
+    first, second = service.create(), service.create()
+    (tmp_path / "a.png").write_bytes(PNG + b"one")
+    text = "version: 1\nlimits: {timeout: 500ms, settle: 9s}\nflows: [{name: %s, flow_id: %s, inputs: [a.png]}]\n"
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    (tmp_path / "m.yaml").write_text(text % ("f", first))
+    service.order("upload:nth=1,late_commit=3s")
+    assert batcher(tmp_path, *words, "--max-duration", "1s").returncode == 10
+    if edit == "another name":
+        (tmp_path / "m.yaml").write_text(text % ("g", first))
+        known = " as f"
+    else:
+        (tmp_path / "m.yaml").write_text(text % ("f", second))
+        assert batcher(tmp_path, *words).returncode == 0
+        (tmp_path / "m.yaml").write_text(text % ("f", first))
+        known = ""
+    refused = batcher(tmp_path, *words, "--resubmit-changed")
+    assert refused.returncode == 12
+    assert f"inputs were sent into the flow {first} before{known}, and may yet arrive there" in refused.stderr
+    assert [flow["starts"] for flow in service.record()["flows"]] == [0, int(edit != "another name")]
+
+
 @pytest.mark.parametrize("instead", ["flow_id: %s", "template: model_generate_fromimage"])
 def test_flow_that_was_given_is_let_go_of_when_the_manifest_names_another(
     service: Service, tmp_path: Path, instead: str

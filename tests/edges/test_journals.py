@@ -18,6 +18,7 @@ from batcher.core.facts import (
     FlowFacts,
     ForgetInputs,
     InputFacts,
+    LetGo,
     OutputFacts,
     OutputState,
     Print,
@@ -74,6 +75,20 @@ async def test_rows_are_replaced_and_forgotten(journal) -> None:
     assert journal.inputs("a flow", [KEYS[1]]) == {KEYS[1]: changed}
     await journal.record(ForgetInputs("a flow"))
     assert list(journal.input_rows("a flow")) == []
+
+
+async def test_a_shorter_watch_ends_no_longer_one(journal) -> None:
+    journal.post(Watch(77.0))
+    await journal.record(Watch(55.0))
+    assert journal.watch_until == 77.0
+
+
+async def test_flows_are_known_by_their_ids_and_what_was_let_go_of_stays_known(journal) -> None:
+    await journal.record(PutFlow(FLOW), LetGo("id-9"))
+    assert journal.name_of(FLOW.flow_id) == "a flow"
+    assert journal.name_of("id-9") is None
+    assert journal.was_let_go("id-9")
+    assert not journal.was_let_go(FLOW.flow_id)
 
 
 async def test_litter_and_watch_are_kept(journal) -> None:

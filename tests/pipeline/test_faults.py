@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from dataclasses import replace
@@ -269,6 +270,33 @@ async def test_second_attempt_that_is_lost_is_waited_for_though_the_first_one_tu
     faults = ["upload:nth=1,status=500,late_commit=300ms", "upload:nth=1,late_commit=2700ms"]  # the second meets the second
     async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault) for fault in faults]) as sandbox:
         report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems
+    assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]
+
+
+async def test_input_that_was_refused_and_taken_out_is_no_obstacle(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 5), flows=1, additional={number: {} for number in range(5)})
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:nth=5,status=422")]) as sandbox:
+        report = await batch.run(sandbox.url)
+        assert report.exit_code == 3
+        record = await read_record(sandbox.url)
+        sent = {asset["sha256"] for asset in record["flows"][0]["inputs"]}
+        batch.paths = [path for path in batch.paths if hashlib.sha256(path.read_bytes()).hexdigest() in sent]
+        assert len(batch.paths) == 4
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems
+    assert sum(flow["starts"] for flow in flows) == 1
+
+
+async def test_open_flow_with_a_missing_input_is_not_adopted(tmp_path: Path) -> None:
+    """The journal that was lost may have sent it without an answer: it may yet arrive, and is never sent there again."""
+    batch = Batch(tmp_path, files(tmp_path, 4), flows=1)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:nth=1,late_commit=3s")]) as sandbox:
+        assert (await batch.run(sandbox.url, Settings(max_duration_s=0.9))).exit_code == 10
+        adopting = Settings(wishes=Wishes(adopt=True), state=tmp_path / "another journal")
+        report = await batch.run(sandbox.url, adopting)
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
     assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]
