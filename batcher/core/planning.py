@@ -62,7 +62,7 @@ class Action(Enum):
         return self in (Action.NEW, Action.RESUME, Action.REBUILD, Action.REDO)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Tally:
     """Counts over the inputs of one flow, filled while they are walked."""
 

@@ -172,7 +172,7 @@ class Planner:
             done = looked is not None and looked[0] == facts.quick
             if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
                 assert looked is not None  # by `done`
-                tally = Tally(looked[1], looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
+                tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
             begun = self._begin(flow)
         return self._detailed(begun, sent, room)

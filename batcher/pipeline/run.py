@@ -91,7 +91,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         found.removed += tally.removed if item.action is not Action.DONE else 0
         report.flows.started += started
         report.flows.changed += item.action is Action.CHANGED
-        report.inputs.uploaded += 0 if again else tally.sent
+        report.inputs.uploaded += 0 if again else tally.sent + (tally.faulty if started else 0)  # whose sources have gone since
         report.inputs.bytes += 0 if again else tally.sent_bytes
         if item.action is Action.BLOCKED:
             report.flows.failed += 1

@@ -49,7 +49,7 @@ def test_decide_over_all_combinations(state: FlowState | None) -> None:
         [False, True], [0, 2], [0, 1], [0, 3], [0, 1], [False, True], [False, True], [False, True], [False, True]
     ):
         facts = None if state is None else FlowFacts("f", state, "id", meaning=MEANINGS[meaning_differs])
-        tally = Tally(new + differs + same, new=new, differs=differs, same=same)
+        tally = Tally(total=new + differs + same, new=new, differs=differs, same=same)
         wishes = Wishes(resubmit_changed=resubmit, redo=lambda name, redo=redo: redo)
         action = decide(facts, MEANINGS[0], tally, differs + same + taken_out, problems, waiting, wishes)
         changed = new > 0 or differs > 0 or (facts is not None and meaning_differs)

@@ -111,6 +111,18 @@ def test_commands_agree_about_flows_at_fault(service: Service, tmp_path: Path) -
     assert run["flows"]["failed"] == 1
 
 
+def test_source_that_is_gone_after_the_start_leaves_nothing_pending(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 2, 2)
+    words = ("m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, "run", *words).returncode == 0
+    (tmp_path / "m.yaml").write_text((tmp_path / "m.yaml").read_text().replace("{glob: '0/*.png'}", "0/0.png, 0/1.png"))
+    (tmp_path / "0" / "1.png").unlink()
+    run, status = told(tmp_path, "run", *words), told(tmp_path, "status", *words)
+    assert (run["exit_code"], run["requests"]["sent"]) == (0, 0)
+    for look in (run, status):
+        assert (look["inputs"]["total"], look["inputs"]["uploaded"], look["inputs"]["pending"]) == (4, 4, 0)
+
+
 def test_commands_agree_about_an_outage(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 9, 2)
     service.order("upload:after=5,status=503")
