@@ -121,12 +121,14 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     untagged: dict[bytes, bytes] = {}
     digests: dict[str, bytes] = {}
     rows: list[InputFacts] = []  # without a tag; mostly none
+    most = 0  # assets on one of the lists: nothing leaves a flow, so one with fewer is older than it says
     expected = expected_sum(_tagged(context.journal.input_rows(flow.name), rows), untagged)
     if rows:
         untagged = await asyncio.to_thread(_untagged, context, flow, rows)
-        failed = await _digests(context, flow_id, flow.plan.tally.total, digests)
-        if failed is not None:
-            return failed
+        counted = await _digests(context, flow_id, flow.plan.tally.total, digests)
+        if isinstance(counted, Verdict):
+            return counted
+        most = counted
         bare = expected_sum(rows, untagged)
         expected = None if expected is None or bare is None else expected + bare
     total = Multiset()
@@ -153,22 +155,31 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     held = list(part)
     complete = total.count == 0
     ready = listed_sum(part, total) and ready
+    if total.count < most:
+        return Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
     early = flow.facts.not_before is not None and now < flow.facts.not_before
     if expected == total and total.count == flow.plan.tally.total and ready and not early:
         return Reconciled(Start())
     if not complete:
+        whole = total.count
 
         def hold(asset: RemoteInput) -> None:
+            nonlocal most
+            most += 1
             if len(held) <= flow.plan.tally.total:  # one more than was meant is proof enough that the list is wrong
                 held.append(_listed(asset, digests))
 
         async def in_detail() -> Reply | Fault | None:
+            nonlocal most
             held.clear()
+            most = 0
             return await context.client.inputs(flow_id, hold)
 
         verdict = await context.ask(Call.INPUTS, in_detail)
         if verdict is not None:
             return verdict
+        if most < whole:
+            return Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
     rows = list(context.journal.input_rows(flow.name))
     meant, not_before = flow.plan.tally.total, flow.facts.not_before
     return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
@@ -218,23 +229,29 @@ def _untagged(context: Context, flow: FlowRun, rows: list[InputFacts]) -> dict[b
     return {key: found.get(key, b"not in the manifest") for key in wanted}
 
 
-async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str, bytes]) -> Verdict | None:
-    """The data's digest of every asset that has no tag, one asset at a time; of none where there are more than were meant."""
+async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str, bytes]) -> int | Verdict:
+    """The data's digest of every asset that has no tag, one asset at a time; of none where there are more than were meant.
+    Returns how many assets are listed in all."""
     bare: list[str] = []
+    count = 0
 
     def take(asset: RemoteInput) -> None:
+        nonlocal count
+        count += 1
         if len(bare) <= meant and read_input_tag(asset.additional) is None:
             bare.append(asset.asset_id)
 
     async def listing() -> Reply | Fault | None:
+        nonlocal count
         bare.clear()
+        count = 0
         return await context.client.inputs(flow_id, take)
 
     verdict = await context.ask(Call.INPUTS, listing)
     if verdict is not None:
         return verdict
     if len(bare) > meant:
-        return None  # whatever they hold, the list is wrong
+        return count  # whatever they hold, the list is wrong
     for asset_id in bare:
         if asset_id and asset_id not in digests:
             request = partial(context.client.input_digest, flow_id, asset_id)
@@ -242,7 +259,7 @@ async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str
             if isinstance(found, Verdict):
                 return found
             digests[asset_id] = found
-    return None
+    return count
 
 
 def _rows(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> list[InputFacts]:

@@ -300,3 +300,13 @@ async def test_open_flow_with_a_missing_input_is_not_adopted(tmp_path: Path) -> 
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
     assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]
+
+
+async def test_lists_of_which_the_second_shows_less_prove_nothing(tmp_path: Path) -> None:
+    """Inputs without tags need two; nothing ever leaves a flow, so the shorter one is not what is there."""
+    batch = Batch(tmp_path, files(tmp_path, 3), flows=1, additional=dict.fromkeys(range(3), "x"))
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("inputs:nth=2,corrupt_list=missing")]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems
+    assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]
