@@ -150,17 +150,13 @@ def _changes(plan: FlowPlan, most: int = CHANGES_LISTED) -> list[str]:
         lines.append(f"    … and {counted(more, 'more change')}")
     if _itself_changed(plan):
         lines.append("    ~ template, parameters or additional of the flow")
-    if _is_elsewhere(plan):
+    if elsewhere(plan.facts, plan.flow.flow_id):
         lines.append("    ~ flow_id")
     return lines + _removed(tally)
 
 
 def _itself_changed(plan: FlowPlan) -> bool:
     return plan.facts is not None and plan.facts.meaning != plan.meaning
-
-
-def _is_elsewhere(plan: FlowPlan) -> bool:
-    return plan.facts is not None and elsewhere(plan.facts, plan.flow.flow_id)
 
 
 def _change(standing: Standing, label: str) -> str:
@@ -208,7 +204,7 @@ class _Document:
             "to_send": to_send, "new": tally.new, "changed": tally.differs, "removed": tally.removed,
         }  # fmt: skip
         if _is_compared(plan):  # labels: at most a thousand per flow; the counts are complete
-            document["flow_itself_changed"] = _itself_changed(plan) or _is_elsewhere(plan)
+            document["flow_itself_changed"] = _itself_changed(plan) or elsewhere(plan.facts, plan.flow.flow_id)
             document["changes"] = [{"input": label, "kind": "new" if standing is Standing.NEW else "changed"}
                                    for standing, label in tally.changes]  # fmt: skip
         self._spool.write(("" if self._first else ", ") + common.document(document))

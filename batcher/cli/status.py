@@ -102,7 +102,7 @@ def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
     out = sys.stdout
     try:
         out.write("\x1b[?25l")  # no cursor meanwhile
-        while not getattr(out, "lost", None):  # the terminal has gone
+        while not getattr(out, "lost", None):  # until the terminal has gone
             columns, rows = shutil.get_terminal_size((80, 24))
             terminal = Terminal(max(40, columns - 1), rows, common.color(sys.stdout))
             found = _look(path)

@@ -78,6 +78,11 @@ class InputFacts:
     answered: bool = False
     again: bool = False
 
+    @property
+    def may_be_there(self) -> bool:
+        """Whether it is, or may be, on the service. (In SQL: the journal's `_ON_SERVICE`.)"""
+        return self.again or self.state not in (InputState.PENDING, InputState.REFUSED)
+
     def on(self, event: InputEvent, **changes: object) -> InputFacts:
         """The row after the event. Raises IllegalTransition."""
         state = input_next(self.state, event)

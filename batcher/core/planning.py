@@ -104,9 +104,11 @@ class Wishes:
         return [problem for chosen in (self.only, self.redo) if isinstance(chosen, Chosen) for problem in chosen.missed()]
 
 
-def elsewhere(facts: FlowFacts, given: str | None) -> bool:
+def elsewhere(facts: FlowFacts | None, given: str | None) -> bool:
     """Whether the manifest names another flow by its `flow_id` than the one that is known, or no longer names one."""
-    return facts.flow_id is not None and facts.flow_id != given and (facts.given or given is not None)
+    if facts is None or facts.flow_id is None:
+        return False
+    return facts.flow_id != given and (facts.given or given is not None)
 
 
 def decide(

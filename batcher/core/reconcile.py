@@ -20,7 +20,6 @@ READY_STATUSES: Final = frozenset({"available", "ready", "processed", "completed
 ERROR_STATUSES: Final = frozenset({"error", "failed", "rejected", "invalid"})
 
 SENT: Final = frozenset({InputState.ACCEPTED, InputState.UNKNOWN})
-UNSENT: Final = frozenset({InputState.PENDING, InputState.REFUSED})
 
 
 @row(frozen=True, slots=True)
@@ -99,16 +98,13 @@ def ident(facts: InputFacts, untagged: Mapping[bytes, bytes]) -> bytes:
     return facts.key if facts.tagged else untagged[facts.key]
 
 
-def _counts(facts: InputFacts) -> bool:
-    """Whether the input may be on the service: else its row may be of one that has left the manifest since."""
-    return facts.again or facts.state not in UNSENT
-
-
 def expected_sum(rows: Iterable[InputFacts], untagged: Mapping[bytes, bytes]) -> Multiset | None:
     """The sum that a right list comes to, in constant memory; None where a row is not plainly accepted. Walks to the end."""
     total = Multiset()
     plain = True
-    for facts in filter(_counts, rows):
+    for facts in rows:
+        if not facts.may_be_there:
+            continue  # it may be of an input that has left the manifest since
         if facts.state is not InputState.ACCEPTED or facts.sha256 is None:
             plain = False
         else:
@@ -135,7 +131,7 @@ def reconcile(
     not_before: float | None,
 ) -> Reconciled:
     """Hold the listing against the rows, which must be as many as the manifest means, with their digests."""
-    expected = list(filter(_counts, expected))
+    expected = [facts for facts in expected if facts.may_be_there]
     if len(expected) != meant or any(f.state not in SENT or f.sha256 is None for f in expected):
         return Reconciled(Incomplete())
     by_ident: dict[bytes, list[InputFacts]] = {}

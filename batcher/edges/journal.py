@@ -456,10 +456,9 @@ class JournalReader(_Reader):
 
     def flow(self, name: str) -> FlowFacts | None:
         facts = super().flow(name)
-        if self._left is None or facts is None or facts.state is not FlowState.CREATING or facts.until is not None:
+        if facts is None or self._batch is None or not _never_created(facts, self._batch, self._left):
             return facts
-        assert self._batch is not None
-        return facts if flow_key(self._batch, name) in self._left else replace(facts, state=FlowState.PLANNED)
+        return replace(facts, state=FlowState.PLANNED)
 
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
         found = super().inputs(flow, keys)
@@ -617,10 +616,10 @@ class SqliteJournal(_Reader):
             "UPDATE inputs SET until=? WHERE until>? OR (until IS NOT NULL AND ?)", (until, until, new_boot)
         )
         for facts in unsettled:
+            if _never_created(facts, self._batch, left):
+                self._put(replace(facts, state=FlowState.PLANNED))
+                continue
             if facts.state is FlowState.CREATING and facts.until is None:
-                if left is not None and flow_key(self._batch, facts.name) not in left:
-                    self._put(replace(facts, state=FlowState.PLANNED))
-                    continue
                 self._writer.execute(_PUT_WATCH, (until + WATCH_S,))
             settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.until is not None
 
@@ -820,6 +819,12 @@ class SqliteJournal(_Reader):
         os.close(self._lock)
 
 
+def _never_created(facts: FlowFacts, batch: str, left: frozenset[bytes] | None) -> bool:
+    """Whether its create was announced and surely never left; `left` as `departed` tells it."""
+    announced = facts.state is FlowState.CREATING and facts.until is None
+    return announced and left is not None and flow_key(batch, facts.name) not in left
+
+
 def _lock(file: int) -> bool:
     """Whether it could be taken. Asked for a few times: `is_held` has it for some microseconds."""
     for pause_s in (0.01, 0.05, 0.0):
@@ -944,8 +949,7 @@ class MemoryJournal:
         return len(self._flows)
 
     def count_inputs(self, flow: str) -> int:
-        on_service = (InputState.SENDING, InputState.ACCEPTED, InputState.UNKNOWN)
-        return sum(row.again or row.state in on_service for row in self._inputs.get(flow, {}).values())
+        return sum(row.may_be_there for row in self._inputs.get(flow, {}).values())
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}

@@ -42,6 +42,8 @@ from .opener import not_created, of_read, of_verdict
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
 POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed; the last again and again
 PROCESSING_S: Final = 600.0  # so long they may be processed
+# Nothing ever leaves a flow, so a list with fewer is older than the one before it.
+FEWER: Final = Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
 
 
 async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> None:
@@ -121,14 +123,14 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     untagged: dict[bytes, bytes] = {}
     digests: dict[str, bytes] = {}
     rows: list[InputFacts] = []  # without a tag; mostly none
-    most = 0  # assets on one of the lists: nothing leaves a flow, so one with fewer is older than it says
+    counted = 0  # assets on the list before
     expected = expected_sum(_tagged(context.journal.input_rows(flow.name), rows), untagged)
     if rows:
         untagged = await asyncio.to_thread(_untagged, context, flow, rows)
-        counted = await _digests(context, flow_id, flow.plan.tally.total, digests)
-        if isinstance(counted, Verdict):
-            return counted
-        most = counted
+        found = await _digests(context, flow_id, flow.plan.tally.total, digests)
+        if isinstance(found, Verdict):
+            return found
+        counted = found
         bare = expected_sum(rows, untagged)
         expected = None if expected is None or bare is None else expected + bare
     total = Multiset()
@@ -155,31 +157,31 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     held = list(part)
     complete = total.count == 0
     ready = listed_sum(part, total) and ready
-    if total.count < most:
-        return Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
+    if total.count < counted:
+        return FEWER
     early = flow.facts.not_before is not None and now < flow.facts.not_before
     if expected == total and total.count == flow.plan.tally.total and ready and not early:
         return Reconciled(Start())
     if not complete:
-        whole = total.count
+        detailed = 0
 
         def hold(asset: RemoteInput) -> None:
-            nonlocal most
-            most += 1
+            nonlocal detailed
+            detailed += 1
             if len(held) <= flow.plan.tally.total:  # one more than was meant is proof enough that the list is wrong
                 held.append(_listed(asset, digests))
 
         async def in_detail() -> Reply | Fault | None:
-            nonlocal most
+            nonlocal detailed
             held.clear()
-            most = 0
+            detailed = 0
             return await context.client.inputs(flow_id, hold)
 
         verdict = await context.ask(Call.INPUTS, in_detail)
         if verdict is not None:
             return verdict
-        if most < whole:
-            return Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
+        if detailed < total.count:
+            return FEWER
     rows = list(context.journal.input_rows(flow.name))
     meant, not_before = flow.plan.tally.total, flow.facts.not_before
     return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)

@@ -25,12 +25,12 @@ def give_up(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], Flo
     given by its id is let go of: never deleted, and where it was `filled` never taken again."""
     assert facts.flow_id is not None
     after = facts.on(FlowEvent.GIVE_UP, flow_id=None, given=False, until=None, not_before=None)
-    records: list[Record] = [ForgetInputs(facts.name), PutFlow(after)]
+    records: list[Record] = []
     if not facts.given:
-        records.insert(0, AddLitter(facts.flow_id, facts.name))
+        records.append(AddLitter(facts.flow_id, facts.name))
     elif filled:
-        records.insert(0, LetGo(facts.flow_id))
-    return records, after
+        records.append(LetGo(facts.flow_id))
+    return [*records, ForgetInputs(facts.name), PutFlow(after)], after
 
 
 async def delete(context: Context, flow_id: str, name: str) -> FlowFacts | None:
