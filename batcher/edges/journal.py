@@ -17,6 +17,7 @@ import mmap
 import os
 import secrets
 import sqlite3
+import threading
 import time
 import zlib
 from collections import deque
@@ -106,6 +107,7 @@ MIGRATIONS: Final = (
     """,
 )
 _LET_GO: Final = "let go "  # before the id of a flow
+PAGE: Final = 500  # rows that one statement reads of a long table
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 ROWS: Final = 64  # per statement: 768 values, SQLite takes 999 in its older builds
 COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's time
@@ -251,20 +253,38 @@ class Departures:
 
 
 class _Reader:
-    """Reading, on a connection of its own; what `JournalView` asks for."""
+    """Reading; what `JournalView` asks for. Any thread may ask, any number at a time.
 
-    _connection: sqlite3.Connection
+    There is one connection for all of them, and one place that uses it: `_ask`. It holds a lock from the statement to its
+    last row, so no cursor is open when it returns, and nobody can step through rows that another thread's statement has
+    replaced. (Two threads on one connection get each other's rows: CPython 3.12 and 3.13 keep a statement for both.)
+    Long tables are walked a page at a time, so that nothing is held but the page, and other threads get their turn."""
+
     _may_litter = True  # False: there is surely none, and each flow that is opened asks
 
-    def _ask(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """The rows, as they come. Raises JournalError, be it amid them."""
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.__connection = connection
+        self.__turn = threading.Lock()
+
+    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """All rows of one statement. Raises JournalError."""
         try:
-            yield from self._connection.execute(sql, values)
+            with self.__turn:
+                return self.__connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(f"the journal cannot be read: {error}", _advice(error)) from error
 
+    def _ask_one(self, sql: str, *values: object) -> tuple[Any, ...] | None:
+        """The first row; None where there is none."""
+        rows = self._ask(sql, *values)
+        return rows[0] if rows else None
+
+    def _close_reader(self) -> None:
+        with self.__turn:
+            self.__connection.close()
+
     def _meta(self, name: str) -> object:
-        row = next(self._ask("SELECT value FROM meta WHERE name=?", name), None)
+        row = self._ask_one("SELECT value FROM meta WHERE name=?", name)
         return None if row is None else row[0]
 
     @property
@@ -283,24 +303,27 @@ class _Reader:
         return self._meta("strangers_checked") is not None
 
     def flow(self, name: str) -> FlowFacts | None:
-        row = next(self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name), None)
+        row = self._ask_one(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE name=?", name)
         return None if row is None else _flow(row)
 
     def was_let_go(self, flow_id: str) -> bool:
         return self._meta(_LET_GO + flow_id) is not None
 
     def name_of(self, flow_id: str) -> str | None:
-        row = next(self._ask("SELECT name FROM flows WHERE flow_id=?", flow_id), None)
+        row = self._ask_one("SELECT name FROM flows WHERE flow_id=?", flow_id)
         return None if row is None else str(row[0])
 
     def flows(self) -> Iterator[FlowFacts]:
-        for row in self._ask(f"SELECT {_FLOW_COLUMNS} FROM flows ORDER BY id"):
-            yield _flow(row)
+        last = 0
+        while page := self._ask(f"SELECT id, {_FLOW_COLUMNS} FROM flows WHERE id>? ORDER BY id LIMIT {PAGE}", last):
+            last = page[-1][0]
+            for row in page:
+                yield _flow(row[1:])
 
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
         found: dict[bytes, InputFacts] = {}
-        for start in range(0, len(keys), 500):  # SQLite takes 999 variables in its older builds
-            part = keys[start : start + 500]
+        for start in range(0, len(keys), PAGE):  # SQLite takes 999 variables in its older builds
+            part = keys[start : start + PAGE]
             marks = ",".join("?" * len(part))
             for row in self._ask(
                 f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND key IN ({marks})", flow, *part
@@ -309,17 +332,24 @@ class _Reader:
         return found
 
     def input_rows(self, flow: str) -> Iterator[InputFacts]:
-        for row in self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW}", flow):
-            yield _input(row)
+        return self._input_rows(flow)
+
+    def _input_rows(self, flow: str, which: str = "1") -> Iterator[InputFacts]:
+        sql = f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND {which} {{}} ORDER BY key LIMIT {PAGE}"
+        page = self._ask(sql.format(""), flow)
+        while page:
+            yield from map(_input, page)
+            page = self._ask(sql.format("AND key>?"), flow, page[-1][0]) if len(page) == PAGE else []
 
     def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
         if not self._may_litter:
             return []
-        rows = self._ask("SELECT flow_id, flow FROM litter WHERE ?1 IS NULL OR flow=?1 ORDER BY flow_id", flow)
+        which, values = ("1", ()) if flow is None else ("flow=?", (flow,))
+        rows = self._ask(f"SELECT flow_id, flow FROM litter WHERE {which} ORDER BY flow_id", *values)
         return [(row[0], row[1]) for row in rows]
 
     def end(self, flow_id: str) -> EndFacts | None:
-        row = next(self._ask("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id), None)
+        row = self._ask_one("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id)
         return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]))
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
@@ -328,23 +358,22 @@ class _Reader:
 
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
         found: list[OutputFacts] = []
-        for start in range(0, len(keys), 500):
-            part = keys[start : start + 500]
+        for start in range(0, len(keys), PAGE):
+            part = keys[start : start + PAGE]
             marks = ",".join("?" * len(part))
             sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND key IN ({marks}) ORDER BY asset_id"
             found += [_output(row) for row in self._ask(sql, flow_id, *part)]
         return found
 
     def output_at(self, path: str) -> OutputFacts | None:
-        row = next(self._ask(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path)), None)
+        row = self._ask_one(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path))
         return None if row is None else _output(row)
 
     def count_flows(self) -> int:
-        return int(next(self._ask("SELECT count(*) FROM flows"))[0])
+        return int(self._ask("SELECT count(*) FROM flows")[0][0])
 
     def count_inputs(self, flow: str) -> int:
-        sql = f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND {_ON_SERVICE}"
-        return int(next(self._ask(sql, flow))[0])
+        return int(self._ask(f"SELECT count(*) FROM inputs WHERE {_OF_FLOW} AND {_ON_SERVICE}", flow)[0][0])
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         """By flow and state of its inputs: how many, and how many bytes. In one walk over the journal."""
@@ -368,7 +397,7 @@ class _Reader:
         return [(row[0], json.loads(row[1])) for row in self._ask("SELECT began, document FROM runs ORDER BY began DESC")]
 
     def _has(self, table: str) -> bool:
-        return next(self._ask("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", table), None) is not None
+        return bool(self._ask("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", table))
 
 
 def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite3 gives it
@@ -449,10 +478,15 @@ class JournalReader(_Reader):
         still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
         uri = f"{path.absolute().as_uri()}?{'immutable=1' if still else 'mode=ro'}"
         try:
-            self._connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         except sqlite3.Error as error:
             raise JournalError(f"the journal {path} cannot be opened: {error}", "check its permissions, and --state") from error
-        _check_version(self._connection, path)
+        super().__init__(connection)
+        try:
+            _check_version(connection, path)
+        except JournalError:
+            self.close()
+            raise
 
     def flow(self, name: str) -> FlowFacts | None:
         facts = super().flow(name)
@@ -470,15 +504,14 @@ class JournalReader(_Reader):
         count = super().count_inputs(flow)
         if self._left is None:
             return count
-        sending = self._ask(f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE {_OF_FLOW} AND state='sending'", flow)
-        rows = map(_input, sending)
-        return count - sum(self._never_left(row) and not row.again for row in rows)
+        sending = self._input_rows(flow, "state='sending'")
+        return count - sum(self._never_left(row) and not row.again for row in sending)
 
     def _never_left(self, row: InputFacts) -> bool:
         return self._left is not None and row.state is InputState.SENDING and row.key not in self._left
 
     def close(self) -> None:
-        self._connection.close()
+        self._close_reader()
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -510,30 +543,15 @@ class SqliteJournal(_Reader):
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
-        if not _lock(self._lock):
-            os.close(self._lock)
-            raise Locked("another run holds this manifest", "wait for it to end")
-        try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._writer = self._open(path)
-            # `_sync` sees to the disk: not within COMMIT, where the loop would wait for it. What is committed
-            # and not synced yet outlives the process; only a power cut takes it, the latest first.
-            self._writer.execute("PRAGMA synchronous=NORMAL")
-            self._writer.execute("PRAGMA wal_autocheckpoint=0")
-            self._writer.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-            fresh = self._migrate(path)
-            self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
-            self._connection = self._open(path)
-            self._departures = Departures(path.with_suffix(".left"))
-            self._check(fresh)
-            new_boot = self._set_time(wall())
-            self._recover(settle_s, new_boot)
-        except (OSError, sqlite3.Error, ValueError) as error:
-            os.close(self._lock)
-            raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error
-        except JournalError:
-            os.close(self._lock)
-            raise
+        with contextlib.ExitStack() as opened:  # closed again, the latest first, where what follows fails
+            opened.callback(os.close, self._lock)
+            if not _lock(self._lock):
+                raise Locked("another run holds this manifest", "wait for it to end")
+            try:
+                self._open_files(path, settle_s, wall(), opened)
+            except (OSError, sqlite3.Error, ValueError) as error:
+                raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error
+            self._opened_files = opened.pop_all()
         self._may_litter = bool(self.litter())
         self._items: deque[_Item] = deque()
         self._timer: asyncio.Handle | None = None  # the next commit
@@ -541,14 +559,31 @@ class SqliteJournal(_Reader):
         self._syncing = False
         self._rows = 0  # since the last checkpoint
         self._failed: str | None = None
-        self._disk = ThreadPoolExecutor(1, "journal")
-        self._disk.submit(int).result()  # the thread is there from now on: none may be had later
 
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        connection.execute("PRAGMA journal_mode=WAL")
-        return connection
+    def _open_files(self, path: Path, settle_s: float, wall: float, opened: contextlib.ExitStack) -> None:
+        """Three connections: the reader's takes any thread (see `_Reader`), the writer's only this one, the loop's, and the
+        checkpointer's only the disk's thread. sqlite3 itself refuses any other thread at the last two."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        self._writer = opened.enter_context(contextlib.closing(_connect(path)))
+        # `_sync` sees to the disk: not within COMMIT, where the loop would wait for it. What is committed
+        # and not synced yet outlives the process; only a power cut takes it, the latest first.
+        self._writer.execute("PRAGMA synchronous=NORMAL")
+        self._writer.execute("PRAGMA wal_autocheckpoint=0")
+        self._writer.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        fresh = self._migrate(path)
+        self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
+        opened.callback(os.close, self._log)
+        super().__init__(_connect(path, any_thread=True))
+        opened.callback(self._close_reader)
+        self._departures = opened.enter_context(contextlib.closing(Departures(path.with_suffix(".left"))))
+        self._check(fresh)
+        new_boot = self._set_time(wall)
+        self._recover(settle_s, new_boot)
+        self._disk = ThreadPoolExecutor(1, "journal")
+        opened.callback(self._disk.shutdown)
+        # The thread is there from now on: none may be had later.
+        self._checkpointer = self._disk.submit(_connect, path).result()
+        opened.callback(lambda: self._disk.submit(self._checkpointer.close).result())
 
     def _check(self, fresh: bool) -> None:
         """That what was paid for can be found: the flows' table and its index agree, and no commit has been lost (a log
@@ -717,7 +752,7 @@ class SqliteJournal(_Reader):
         self._departures.synced(commits)
         if self._rows >= CHECKPOINT_ROWS:
             self._rows = 0
-            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _commit(self, records: Sequence[Record]) -> None:
         write = self._writer.execute
@@ -803,20 +838,26 @@ class SqliteJournal(_Reader):
 
     def close(self) -> None:
         """Write what was posted, and let go of the lock."""
-        self._disk.shutdown()
-        if self._timer is not None:
-            self._timer.cancel()
-        while self._items:
-            _wake(self._commit_items())
-        if self._failed is None:  # a disk that has failed once may say yes to what it has lost
-            with contextlib.suppress(OSError, sqlite3.Error):  # nobody waits for it: what is lost is asked for again
-                self._sync()
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
-            self._writer.close()
-        os.close(self._log)
-        self._departures.close()
-        os.close(self._lock)
+        with self._opened_files:
+            self._disk.submit(int).result()  # what it was at is done: it and the loop write by turns
+            if self._timer is not None:
+                self._timer.cancel()
+            while self._items:
+                _wake(self._commit_items())
+            if self._failed is None:  # a disk that has failed once may say yes to what it has lost
+                with contextlib.suppress(OSError, sqlite3.Error):  # nobody waits for it: what is lost is asked for again
+                    self._disk.submit(self._sync).result()
+
+
+def _connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
+    """A connection for this thread alone, as sqlite3 sees to; `any_thread`: for whoever holds its lock."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread, timeout=30)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _never_created(facts: FlowFacts, batch: str, left: frozenset[bytes] | None) -> bool:
@@ -848,9 +889,11 @@ def _wake(waiters: _Waiters) -> None:
 
 class MemoryJournal:
     """A journal that forgets: for tests and for users of the Python API who keep no state. One for each run that may be cut
-    off: it settles nothing of what was in flight then. Same behaviour otherwise."""
+    off: it settles nothing of what was in flight then. Same behaviour otherwise. Any thread may read, one writes; whoever
+    looks at more than one row holds the lock."""
 
     def __init__(self) -> None:
+        self._turn = threading.Lock()
         self._began = time.time() - uptime()
         self.owner = secrets.token_hex(8)
         self.watch_until = 0.0
@@ -871,6 +914,10 @@ class MemoryJournal:
         self.post(*records)
 
     def post(self, *records: Record) -> None:
+        with self._turn:
+            self._put(records)
+
+    def _put(self, records: Sequence[Record]) -> None:
         for record in records:
             match record:
                 case PutFlow(facts):
@@ -916,55 +963,65 @@ class MemoryJournal:
         return flow_id in self._let_go
 
     def name_of(self, flow_id: str) -> str | None:
-        return next((facts.name for facts in self._flows.values() if facts.flow_id == flow_id), None)
+        return next((facts.name for facts in self.flows() if facts.flow_id == flow_id), None)
 
     def flows(self) -> Iterator[FlowFacts]:
-        return iter(list(self._flows.values()))
+        with self._turn:
+            return iter(list(self._flows.values()))
 
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
-        rows = self._inputs.get(flow, {})
-        return {key: rows[key] for key in keys if key in rows}
+        with self._turn:
+            rows = self._inputs.get(flow, {})
+            return {key: rows[key] for key in keys if key in rows}
 
     def input_rows(self, flow: str) -> Iterator[InputFacts]:
-        return iter(list(self._inputs.get(flow, {}).values()))
+        with self._turn:
+            return iter([row for _, row in sorted(self._inputs.get(flow, {}).items())])
 
     def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
-        return sorted((flow_id, name) for flow_id, name in self._litter.items() if flow is None or name == flow)
+        with self._turn:
+            return sorted((flow_id, name) for flow_id, name in self._litter.items() if flow is None or name == flow)
 
     def end(self, flow_id: str) -> EndFacts | None:
         return self._ends.get(flow_id)
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
-        rows = self._outputs.get(flow_id, {})
-        return [rows[asset_id] for asset_id in sorted(rows) if asset_id > after][:limit]
+        with self._turn:
+            rows = self._outputs.get(flow_id, {})
+            return [rows[asset_id] for asset_id in sorted(rows) if asset_id > after][:limit]
 
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
-        return [row for _, row in sorted(self._outputs.get(flow_id, {}).items()) if row.key in keys]
+        with self._turn:
+            return [row for _, row in sorted(self._outputs.get(flow_id, {}).items()) if row.key in keys]
 
     def output_at(self, path: str) -> OutputFacts | None:
-        rows = (row for rows in self._outputs.values() for row in rows.values())
-        return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
+        with self._turn:
+            rows = (row for rows in self._outputs.values() for row in rows.values())
+            return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
 
     def count_flows(self) -> int:
         return len(self._flows)
 
     def count_inputs(self, flow: str) -> int:
-        return sum(row.may_be_there for row in self._inputs.get(flow, {}).values())
+        return sum(row.may_be_there for row in self.input_rows(flow))
 
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}
-        for name, rows in self._inputs.items():
-            of_flow = found.setdefault(name, {})
-            for row in rows.values():
-                count, size = of_flow.get(row.state, (0, 0))
-                of_flow[row.state] = (count + 1, size + row.print.size)
+        with self._turn:
+            for name, rows in self._inputs.items():
+                of_flow = found.setdefault(name, {})
+                for row in rows.values():
+                    count, size = of_flow.get(row.state, (0, 0))
+                    of_flow[row.state] = (count + 1, size + row.print.size)
         return found
 
     def flow_times(self) -> Mapping[str, FlowTimes]:
-        return dict(self._times)
+        with self._turn:
+            return dict(self._times)
 
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
-        return [(at, self._runs[at].document) for at in sorted(self._runs, reverse=True)]
+        with self._turn:
+            return [(at, self._runs[at].document) for at in sorted(self._runs, reverse=True)]
 
     def close(self) -> None:
         pass

@@ -19,8 +19,9 @@ from ..core.retry import Fault, Reply
 
 
 class JournalView(Protocol):
-    """The journal as it is read: synchronous, from any one thread at a time; sees all that `record` has
-    returned for."""
+    """The journal as it is read: synchronous, by any thread, by many at once; sees all that `record` has returned for.
+    What is iterated may be iterated in another thread than it was asked for in; rows that are written meanwhile may or may
+    not be in it."""
 
     @property
     def owner(self) -> str:
