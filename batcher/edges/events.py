@@ -7,6 +7,7 @@ once, and the run goes on.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -95,6 +96,10 @@ class _File(RotatingFileHandler):
             why = (error.strerror if isinstance(error, OSError) else None) or str(error)
             self._complain(f"the log {self.baseFilename} cannot be written: {why}; the run goes on without")
             self._complain = None
+        stream, self.stream = self.stream, None  # the next line opens it again
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):  # what it holds is lost, and not said again when Python ends
+                stream.close()
 
 
 def _owner_only(path: str, flags: int) -> int:
