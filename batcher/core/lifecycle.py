@@ -59,9 +59,9 @@ FLOW: Final[dict[tuple[FlowState, FlowEvent], FlowState]] = {
     (_F.CREATING, _FE.NOT_CREATED): _F.PLANNED,
     (_F.OPEN, _FE.GIVE_UP): _F.PLANNED,
     (_F.OPEN, _FE.ANNOUNCE_START): _F.STARTING,
-    (_F.STARTING, _FE.ANNOUNCE_START): _F.STARTING,  # again: still `created` after the settling time
     (_F.STARTING, _FE.START_SEEN): _F.STARTED,
     (_F.STARTING, _FE.NOT_STARTED): _F.OPEN,
+    (_F.STARTING, _FE.GIVE_UP): _F.PLANNED,  # still `created` after the settling time, and nobody answered
     (_F.STARTED, _FE.REDO): _F.PLANNED,
 }
 

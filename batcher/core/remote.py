@@ -45,6 +45,20 @@ class RemoteOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class StartReply:
+    """What a start was answered with, by a 2xx. `state` is lower case, "" where none is shown; `error` is the service's word
+    for what went wrong, "" where it names nothing."""
+
+    state: str
+    error: str = ""
+
+    @property
+    def started(self) -> bool:
+        """Whether the reply itself says so. Else the flow's state has to be asked for before the start counts."""
+        return not self.error and self.state not in ("", "created")
+
+
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """A download that came to its end. `declared` is the type that it was said to have, "" where none was."""
 

@@ -34,7 +34,7 @@ from aiohttp.payload import Payload
 from ..core.collecting import Spoiled
 from ..core.errors import BatcherError, UsageError
 from ..core.model import JSON
-from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, Template
+from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from .boundary import reached
@@ -426,9 +426,11 @@ class FlowsApi:
     def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Coroutine[Any, Any, Reply | Fault]:
         return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, departs=departs)
 
-    async def start(self, flow_id: str) -> Reply | Fault:
+    async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault:
         body = SmallBody(b'{"action":"start"}', b"")
-        found = await self._call(Call.START, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body)
+        found = await self._call(Call.START, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body, departs=departs)
+        if isinstance(found, Reply) and 200 <= found.status < 300 and found.readable:
+            return _start_reply(found.body, flow_id, self._key.mask)
         return found  # type: ignore[no-any-return]
 
     async def delete(self, flow_id: str) -> Reply | Fault:
@@ -683,6 +685,18 @@ def _remote_flow(item: object, flow_id: str | None, mask: Mask) -> RemoteFlow | 
     known = isinstance(progress, int | float) and 0 <= progress <= 1
     return RemoteFlow(found, _harmless(state.lower(), mask), str(item.get("template", "")), item.get("parameters"), additional,
                       read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
+
+
+def _start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
+    """A 2xx may still say that nothing was started."""
+    if not isinstance(body, dict):
+        return StartReply("")
+    said = next((body[name] for name in ("error", "errors") if body.get(name)), None)
+    if said is None and (body.get("success") is False or body.get("ok") is False):
+        said = body.get("message") or "it was not done"
+    flow = _remote_flow(body, flow_id, mask)
+    error = "" if said is None else _harmless(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), mask)
+    return StartReply(flow.state if flow is not None else "", error)
 
 
 def _looks_like_a_type(value: object) -> bool:

@@ -490,9 +490,7 @@ class JournalReader(_Reader):
 
     def flow(self, name: str) -> FlowFacts | None:
         facts = super().flow(name)
-        if facts is None or self._batch is None or not _never_created(facts, self._batch, self._left):
-            return facts
-        return replace(facts, state=FlowState.PLANNED)
+        return facts if facts is None or self._batch is None else _as_it_left(facts, self._batch, self._left)
 
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
         found = super().inputs(flow, keys)
@@ -651,9 +649,7 @@ class SqliteJournal(_Reader):
             "UPDATE inputs SET until=? WHERE until>? OR (until IS NOT NULL AND ?)", (until, until, new_boot)
         )
         for facts in unsettled:
-            if _never_created(facts, self._batch, left):
-                self._put(replace(facts, state=FlowState.PLANNED))
-                continue
+            facts = _as_it_left(facts, self._batch, left)
             if facts.state is FlowState.CREATING and facts.until is None:
                 self._writer.execute(_PUT_WATCH, (until + WATCH_S,))
             settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.until is not None
@@ -860,10 +856,15 @@ def _connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _never_created(facts: FlowFacts, batch: str, left: frozenset[bytes] | None) -> bool:
-    """Whether its create was announced and surely never left; `left` as `departed` tells it."""
-    announced = facts.state is FlowState.CREATING and facts.until is None
-    return announced and left is not None and flow_key(batch, facts.name) not in left
+_BEFORE: Final = {FlowState.CREATING: FlowState.PLANNED, FlowState.STARTING: FlowState.OPEN}  # announced, and never left
+
+
+def _as_it_left(facts: FlowFacts, batch: str, left: frozenset[bytes] | None) -> FlowFacts:
+    """The row without a create or a start that was announced and surely never left; `left` as `departed` tells it."""
+    before = _BEFORE.get(facts.state) if facts.until is None else None
+    if before is None or left is None or flow_key(batch, facts.name) in left:
+        return facts
+    return replace(facts, state=before)
 
 
 def _lock(file: int) -> bool:

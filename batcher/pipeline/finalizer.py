@@ -31,10 +31,10 @@ from ..core.reconcile import (
     listed_sum,
     reconcile,
 )
-from ..core.remote import RemoteFlow, RemoteInput
+from ..core.remote import RemoteFlow, RemoteInput, StartReply
 from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
-from ..core.tags import InputKeys, Multiset, can_carry_tag, read_input_tag, untagged_ident
+from ..core.tags import InputKeys, Multiset, can_carry_tag, flow_key, read_input_tag, untagged_ident
 from .context import Context, FlowRun
 from .litter import delete, give_up
 from .opener import not_created, of_read, of_verdict
@@ -344,11 +344,17 @@ async def _start(context: Context, flow: FlowRun) -> bool:
     assert flow_id is not None
     flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_START, until=None, problem=None)
     await context.journal.record(PutFlow(flow.facts))
-    verdict = await context.ask(Call.START, lambda: context.client.start(flow_id))
-    assert isinstance(verdict, Verdict)  # a start's reply has no value
-    if verdict.kind is Kind.DONE:
-        await _started(context, flow)
-        return False
+    key = flow_key(context.manifest.batch, flow.name)
+    answer = await context.ask(
+        Call.START, lambda: context.client.start(flow_id, lambda: context.journal.departs(key))
+    )
+    if isinstance(answer, StartReply):
+        if answer.started:
+            await _started(context, flow)
+            return False
+        said = answer.error or "the reply does not say that it was started"
+        answer = Verdict(Kind.UNKNOWN, f"the start was answered, but {said}")
+    verdict = answer
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
             context.tell("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
@@ -363,9 +369,14 @@ async def _start(context: Context, flow: FlowRun) -> bool:
 
 
 async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = None) -> bool:
-    """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells."""
+    """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells.
+
+    A start that nobody answered, and that shows in no state after the settling time, is never sent again: should the service
+    take both, both are paid for. The flow is given up and deleted, which works only while it is not started, and built anew.
+    Where the service answered with an error (500, 502) it will not do it later, and the start is sent again."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
+    polls = 0
     while True:
         late = context.journal.now() >= (flow.facts.until or 0.0)
         found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
@@ -383,11 +394,30 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
             context.problem(flow, of_verdict(replace(said, kind=Kind.REFUSED), flow, "the flow was not started"))
             await _note_problem(context, flow)
             return False
-        if late:  # the service starts a flow once, so a late twin of the request does nothing
+        if late and said is not None and said.answered:
             flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
             await context.journal.record(PutFlow(flow.facts))
             return await context.try_again(flow, "the service did not start the flow")
-        await context.sleep((flow.facts.until or 0.0) - context.journal.now())
+        if late:
+            return await _never_started(context, flow, said)
+        left_s = (flow.facts.until or 0.0) - context.journal.now()
+        await context.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
+        polls += 1
+
+
+async def _never_started(context: Context, flow: FlowRun, said: Verdict | None) -> bool:
+    """A start that may yet be done, and is not seen: whether the flow is to be built anew."""
+    why = "the service does not show that it was started"
+    if said is not None and said.message:
+        why = f"{why} ({said.message})"
+    if flow.facts.given:  # it stays as it is: each run asks again, and sends nothing
+        hint = "start it on the service, or make a new flow there and name its id"
+        problem = Problem("unsettled", f"{why}, and may yet", hint, flow.plan.flow.place, flow.name)
+        context.problem(flow, problem)
+        await _note_problem(context, flow)
+        return False
+    flow.rebuilds += 1
+    return await _give_up(context, flow, why)
 
 
 async def _started(context: Context, flow: FlowRun) -> None:

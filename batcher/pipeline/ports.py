@@ -14,7 +14,7 @@ from ..core.errors import BatcherError, Stop
 from ..core.facts import EndFacts, FlowFacts, InputFacts, OutputFacts, Print, Record
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
-from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, Template
+from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Fault, Reply
 
 
@@ -107,7 +107,7 @@ class Client(Protocol):
         """The new flow's id."""
 
     async def upload(self, flow_id: str, body: Body, departs: Callable[[], None]) -> Reply | Fault: ...
-    async def start(self, flow_id: str) -> Reply | Fault: ...
+    async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault: ...
     async def delete(self, flow_id: str) -> Reply | Fault: ...
     async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault: ...
     async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:

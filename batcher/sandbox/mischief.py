@@ -131,6 +131,10 @@ def _garbage(kind: str, chance: random.Random) -> Reply:
             return json_reply('{"unexpected": ["valid", "JSON", {"of": "another kind"}]}')
         case "html":
             return Reply(body=html_page(200), content_type="text/html")
+        case "error":
+            return json_reply('{"error": "the queue is full"}')
+        case "created":
+            return json_reply('{"state": "created"}')
         case "binary":
             return Reply(body=chance.randbytes(256))
         case _:
