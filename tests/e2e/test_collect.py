@@ -71,6 +71,16 @@ def test_collect_killed_fifty_times(service: Service, tmp_path: Path) -> None:
     killed_at_random(service, tmp_path, kills=50, seed=random.randrange(1 << 32))
 
 
+def test_collect_at_64_brings_every_output(service: Service, tmp_path: Path) -> None:
+    """The loop and as many threads as there are read the journal at the same time."""
+    write_batch(tmp_path, 300, 1)
+    words = ("m.yaml", "--endpoint", service.url, "--concurrency", "64")
+    assert batcher(tmp_path, "run", *words).returncode == 0
+    done = batcher(tmp_path, "collect", *words, "--to", "out")
+    assert done.returncode == 0, done.stderr
+    assert_whole(tmp_path, 300, 1)
+
+
 def test_quickstart_is_collected_from_the_embedded_sandbox(tmp_path: Path) -> None:
     folder = shutil.copytree(MANIFESTS, tmp_path / "manifests")
     assert batcher(folder, "run", "quickstart.yaml").returncode == 0
