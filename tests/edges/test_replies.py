@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from batcher.core.errors import UsageError
-from batcher.core.remote import RemoteFlow, RemoteInput, Template
+from batcher.core.remote import Listing, RemoteFlow, RemoteInput, Template
 from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
 from batcher.edges.flows_api import FlowsApi, Key, check_endpoint, is_loopback
@@ -54,14 +54,16 @@ TEMPLATES: list[tuple[object, list[Template]]] = [
 @pytest.mark.parametrize(("body", "meant"), TEMPLATES)
 async def test_templates_are_read_however_they_are_shown(body: object, meant: list[Template]) -> None:
     async with answering(json.dumps(body).encode()) as client:
-        assert await client.templates() == meant
+        found: list[Template] = []
+        assert await client.templates(found.append) == Listing()
+        assert found == meant
 
 
 @pytest.mark.parametrize("body", [b"{}", b"1", b'{"templates": 1}', b"", b"<html>"])
 async def test_templates_that_are_none_are_not_readable(body: bytes) -> None:
     async with answering(body) as client:
-        found = await client.templates()
-        assert isinstance(found, Reply)
+        found = await client.templates(lambda template: None)
+        assert isinstance(found, Fault)
         assert classify(Calls.TEMPLATES, found).kind is Kind.UNAVAILABLE
 
 
@@ -107,7 +109,7 @@ async def test_every_page_of_the_flows_is_read(tmp_path: Path, pages: str, envel
     ):
         made = {await client.create("model_optimize", {}, {"n": n}, lambda: None) for n in range(7)}
         found: list[RemoteFlow] = []
-        assert await client.flows(found.append) is None
+        listing = await client.flows(found.append)
     shown = {flow.flow_id for flow in found}
     if pages != "none" and envelope == "bare":  # a bare list cannot say that there is more
         assert shown <= made
