@@ -272,7 +272,8 @@ class Pages:
             self._empty += 1
             if self._empty > EMPTY_PAGES:
                 return Listing(False, f"{EMPTY_PAGES} empty pages came in a row")
-            if self._way and not self._leads_on(signs) and not signs.more and (signs.pages or 0) <= self._fetched:
+            told = self._leads_on(signs) or signs.more or (signs.pages or 0) > self._fetched
+            if self._way and not told and not self._counts_from_1():
                 self._dead.add(self._way)  # it is beyond the end
         self._signs = signs
         if not self._leads_on(signs) and not self._more(signs, page.items):
@@ -286,13 +287,17 @@ class Pages:
     def _repeats(self, signs: Signs) -> Listing | None:
         """Nothing new: a way that is not understood, a circle, or pages that were shifted by what was made meanwhile."""
         self._repeated += 1
-        if self._way == "page" and self._number == 1:
-            pass  # pages are counted from 1, then
+        if self._counts_from_1():
+            pass
         elif self._way in self._worked and self._repeated <= REPEATED_PAGES:
             self._signs = signs
         else:
             self._dead.add(self._way)
         return self._go_on()
+
+    def _counts_from_1(self) -> bool:
+        """Whether page 1 was asked for, to see whether that is the first one or the second."""
+        return self._way == "page" and self._number == 1
 
     def _leads_on(self, signs: Signs) -> bool:
         """Whether the page names the next one."""
