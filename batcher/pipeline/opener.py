@@ -17,8 +17,8 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
 from .context import Context, FlowRun, Settled
-from .litter import delete
-from .witness import LIST_ADVICE, prove
+from .litter import delete, give_up
+from .witness import LIST_ADVICE, prove, shows
 
 
 async def open_flow(context: Context, flow: FlowRun, settled: Settled) -> None:
@@ -52,11 +52,32 @@ async def _open(context: Context, flow: FlowRun) -> None:
 
 
 async def _create_or_find(context: Context, flow: FlowRun) -> None:
+    again = False  # it is created once more, because the list does not show it
     while flow.facts.state in (FlowState.PLANNED, FlowState.CREATING) and not flow.failed:
         if flow.facts.state is FlowState.PLANNED or flow.facts.until is None:
             await _create(context, flow)
+            if again and flow.facts.flow_id is not None:
+                await _see(context, flow, flow.facts.flow_id)
         else:
             await _settle(context, flow)
+            again = True
+
+
+async def _see(context: Context, flow: FlowRun, flow_id: str) -> None:
+    """The list must show this one: else that it did not show the one before proves nothing, and this may be its twin. Then it
+    is taken back, and whether the flow was created stays open."""
+    why = await shows(context, flow_id)
+    if not why:
+        return
+    if isinstance(why, Verdict):
+        why = f"the flows cannot be listed: {why.message}"
+    records, flow.facts = give_up(flow.facts)
+    await context.journal.record(*records)
+    await delete(context, flow_id, flow.name)
+    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_CREATE, until=context.journal.now())
+    await context.journal.record(PutFlow(flow.facts))
+    message = f"whether it was created cannot be told: {why}"
+    context.problem(flow, Problem("unsettled", message, LIST_ADVICE, flow.plan.flow.place, flow.name))
 
 
 async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:

@@ -62,7 +62,7 @@ async def prove(context: Context, flow: FlowRun, create: Callable[[], Awaitable[
     own = own and (hash(flow.facts.flow_id) or 1) not in names  # else a lost create of an earlier run was found
     witness = flow.facts.flow_id if own else await _another(context, flow)
     assert witness is not None
-    why = await _looked(context, before, witness)
+    why = await shows(context, witness, before)
     if isinstance(why, Verdict):
         raise _halted(context, why, "whether the list of flows shows all cannot be told")
     if own and why:
@@ -102,8 +102,9 @@ async def _another(context: Context, flow: FlowRun) -> str:
     return made
 
 
-async def _looked(context: Context, before: Builds, witness: str) -> str | Verdict:
-    """Why the list proves nothing; "" where it does. A list may lag: it is looked at again within the settling time."""
+async def shows(context: Context, witness: str, before: Builds | None = None) -> str | Verdict:
+    """Why the list proves nothing; "" where it shows the flow that was just made, and, given the list `before` that, all else
+    that it must. A list may lag: it is looked at again within the settling time."""
     until = context.clock.steady() + context.limits.settle_s
     for pause_s in itertools.chain(POLL_S, itertools.repeat(POLL_S[-1])):
         after = await context.lister.builds()
@@ -111,7 +112,7 @@ async def _looked(context: Context, before: Builds, witness: str) -> str | Verdi
             return after
         if not after.listing.whole:
             return f"the list of flows is not whole: {after.listing.why}"
-        if strange := foreign(context, after):
+        if before is not None and (strange := foreign(context, after)):
             batch = context.manifest.batch
             return f"the journal knows nothing of it, but the service has {len(strange)} flow(s) of the batch “{batch}”"
         why = await _grown(context, before, after, witness)
@@ -121,13 +122,15 @@ async def _looked(context: Context, before: Builds, witness: str) -> str | Verdi
     raise AssertionError("the pauses have no end")
 
 
-async def _grown(context: Context, before: Builds, after: Builds, witness: str) -> str:
+async def _grown(context: Context, before: Builds | None, after: Builds, witness: str) -> str:
     """What speaks against that the list shows all, now that it has a flow more."""
     names, count = await asyncio.to_thread(after.ids.distinct)
-    _, earlier = await asyncio.to_thread(before.ids.distinct)
     part = f"the list of flows, which shows {count:,}, seems to be a part of them"
     if (hash(witness) or 1) not in names:
         return f"{part}: a flow that was made just now is not on it"
+    if before is None:
+        return ""
+    _, earlier = await asyncio.to_thread(before.ids.distinct)
     missing = {value for value in before.ids.hashes if value not in names}
     gone = 0
     for flow_id in (*before.ids.first, *before.ids.last) if 0 < len(missing) <= GONE else ():
