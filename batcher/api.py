@@ -33,8 +33,9 @@ from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
-from .pipeline.run import Survey, caps, clean_flows, of_strangers, strangers, survey, template_types
+from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
 from .pipeline.run import run as _run
+from .pipeline.witness import foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,11 +247,13 @@ async def plan(
 
 
 async def _strange(context: Context) -> list[Problem]:
-    """That the service has flows of the batch which the journal does not know. Raises UsageError where it cannot be asked."""
-    found = await strangers(context)
-    if isinstance(found, Verdict):
-        raise UsageError(f"the service's flows cannot be listed: {found.message}", "run again later")
-    return [of_strangers(context, found)] if found else []
+    """That the service has flows of the batch which the journal does not know, or does not show whether it has. Raises
+    UsageError where it cannot be asked."""
+    builds = await context.lister.builds()
+    if isinstance(builds, Verdict):
+        raise UsageError(f"the service's flows cannot be listed: {builds.message}", "run again later")
+    problem = of_list(context, builds, foreign(context, builds))
+    return [problem] if problem is not None else []
 
 
 async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:

@@ -45,7 +45,6 @@ class InputEvent(Enum):
     REFUSE = "refuse"
     LOSE = "lose"  # no reply, or one that cannot be read
     NOT_SENT = "not sent"  # the body did not leave completely, or it may be sent again
-    RETRACT = "retract"  # accepted by the reply, but not on the list
 
 
 _F, _FE, _I, _IE = FlowState, FlowEvent, InputState, InputEvent
@@ -75,7 +74,6 @@ INPUT: Final[dict[tuple[InputState, InputEvent], InputState]] = {
     (_I.UNKNOWN, _IE.ACCEPT): _I.ACCEPTED,  # seen on the list
     (_I.UNKNOWN, _IE.REFUSE): _I.REFUSED,  # seen on the list, with an error
     (_I.UNKNOWN, _IE.NOT_SENT): _I.PENDING,  # answered and not seen: may be sent again
-    (_I.ACCEPTED, _IE.RETRACT): _I.UNKNOWN,
     (_I.ACCEPTED, _IE.REFUSE): _I.REFUSED,  # accepted, then in error on the list
 }
 

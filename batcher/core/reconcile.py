@@ -80,13 +80,20 @@ class Incomplete:
     """The rows are not the manifest's inputs, all sent: to be planned again. A start would be early."""
 
 
-Decision: TypeAlias = Incomplete | Start | Wait | SendAgain | Refused | Rebuild
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """The list does not tell what is there: nothing is sent, given up or started on its word."""
+
+    why: str
+
+
+Decision: TypeAlias = Incomplete | Start | Wait | SendAgain | Refused | Rebuild | Unproven
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """The decision, and what is now known of single inputs: seen (unknown ones that are accepted after all) and
-    missing (accepted ones that the list does not show)."""
+    missing (accepted ones that the list does not show, for the first time)."""
 
     decision: Decision
     seen: tuple[bytes, ...] = ()
@@ -174,7 +181,8 @@ def _judge(
     now: float,
     not_before: float,
 ) -> Reconciled:
-    vanished = tuple(facts.key for facts in missing if facts.state is InputState.ACCEPTED)
+    vanished = [facts for facts in missing if facts.state is InputState.ACCEPTED]
+    newly = tuple(facts.key for facts in vanished if facts.until is None)
     silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
     answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
     untils = [facts.until or 0.0 for facts in silent]
@@ -185,21 +193,26 @@ def _judge(
     certain = tuple(facts.key for facts in seen if facts.key not in uncertain)
 
     def result(decision: Decision) -> Reconciled:
-        return Reconciled(decision, certain, vanished)
+        return Reconciled(decision, certain, newly)
 
+    errors = tuple(by_ident[a.ident][0].key for a in listed if a.status in ERROR_STATUSES)
+    if errors:
+        return result(Refused(errors))
+    if vanished:
+        # The service took them, and nothing leaves a flow: the list lags, or is one page of many. Then it tells nothing of
+        # the others either, and the next flow would be listed no better: it is not built anew.
+        if any(facts.until is not None and facts.until <= now for facts in vanished):
+            return result(Unproven(f"{len(vanished):,} input(s) that the service accepted are not on its list, which shows "
+                                   f"{len(listed):,}"))  # fmt: skip
+        return result(Wait(None, "an accepted input is not listed yet"))
     if doubtful:
         return result(Rebuild("an input was sent again without an answer, and may yet arrive twice"))
     if untils and min(untils) <= now:
         # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
         return result(Rebuild("an input that was sent without an answer is not listed, and may yet arrive"))
-    errors = tuple(by_ident[a.ident][0].key for a in listed if a.status in ERROR_STATUSES)
-    if errors:
-        return result(Refused(errors))
     if answered:
         until = max([facts.until or 0.0 for facts in answered] + [not_before])
         return result(SendAgain(tuple(facts.key for facts in answered), until))
-    if vanished:
-        return result(Wait(None, "an accepted input is not listed yet"))
     if untils:
         return result(Wait(min(untils), "an input was sent without an answer"))
     if any(not asset.ready for asset in listed):

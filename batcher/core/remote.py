@@ -1,7 +1,7 @@
 """What the service shows, as frozen values.
 
-In: nothing. Out: `RemoteFlow`, `RemoteInput`, `RemoteOutput`, `Arrived`, `Template`. Made by the client at the edge, read
-by the pipeline.
+In: nothing. Out: `RemoteFlow`, `RemoteInput`, `RemoteOutput`, `Arrived`, `Template`, `Listing`. Made by the client at the
+edge, read by the pipeline.
 """
 
 from __future__ import annotations
@@ -72,3 +72,14 @@ class Template:
     name: str
     types: tuple[str, ...] | None
     other_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list that was read as far as it leads. It proves what it showed; that something is not there only where it is `whole`.
+
+    `why` says what speaks against that, as the end of "the list is not whole: …". A list that is cut off without a word
+    passes for whole: whoever acts on an absence also holds it against what is known to be there."""
+
+    whole: bool = True
+    why: str = ""

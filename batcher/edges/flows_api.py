@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -34,13 +34,14 @@ from aiohttp.payload import Payload
 from ..core.collecting import Spoiled
 from ..core.errors import BatcherError, UsageError
 from ..core.model import JSON
-from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
+from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from .boundary import reached
 from .downloads import DataMember, Decoder, NotAnOutput
 from .limits import Bandwidth
-from .listing import ListParser
+from .listing import ListParser, plain
+from .pages import Pages, Signs, signs_of
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
 from .wire import Answer, Pool, Wire, abort, ask, unsent
@@ -54,6 +55,13 @@ PIECE_BYTES: Final = 256 << 10
 CAPPED_BYTES: Final = 64 << 10  # under a cap a body leaves in pieces of this, so that no connection is silent for long
 JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
 KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
+
+# Names of lists and of objects, as `listing.plain` gives them, beside those that say nothing of what they hold.
+TEMPLATES: Final = frozenset({"templates", "models"})
+FLOWS: Final = frozenset({"flows", "jobs", "tasks", "runs", "workflows"})
+INPUTS: Final = frozenset({"inputs", "assets", "files", "inputassets"})
+OUTPUTS: Final = frozenset({"outputs", "assets", "files", "outputassets"})
+FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})
 
 CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
@@ -402,16 +410,14 @@ class FlowsApi:
             data=_Posted(body, sent, self._bandwidth) if body is not None else None,
         )  # fmt: skip
 
-    async def templates(self) -> list[Template] | Reply | Fault:
-        found = await self._call(Call.TEMPLATES, "GET", "/templates", _json)
-        if isinstance(found, Fault) or not isinstance(found, Reply) or not 200 <= found.status < 300:
-            return found  # type: ignore[no-any-return]  # a Reply or a Fault
-        items = found.body
-        if isinstance(items, dict):
-            items = next((value for value in items.values() if isinstance(value, list)), None)
-        if not isinstance(items, list):
-            return Reply(found.status, readable=False, detail="no list of templates")
-        return [template for item in items if (template := _template(item, self._key.mask)) is not None]
+    async def templates(self, take: Callable[[Template], None]) -> Listing | Reply | Fault:
+        def each(item: object) -> tuple[str, Callable[[], None]]:
+            template = _template(item, self._key.mask)
+            if template is None:
+                return repr(item), lambda: None
+            return template.name, lambda: take(template)
+
+        return await self._list(Call.TEMPLATES, "/templates", {}, TEMPLATES, each)
 
     async def create(
         self, template: str, parameters: Mapping[str, JSON], additional: JSON, departs: Callable[[], None]
@@ -419,7 +425,7 @@ class FlowsApi:
         content = json.dumps({"template": template, "parameters": dict(parameters), "additional": additional}).encode()
         found = await self._call(Call.CREATE, "POST", "/flows", _json, body=SmallBody(content, b""), departs=departs)
         if isinstance(found, Reply) and 200 <= found.status < 300:
-            flow_id = _id(found.body, "flow_id", "id")
+            flow_id = _id(_flow_in(found.body), "flow_id", "id")
             return flow_id if flow_id is not None else Reply(found.status, readable=False, detail="no flow_id")
         return found  # type: ignore[no-any-return]
 
@@ -444,44 +450,40 @@ class FlowsApi:
             return flow if flow is not None else Reply(found.status, readable=False, detail="no flow")
         return found  # type: ignore[no-any-return]
 
-    async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
-        def each(item: object) -> str | None:
+    async def flows(self, take: Callable[[RemoteFlow], None]) -> Listing | Reply | Fault:
+        def each(item: object) -> tuple[str, Callable[[], None]]:
             flow = _remote_flow(item, None, self._key.mask)
             if flow is None:  # a list of something else must not pass for one without our flows
                 raise ValueError("a flow is no object with an id")
-            take(flow)
-            return flow.flow_id
+            return flow.flow_id, lambda: take(flow)
 
-        return await self._list(Call.FLOWS, "/flows", {}, each)
+        return await self._list(Call.FLOWS, "/flows", {}, FLOWS, each)
 
-    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Reply | Fault | None:
-        def each(item: object) -> str | None:
+    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Listing | Reply | Fault:
+        def each(item: object) -> tuple[str, Callable[[], None]]:
             if not isinstance(item, dict):
                 raise ValueError("an asset is no object")
             asset_id = _id(item, "id", "asset_id")
-            status = item.get("status")
-            take(RemoteInput(asset_id or "", status.lower() if isinstance(status, str) else "", item.get("additional")))
-            return asset_id
+            asset = RemoteInput(asset_id or "", _status(item), item.get("additional"))
+            return asset_id or repr(item), lambda: take(asset)
 
-        path = _inputs_of(flow_id)
-        return await self._list(Call.INPUTS, path, {"include_data": "false"}, each)
+        return await self._list(Call.INPUTS, _inputs_of(flow_id), {"include_data": "false"}, INPUTS, each)
 
     async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
         path = f"/flows/{quote(flow_id, safe='')}/inputs/{quote(asset_id, safe='')}"
         return await self._call(Call.INPUT, "GET", path, _digest)  # type: ignore[no-any-return]
 
-    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Reply | Fault | None:
-        def each(item: object) -> str | None:
+    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Listing | Reply | Fault:
+        def each(item: object) -> tuple[str, Callable[[], None]]:
             asset_id = _id(item, "id", "asset_id")
             if not isinstance(item, dict) or asset_id is None:
                 raise ValueError("an output has no id")
             asset_id.encode()  # half a surrogate pair would be no id that can be asked for
-            status = item.get("status")
-            take(RemoteOutput(asset_id, status.lower() if isinstance(status, str) else "", item.get("additional")))
-            return asset_id
+            asset = RemoteOutput(asset_id, _status(item), item.get("additional"))
+            return asset_id, lambda: take(asset)
 
         path = f"/flows/{quote(flow_id, safe='')}/outputs"
-        return await self._list(Call.OUTPUTS, path, {"include_data": "false"}, each)
+        return await self._list(Call.OUTPUTS, path, {"include_data": "false"}, OUTPUTS, each)
 
     async def output(self, flow_id: str, asset_id: str, sink: Any) -> Arrived | Spoiled | Reply | Fault:
         """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output."""
@@ -501,54 +503,35 @@ class FlowsApi:
         return await self._call(Call.OUTPUT, "GET", path, read)  # type: ignore[no-any-return]
 
     async def _list(
-        self, call: Call, path: str, query: dict[str, str], each: Callable[[object], str | None]
-    ) -> Reply | Fault | None:
-        """All pages of a listing. Which pagination there is shows in the envelope; a page without new ids is the end."""
-        seen = 0
-        page = 1
-        last: frozenset[str] = frozenset()
-        ask = dict(query)
+        self, call: Call, path: str, query: Mapping[str, str], names: frozenset[str],
+        each: Callable[[object], tuple[str, Callable[[], None]]],
+    ) -> Listing | Reply | Fault:  # fmt: skip
+        """All pages of a listing, as far as they lead. `each` gives an item's id, and how it is handed on; what an earlier
+        page has shown is not."""
+        pages = Pages(self._base, path, query, time.monotonic)
+
+        def one(item: object) -> None:
+            ident, hand_on = each(item)
+            if pages.shows(ident):
+                hand_on()
+
+        async def read(response: Response, sent: _Sent) -> Signs:
+            parser = ListParser(one, names)
+            async for piece in response.content.iter_any():
+                sent.moved(len(piece))
+                pages.moved(len(piece))
+                for start in range(0, len(piece), PIECE_BYTES):
+                    parser.feed(piece[start : start + PIECE_BYTES])
+            parser.close()
+            return signs_of(response.status, parser.envelope, response.headers)
+
         while True:
-            ids: list[str] = []
-            count = 0
-
-            def one(item: object, ids: list[str] = ids) -> None:
-                nonlocal count
-                count += 1
-                found = each(item)
-                if found is not None and len(ids) < 10_000:
-                    ids.append(found)
-
-            async def read(response: Response, sent: _Sent, one: Any = one) -> dict[str, object]:
-                return await _stream_list(response, sent, one)
-
-            found = await self._call(call, "GET", path, read, query=ask)
-            if isinstance(found, Reply | Fault):
+            found = await self._call(call, "GET", pages.address, read)
+            if isinstance(found, Fault) or (isinstance(found, Reply) and not pages.refused(found.status)):
                 return found
-            seen += count
-            if not count or (ids and frozenset(ids) == last):
-                return None
-            last = frozenset(ids)
-            page += 1
-            ask = dict(query)
-            following = found.get("next")
-            cursor = found.get("next_cursor") or found.get("cursor")
-            total = found.get("total")
-            pages = found.get("pages") or found.get("total_pages")
-            if isinstance(following, str) and following:
-                target = urlsplit(urljoin(self._base + path, following))
-                if (target.scheme, target.netloc) != urlsplit(self._base)[:2]:
-                    return Reply(200, readable=False, detail="the next page is on another host")
-                ask.update(dict(part.partition("=")[::2] for part in target.query.split("&") if part))
-            elif isinstance(cursor, str) and cursor:
-                ask["cursor"] = cursor
-            elif (isinstance(total, int) and seen < total) or (isinstance(pages, int) and page <= pages):
-                if "offset" in found:
-                    ask["offset"] = str(seen)
-                else:
-                    ask["page"] = str(page)
-            else:
-                return None
+            listing = pages.turn(found if isinstance(found, Signs) else None)
+            if listing is not None:
+                return listing
 
 
 @lru_cache(64)
@@ -675,16 +658,37 @@ def _id(item: object, *names: str) -> str | None:
     return None
 
 
-def _remote_flow(item: object, flow_id: str | None, mask: Mask) -> RemoteFlow | None:
-    found = _id(item, "flow_id", "id") or flow_id
-    if not isinstance(item, dict) or found is None:
+def _flow_in(body: object, depth: int = 3) -> dict[str, Any] | None:
+    """The object that tells of a flow: the reply itself, or one within it, as in `{"flow": {…}}` and `{"data": {…}}`."""
+    if not isinstance(body, dict):
         return None
-    state = next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
+    if _id(body, "flow_id") is not None or ("flow" not in body and _id(body, "id") is not None and _state(body)):
+        return body
+    within = (_flow_in(value, depth - 1) for name, value in body.items() if depth and plain(name) in FLOW_IN)
+    found = next((flow for flow in within if flow is not None), None)
+    return found if found is not None or not (_id(body, "id") is not None or _state(body)) else body
+
+
+def _state(item: Mapping[str, Any]) -> str:
+    return next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
+
+
+def _status(item: Mapping[str, Any]) -> str:
+    status = item.get("status")
+    return status.lower() if isinstance(status, str) else ""
+
+
+def _remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | None:
+    """`flow_id`: of the flow that was asked for."""
+    item = _flow_in(body)
+    found = _id(item, "flow_id", "id") or flow_id
+    if item is None or found is None:
+        return None
     additional = item.get("additional")
     progress = item.get("progress")
     known = isinstance(progress, int | float) and 0 <= progress <= 1
-    return RemoteFlow(found, _harmless(state.lower(), mask), str(item.get("template", "")), item.get("parameters"), additional,
-                      read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
+    return RemoteFlow(found, _harmless(_state(item).lower(), mask), str(item.get("template", "")), item.get("parameters"),
+                      additional, read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
 
 
 def _start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
@@ -716,17 +720,6 @@ def _template(item: object, mask: Mask) -> Template | None:
     types = next((value for value in lists if value and all(map(_looks_like_a_type, value))), None)
     first, *others = (_harmless(name, mask) for name in names)
     return Template(first, None if types is None else tuple(_harmless(each, mask) for each in types), tuple(others))
-
-
-async def _stream_list(response: Response, sent: _Sent, take: Callable[[object], None]) -> dict[str, object]:
-    """Hand over the items of the first list in the reply; return the envelope's plain members. Raises on bad JSON."""
-    parser = ListParser(take)
-    async for piece in response.content.iter_any():
-        sent.moved(len(piece))
-        for start in range(0, len(piece), PIECE_BYTES):
-            parser.feed(piece[start : start + PIECE_BYTES])
-    parser.close()
-    return parser.envelope
 
 
 async def _digest(response: Response, sent: _Sent) -> bytes:

@@ -313,6 +313,12 @@ class _Reader:
         row = self._ask_one("SELECT name FROM flows WHERE flow_id=?", flow_id)
         return None if row is None else str(row[0])
 
+    def some_flow_ids(self, count: int) -> Sequence[str]:
+        gone = "EXISTS (SELECT 1 FROM ends e WHERE e.flow_id=f.flow_id AND e.remote!='kept')"
+        there = f"SELECT flow_id FROM flows f WHERE flow_id IS NOT NULL AND NOT {gone} ORDER BY id"
+        ends = (f"{there} {order} LIMIT ?" for order in ("ASC", "DESC"))
+        return list(dict.fromkeys(str(row[0]) for sql in ends for row in self._ask(sql, count)))
+
     def flows(self) -> Iterator[FlowFacts]:
         last = 0
         while page := self._ask(f"SELECT id, {_FLOW_COLUMNS} FROM flows WHERE id>? ORDER BY id LIMIT {PAGE}", last):
@@ -965,6 +971,12 @@ class MemoryJournal:
 
     def name_of(self, flow_id: str) -> str | None:
         return next((facts.name for facts in self.flows() if facts.flow_id == flow_id), None)
+
+    def some_flow_ids(self, count: int) -> Sequence[str]:
+        with self._turn:
+            gone = {end.flow_id for end in self._ends.values() if end.remote is not Remote.KEPT}
+            known = [f.flow_id for f in self._flows.values() if f.flow_id is not None and f.flow_id not in gone]
+        return list(dict.fromkeys(known[:count] + known[-count:]))
 
     def flows(self) -> Iterator[FlowFacts]:
         with self._turn:

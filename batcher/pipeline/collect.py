@@ -22,7 +22,7 @@ from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import EndFacts, OutputFacts, OutputState, Remote
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Flow, Input, Problem
-from ..core.remote import RemoteFlow
+from ..core.remote import Listing, RemoteFlow
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from .context import Context, drain, of_group, of_journal
@@ -220,13 +220,13 @@ class _Collector:
                 if flow.flow_id in waiting:
                     shown[flow.flow_id] = flow
 
-            async def listing() -> Reply | Fault | None:
+            async def listing() -> Listing | Reply | Fault:
                 nonlocal seen
                 seen = 0
                 return await context.client.flows(take)
 
-            verdict = await context.ask(Call.FLOWS, listing)
-            self._list_pays = verdict is None and seen <= LIST_PAYS * len(waiting)
+            listed = await context.ask(Call.FLOWS, listing)  # what it does not show is asked for below
+            self._list_pays = not isinstance(listed, Verdict) and seen <= LIST_PAYS * len(waiting)
         rest = [flow_id for flow_id in waiting if flow_id not in shown]
         asked = (context.ask(Call.FLOW, partial(context.client.flow, flow_id)) for flow_id in rest)
         for flow_id, found in zip(rest, await asyncio.gather(*asked, return_exceptions=True), strict=True):

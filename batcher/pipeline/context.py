@@ -7,10 +7,13 @@ three stages. `ask` holds a place at the gate for each attempt, and reads the ve
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+from array import array
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
@@ -20,13 +23,17 @@ from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
 from ..core.model import JSON, Limits, Manifest, Problem
+from ..core.names import Names
 from ..core.planning import FlowPlan, InputPlan, Wishes
-from ..core.remote import RemoteFlow
+from ..core.remote import Listing, RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
+POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # between two looks at a list; the last again and again
+KNOWN: Final = 16  # flows that the journal began with, and that it has last, are looked for on a list of flows
+IDS_KEPT: Final = 1000  # of the beginning, and of the end, of such a list
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
 
 _NO_VALUE: Final = (Reply, Fault)
@@ -123,6 +130,9 @@ class Context:
     outage_told: bool = False
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    unproven: bool = False  # whether the list of flows shows all: see `witness`. Until then nothing is made, sent or started
+    before: Builds | None = None  # the list that the proof begins with; None: one is to be asked for
+    proving: asyncio.Lock = field(default_factory=asyncio.Lock)
     lister: Lister = field(init=False)
     measures: Measures = field(init=False)
 
@@ -320,6 +330,38 @@ def of_journal(context: Context, error: JournalError) -> None:
     context.tell_stop(context.report.stop)
 
 
+@dataclass(slots=True)
+class FlowIds:
+    """The ids of a list of flows: hashes of all, in its order, and as text those at its two ends."""
+
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    first: list[str] = field(default_factory=list)
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=IDS_KEPT))
+
+    def add(self, flow_id: str) -> None:
+        self.hashes.append(hash(flow_id) or 1)
+        if len(self.first) < IDS_KEPT:
+            self.first.append(flow_id)
+        else:
+            self.last.append(flow_id)
+
+    def distinct(self) -> tuple[Names, int]:
+        """As a set, and how many they are."""
+        names = Names()
+        return names, sum(not names.add(value) for value in self.hashes)
+
+
+@dataclass(frozen=True, slots=True)
+class Builds:
+    """One list of flows. `flows` are the batch's, by their tags' `name`; `unlisted` are ids that the journal knew before it
+    was asked for, and that it does not show."""
+
+    listing: Listing
+    flows: Mapping[str, RemoteFlow]
+    ids: FlowIds
+    unlisted: tuple[str, ...]
+
+
 class Lister:
     """The list of flows, asked for once for all who need it at the same time."""
 
@@ -327,10 +369,10 @@ class Lister:
         self._context = context
         self._lock = asyncio.Lock()
         self._begun = -1.0
-        self._found: dict[str, RemoteFlow] | Verdict = {}
+        self._found: Builds | Verdict = Verdict(Kind.UNAVAILABLE)
 
-    async def builds(self) -> dict[str, RemoteFlow] | Verdict:
-        """The batch's flows on the service by their tags' `name`, from a list that was begun after this was called."""
+    async def builds(self) -> Builds | Verdict:
+        """The batch's flows on the service, from a list that was begun after this was called."""
         arrived = self._context.clock.steady()
         async with self._lock:
             if self._begun < arrived:
@@ -338,12 +380,53 @@ class Lister:
                 self._found = await self._list()
             return self._found
 
-    async def _list(self) -> dict[str, RemoteFlow] | Verdict:
+    async def sure(self) -> tuple[Builds, str] | Verdict:
+        """The list, and why it cannot prove that a flow is not there; "" where it can. What is known to be there and not
+        listed yet is looked for again within the settling time."""
+        context = self._context
+        until = context.clock.steady() + context.limits.settle_s
+        for pause_s in itertools.chain(POLL_S, itertools.repeat(POLL_S[-1])):
+            builds = await self.builds()
+            if isinstance(builds, Verdict):
+                return builds
+            why = await self._doubt(builds)
+            if not why or not builds.listing.whole or context.clock.steady() >= until:
+                return builds, why
+            await context.sleep(pause_s)
+        raise AssertionError("the pauses have no end")
+
+    async def _doubt(self, builds: Builds) -> str:
+        """A list that is cut off without a word shows it by what is not on it."""
+        context = self._context
+        if not builds.listing.whole:
+            return f"the list of flows is not whole: {builds.listing.why}"
+        for flow_id in builds.unlisted:
+            found = await context.ask(Call.FLOW, partial(context.client.flow, flow_id))
+            if isinstance(found, RemoteFlow):
+                return f"the list of flows is a part of them: it does not show the flow {flow_id}, which is there"
+            if found.kind is not Kind.GONE:
+                return f"the flow {flow_id} is not on the list of flows, and cannot be asked for: {found.message}"
+        return ""
+
+    async def _list(self) -> Builds | Verdict:
+        context = self._context
         found: dict[str, RemoteFlow] = {}
+        known = context.journal.some_flow_ids(KNOWN)
+        unlisted = set(known)
+        ids = FlowIds()
 
         def take(flow: RemoteFlow) -> None:
-            if flow.tag is not None and flow.tag.batch == self._context.manifest.batch:
+            ids.add(flow.flow_id)
+            unlisted.discard(flow.flow_id)
+            if flow.tag is not None and flow.tag.batch == context.manifest.batch:
                 found[flow.tag.name] = flow
 
-        verdict = await self._context.ask(Call.FLOWS, lambda: self._context.client.flows(take))
-        return found if verdict is None else verdict
+        async def listing() -> Listing | Reply | Fault:
+            nonlocal ids
+            ids = FlowIds()
+            found.clear()
+            unlisted.update(known)
+            return await context.client.flows(take)
+
+        listed = await context.ask(Call.FLOWS, listing)
+        return listed if isinstance(listed, Verdict) else Builds(listed, found, ids, tuple(sorted(unlisted)))

@@ -46,7 +46,7 @@ from ..core.facts import (
     SeeOutput,
 )
 from ..core.model import Flow, Input, Problem, ProblemKind
-from ..core.remote import Arrived, RemoteOutput
+from ..core.remote import Arrived, Listing, RemoteOutput
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict, backoff_s
 from ..core.tags import InputKeys, Multiset, read_input_tag
@@ -69,6 +69,7 @@ class Watched:
     state: str = ""
     progress: float = 0.0
     created: int = 0  # polls in a row that showed it as not started
+    part: str = ""  # why the list of its outputs is not whole
     missing: set[str] = field(default_factory=set)  # asset ids of outputs that are not on disk
 
     @property
@@ -107,10 +108,10 @@ class Fetching:
             if not await self._list(watched, end):
                 return
             await self._name(watched, end)
-            end = replace(end, listed=True)
+            end = replace(end, listed=not watched.part)
             await self._context.journal.record(PutEnd(end))
         whole = await self._fetch(watched, end)
-        if whole and not apart and self._wishes.delete_remote and end.remote is not Remote.DELETED:
+        if whole and not apart and not watched.part and self._wishes.delete_remote and end.remote is not Remote.DELETED:
             await self._delete(watched, end)
 
     def _count(self, end: EndFacts) -> None:
@@ -133,21 +134,25 @@ class Fetching:
             state = OutputState.REFUSED if output.status in ("error", "failed") else OutputState.LISTED
             context.journal.post(SeeOutput(OutputFacts(watched.flow_id, output.asset_id, tag and tag[0], state)))
 
-        async def listing() -> Reply | Fault | None:
+        async def listing() -> Listing | Reply | Fault:
             nonlocal count, busy
             count = busy = 0
             return await context.client.outputs(watched.flow_id, take)
 
         for number, pause_s in enumerate(RELIST_S):
-            verdict = await context.ask(Call.OUTPUTS, listing)
-            if verdict is not None:
-                self.of_verdict(watched, verdict, "its outputs cannot be listed")
+            listed = await context.ask(Call.OUTPUTS, listing)
+            if isinstance(listed, Verdict):
+                self.of_verdict(watched, listed, "its outputs cannot be listed")
                 return False
+            watched.part = listed.why
             # A list may lag behind the state; one that is shorter than the inputs is asked for once more.
             short = end.state == "completed" and count < watched.facts.inputs
             if not busy and not (short and number == 0):
                 break
             await context.sleep(pause_s)
+        if watched.part:
+            message = f"the list of the outputs of the flow {end.flow_id} is not whole: {watched.part}"
+            self.problem(watched, "unsettled", message, "what it shows is collected; look at it on the service")
         if not count and end.state == "completed":
             message = f"the flow {end.flow_id} is completed, and lists no outputs"
             self.problem(watched, "unsettled", message, "collect again; look at it on the service")
@@ -373,14 +378,18 @@ class Fetching:
             return
         listed, rows = Multiset(), Multiset()
 
-        async def listing() -> Reply | Fault | None:
+        async def listing() -> Listing | Reply | Fault:
             listed.count = listed.value = 0
             return await context.client.outputs(end.flow_id, lambda output: listed.add(output.asset_id.encode()))
 
         if end.remote is Remote.KEPT:
-            verdict = await context.ask(Call.OUTPUTS, listing)
-            if verdict is not None:
-                self.of_verdict(watched, verdict, "its outputs cannot be listed before it is deleted")
+            shown = await context.ask(Call.OUTPUTS, listing)
+            if isinstance(shown, Verdict):
+                self.of_verdict(watched, shown, "its outputs cannot be listed before it is deleted")
+                return
+            if not shown.whole:
+                message = f"the list of the outputs of the flow {end.flow_id} is not whole: {shown.why}; it was not deleted"
+                self.problem(watched, "unsettled", message, "delete it yourself if that is right")
                 return
             paths: list[str] = []
             for page in self.pages(end.flow_id):
@@ -413,13 +422,13 @@ class Fetching:
             self.of_verdict(watched, deleted, "it was not deleted")
             return
         if deleted.status == 404:  # after a reply that was lost, it is gone; a gateway in trouble says the same
-            shown = await context.ask(Call.FLOW, lambda: context.client.flow(end.flow_id))
-            if not isinstance(shown, Verdict):
+            still = await context.ask(Call.FLOW, lambda: context.client.flow(end.flow_id))
+            if not isinstance(still, Verdict):
                 message = f"the service shows the flow {end.flow_id}, and does not find it to delete it"
                 self.problem(watched, "unsettled", message, "collect again", 404)
                 return
-            if shown.kind is not Kind.GONE:
-                self.of_verdict(watched, shown, "whether it was deleted cannot be asked for")
+            if still.kind is not Kind.GONE:
+                self.of_verdict(watched, still, "whether it was deleted cannot be asked for")
                 return
         await context.journal.record(PutEnd(replace(end, remote=Remote.DELETED)))
         self._ends.deleted += 1

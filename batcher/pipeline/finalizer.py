@@ -26,21 +26,21 @@ from ..core.reconcile import (
     Refused,
     SendAgain,
     Start,
+    Unproven,
     Wait,
     expected_sum,
     listed_sum,
     reconcile,
 )
-from ..core.remote import RemoteFlow, RemoteInput, StartReply
+from ..core.remote import Listing, RemoteFlow, RemoteInput, StartReply
 from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import InputKeys, Multiset, can_carry_tag, flow_key, read_input_tag, untagged_ident
-from .context import Context, FlowRun
+from .context import POLL_S, Context, FlowRun
 from .litter import delete, give_up
 from .opener import not_created, of_read, of_verdict
 
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
-POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # for inputs that are being processed; the last again and again
 PROCESSING_S: Final = 600.0  # so long they may be processed
 # Nothing ever leaves a flow, so a list with fewer is older than the one before it.
 FEWER: Final = Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
@@ -109,13 +109,22 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                 return False
             case Rebuild(why=why):
                 return await _rebuild(context, flow, why)
+            case Unproven(why=why):
+                message = f"{why}; nothing was started, sent again or given up on its word"
+                hint = f"look at the flow {flow.facts.flow_id} on the service; batcher clean --yes gives up what is not started"
+                context.problem(flow, Problem("unsettled", message, hint, flow.plan.flow.place, flow.name))
+                await _note_problem(context, flow)
+                return False
             case Incomplete():
                 flow.rebuilds += 1
                 return True
 
 
 async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
-    """List and hold against the journal. A right list is recognised by its sum, in constant memory."""
+    """List and hold against the journal. A right list is recognised by its sum, in constant memory.
+
+    A list with no sign of more, and as many as were meant, is taken for all there is: what could be beyond it was sent by
+    somebody else, or twice, and an input is sent again only after the service has answered that it was not done."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     await context.journal.record()  # all outcomes that were posted are rows now
@@ -128,7 +137,7 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     if rows:
         untagged = await asyncio.to_thread(_untagged, context, flow, rows)
         found = await _digests(context, flow_id, flow.plan.tally.total, digests)
-        if isinstance(found, Verdict):
+        if isinstance(found, Verdict | Reconciled):
             return found
         counted = found
         bare = expected_sum(rows, untagged)
@@ -144,16 +153,16 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
             ready = listed_sum(part, total) and ready
             part.clear()
 
-    async def listing() -> Reply | Fault | None:
+    async def listing() -> Listing | Reply | Fault:
         nonlocal ready
         part.clear()  # an attempt before this one may have come half-way
         total.count = total.value = 0
         ready = True
         return await context.client.inputs(flow_id, take)
 
-    verdict = await context.ask(Call.INPUTS, listing)
-    if verdict is not None:
-        return verdict
+    listed = await context.ask(Call.INPUTS, listing)
+    if isinstance(listed, Verdict) or not listed.whole:
+        return listed if isinstance(listed, Verdict) else _part(listed)
     held = list(part)
     complete = total.count == 0
     ready = listed_sum(part, total) and ready
@@ -171,20 +180,24 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
             if len(held) <= flow.plan.tally.total:  # one more than was meant is proof enough that the list is wrong
                 held.append(_listed(asset, digests))
 
-        async def in_detail() -> Reply | Fault | None:
+        async def in_detail() -> Listing | Reply | Fault:
             nonlocal detailed
             held.clear()
             detailed = 0
             return await context.client.inputs(flow_id, hold)
 
-        verdict = await context.ask(Call.INPUTS, in_detail)
-        if verdict is not None:
-            return verdict
+        listed = await context.ask(Call.INPUTS, in_detail)
+        if isinstance(listed, Verdict) or not listed.whole:
+            return listed if isinstance(listed, Verdict) else _part(listed)
         if detailed < total.count:
             return FEWER
     rows = list(context.journal.input_rows(flow.name))
     meant, not_before = flow.plan.tally.total, flow.facts.not_before
     return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
+
+
+def _part(listed: Listing) -> Reconciled:
+    return Reconciled(Unproven(f"the list of its inputs is not whole: {listed.why}"))
 
 
 def _tagged(rows: Iterable[InputFacts], others: list[InputFacts]) -> Iterator[InputFacts]:
@@ -231,7 +244,7 @@ def _untagged(context: Context, flow: FlowRun, rows: list[InputFacts]) -> dict[b
     return {key: found.get(key, b"not in the manifest") for key in wanted}
 
 
-async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str, bytes]) -> int | Verdict:
+async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str, bytes]) -> int | Verdict | Reconciled:
     """The data's digest of every asset that has no tag, one asset at a time; of none where there are more than were meant.
     Returns how many assets are listed in all."""
     bare: list[str] = []
@@ -243,15 +256,15 @@ async def _digests(context: Context, flow_id: str, meant: int, digests: dict[str
         if len(bare) <= meant and read_input_tag(asset.additional) is None:
             bare.append(asset.asset_id)
 
-    async def listing() -> Reply | Fault | None:
+    async def listing() -> Listing | Reply | Fault:
         nonlocal count
         bare.clear()
         count = 0
         return await context.client.inputs(flow_id, take)
 
-    verdict = await context.ask(Call.INPUTS, listing)
-    if verdict is not None:
-        return verdict
+    listed = await context.ask(Call.INPUTS, listing)
+    if isinstance(listed, Verdict) or not listed.whole:
+        return listed if isinstance(listed, Verdict) else _part(listed)
     if len(bare) > meant:
         return count  # whatever they hold, the list is wrong
     for asset_id in bare:
@@ -276,9 +289,8 @@ async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> No
     until = context.journal.now() + context.limits.settle_s
     if context.events.enabled and (found.seen or found.missing):
         await _tell_settled(context, flow, found)
-    for row in _rows(context, flow, found.missing):
-        records.append(PutInput(flow.name, row.on(InputEvent.RETRACT, until=until, answered=False)))
-        context.count(flow, -1, -row.print.size)
+    # Once this is past, the list is not believed.
+    records += [PutInput(flow.name, replace(row, until=until)) for row in _rows(context, flow, found.missing)]
     if records:
         await context.journal.record(*records)
 

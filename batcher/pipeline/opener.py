@@ -7,6 +7,7 @@ producer for each flow it begins, so that creates overlap with reading and with 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from ..core.errors import Stop
 from ..core.facts import WATCH_S, PutFlow, Watch
@@ -16,7 +17,8 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
 from .context import Context, FlowRun, Settled
-from .litter import delete
+from .litter import delete, give_up
+from .witness import LIST_ADVICE, prove, shows
 
 
 async def open_flow(context: Context, flow: FlowRun, settled: Settled) -> None:
@@ -40,11 +42,42 @@ async def _open(context: Context, flow: FlowRun) -> None:
     if flow.facts.state is FlowState.PLANNED and flow.plan.flow.flow_id is not None:
         await _given(context, flow, flow.plan.flow.flow_id)
         return
+    if context.unproven and not flow.facts.given:
+        async with context.proving:  # one of them proves it, the others wait
+            if context.stop is not None:
+                raise context.stop
+            if context.unproven:
+                await prove(context, flow, partial(_create_or_find, context, flow))
+    await _create_or_find(context, flow)
+
+
+async def _create_or_find(context: Context, flow: FlowRun) -> None:
+    again = False  # it is created once more, because the list does not show it
     while flow.facts.state in (FlowState.PLANNED, FlowState.CREATING) and not flow.failed:
         if flow.facts.state is FlowState.PLANNED or flow.facts.until is None:
             await _create(context, flow)
+            if again and flow.facts.flow_id is not None:
+                await _see(context, flow, flow.facts.flow_id)
         else:
             await _settle(context, flow)
+            again = True
+
+
+async def _see(context: Context, flow: FlowRun, flow_id: str) -> None:
+    """The list must show this one: else that it did not show the one before proves nothing, and this may be its twin. Then it
+    is taken back, and whether the flow was created stays open."""
+    why = await shows(context, flow_id)
+    if not why:
+        return
+    if isinstance(why, Verdict):
+        why = f"the flows cannot be listed: {why.message}"
+    records, flow.facts = give_up(flow.facts)
+    await context.journal.record(*records)
+    await delete(context, flow_id, flow.name)
+    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_CREATE, until=context.journal.now())
+    await context.journal.record(PutFlow(flow.facts))
+    message = f"whether it was created cannot be told: {why}"
+    context.problem(flow, Problem("unsettled", message, LIST_ADVICE, flow.plan.flow.place, flow.name))
 
 
 async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
@@ -109,15 +142,20 @@ async def _settle(context: Context, flow: FlowRun) -> None:
     wanted = _tag(context, flow).name
     while True:
         late = context.journal.now() >= (flow.facts.until or 0.0)
-        builds = await context.lister.builds()
-        if isinstance(builds, Verdict):
-            context.problem(flow, of_read(builds, flow, "whether it was created cannot be told: the flows cannot be listed"))
+        looked = await (context.lister.sure() if late else context.lister.builds())
+        if isinstance(looked, Verdict):
+            context.problem(flow, of_read(looked, flow, "whether it was created cannot be told: the flows cannot be listed"))
             return
-        found = builds.get(wanted)
+        builds, why = looked if isinstance(looked, tuple) else (looked, "")
+        found = builds.flows.get(wanted)
         if found is not None:
             context.tell("flow_found", flow.name, flow_id=found.flow_id)
             flow.facts = flow.facts.on(FlowEvent.CREATED, flow_id=found.flow_id, until=None)
             context.journal.post(PutFlow(flow.facts))
+            return
+        if late and why:  # it may be on a page that was not seen: to create it again could leave a twin
+            message = f"whether it was created cannot be told: {why}"
+            context.problem(flow, Problem("unsettled", message, LIST_ADVICE, flow.plan.flow.place, flow.name))
             return
         if late:
             flow.facts = flow.facts.on(FlowEvent.NOT_CREATED, until=None)

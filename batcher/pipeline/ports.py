@@ -14,7 +14,7 @@ from ..core.errors import BatcherError, Stop
 from ..core.facts import EndFacts, FlowFacts, InputFacts, OutputFacts, Print, Record
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
-from ..core.remote import Arrived, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
+from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Fault, Reply
 
 
@@ -38,6 +38,9 @@ class JournalView(Protocol):
     def flow(self, name: str) -> FlowFacts | None: ...
     def name_of(self, flow_id: str) -> str | None:
         """The name of the flow that has this id on the service."""
+
+    def some_flow_ids(self, count: int) -> Sequence[str]:
+        """Ids of flows that are on the service, as far as is known: so many of the first ones, and of the last."""
 
     def was_let_go(self, flow_id: str) -> bool:
         """Whether it was given by this id, inputs were sent into it, and the manifest then named another."""
@@ -94,14 +97,17 @@ class Body(Protocol):
 
 
 class Client(Protocol):
-    """One request in, one reply or fault out; it never retries. Listings stream; every other reply is bounded."""
+    """One request in, one reply or fault out; it never retries. Listings stream, page after page, and each says in its
+    `Listing` whether it may prove that something is absent; every other reply is bounded."""
 
     @property
     def has_key(self) -> bool: ...
     def read_key_again(self) -> bool:
         """Whether the key is another one now."""
 
-    async def templates(self) -> list[Template] | Reply | Fault: ...
+    async def templates(self, take: Callable[[Template], None]) -> Listing | Reply | Fault:
+        """Hand every template that the service offers to `take`."""
+
     async def create(self, template: str, parameters: Mapping[str, JSON], additional: JSON,
                      departs: Callable[[], None]) -> str | Reply | Fault:  # fmt: skip
         """The new flow's id."""
@@ -110,17 +116,16 @@ class Client(Protocol):
     async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault: ...
     async def delete(self, flow_id: str) -> Reply | Fault: ...
     async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault: ...
-    async def flows(self, take: Callable[[RemoteFlow], None]) -> Reply | Fault | None:
+    async def flows(self, take: Callable[[RemoteFlow], None]) -> Listing | Reply | Fault:
         """Hand every flow that the service lists to `take`."""
 
-    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Reply | Fault | None:
+    async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Listing | Reply | Fault:
         """Hand every asset of the flow to `take`."""
 
     async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
         """SHA-256 of an asset's data: of the decoded bytes of a data URI, of a text's UTF-8."""
 
-
-    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Reply | Fault | None:
+    async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Listing | Reply | Fault:
         """Hand every output that the flow lists to `take`."""
 
     async def output(self, flow_id: str, asset_id: str, sink: Sink) -> Arrived | Spoiled | Reply | Fault:

@@ -7,25 +7,27 @@ streams and the task group, and is the only place that knows all three stages.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, StrangersChecked
+from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun
 from ..core.forecast import Requests, anew, over_caps
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
 from ..core.model import Problem
 from ..core.planning import Action, FlowPlan, Wishes, elsewhere
-from ..core.remote import RemoteFlow, RemoteInput
+from ..core.remote import Listing, RemoteFlow, RemoteInput, Template
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import Context, FlowRun, Payload, begin, of_group, of_journal
+from .context import Builds, Context, FlowRun, Payload, begin, of_group, of_journal
 from .finalizer import finalize
 from .litter import delete, give_up
 from .planner import Planner, TemplateTypes
 from .producer import Producer
+from .witness import ADVICE, LIST_ADVICE, foreign
 from .workers import work
 
 QUEUE: Final = 512  # payloads between producer and workers; the byte budget bounds them further
@@ -123,7 +125,8 @@ def _changed(plan: FlowPlan, wishes: Wishes) -> Problem:
 def _beside(context: Context, requests: Requests) -> None:
     """The requests that belong to no single flow."""
     requests.looks += 1  # the templates
-    requests.looks += context.wishes.adopt or not context.journal.strangers_checked
+    if context.wishes.adopt or not context.journal.strangers_checked:
+        requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
     requests.looks += context.journal.watch_until > context.clock.wall()
     requests.deletes += len(context.journal.litter())
 
@@ -146,11 +149,17 @@ def template_types(context: Context, loop: asyncio.AbstractEventLoop) -> Callabl
 
 
 async def _templates(context: Context) -> TemplateTypes | None:
-    found = await context.in_time(context.ask(Call.TEMPLATES, context.client.templates))
-    if isinstance(found, Verdict):
-        if found.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
-            raise Stop(Reason.UNAVAILABLE, f"the service is unavailable: {found.message}", "run again later", found.status)
-        return None  # no list to be had: the service itself will refuse what it does not know
+    found: list[Template] = []
+
+    async def listing() -> Listing | Reply | Fault:
+        found.clear()
+        return await context.client.templates(found.append)
+
+    listed = await context.in_time(context.ask(Call.TEMPLATES, listing))
+    if isinstance(listed, Verdict) and listed.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
+        raise Stop(Reason.UNAVAILABLE, f"the service is unavailable: {listed.message}", "run again later", listed.status)
+    if isinstance(listed, Verdict) or not listed.whole:
+        return None  # no list to be had, or a part: the service itself will refuse what it does not know
     return {name: template.types for template in found for name in (template.name, *template.other_names)} or None
 
 
@@ -237,12 +246,16 @@ async def _sweep(context: Context) -> None:
     await context.journal.record()  # what a stage has just deleted is no litter any more
     tried = await _delete_litter(context, frozenset())
     if context.journal.watch_until > context.journal.now():
-        builds = await context.lister.builds()
-        if isinstance(builds, Verdict):
-            message = f"whether lost creates left flows behind cannot be told: {builds.message}"
-            context.problem(None, Problem("unavailable", message, "the next run looks again", status=builds.status))
+        looked = await context.lister.sure()
+        if isinstance(looked, Verdict):
+            message = f"whether lost creates left flows behind cannot be told: {looked.message}"
+            context.problem(None, Problem("unavailable", message, "the next run looks again", status=looked.status))
         else:
-            for flow in builds.values():
+            builds, why = looked
+            if why:
+                message = f"whether lost creates left flows behind cannot be told: {why}"
+                context.problem(None, Problem("unsettled", message, LIST_ADVICE))
+            for flow in builds.flows.values():
                 if flow.tag is None or flow.tag.owner != context.journal.owner or flow.state not in ("created", ""):
                     continue
                 facts = context.journal.flow(flow.tag.flow)
@@ -274,7 +287,10 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
     if isinstance(builds, Verdict):
         message = f"the service's flows cannot be listed: {builds.message}"
         raise Stop(Reason.UNAVAILABLE, message, "run it again later", builds.status)
-    found = [(f.flow_id, f.tag.flow) for f in builds.values() if f.tag is not None and f.state in ("created", "")]
+    if not builds.listing.whole:
+        message = f"there may be more: the list of flows is not whole: {builds.listing.why}"
+        context.problem(None, Problem("unsettled", message, LIST_ADVICE))
+    found = [(f.flow_id, f.tag.flow) for f in builds.flows.values() if f.tag is not None and f.state in ("created", "")]
     for flow_id, name in found if yes else ():
         facts = context.journal.flow(name)
         if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.given:
@@ -284,48 +300,60 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
             continue  # its start may be under way: the next run settles that first
         await delete(context, flow_id, name)
     if yes:
-        await _forget_unknown(context, {flow.flow_id for flow in builds.values()})
+        await _forget_unknown(context, {flow.flow_id for flow in builds.flows.values()})
     return found
 
 
 async def _forget_unknown(context: Context, known: set[str]) -> None:
-    """Open flows of ours that the service no longer lists: somebody deleted them, so they are to be built anew."""
+    """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
+    asked for: that the list does not show it proves nothing."""
     for facts in list(context.journal.flows()):
-        if facts.state is FlowState.OPEN and not facts.given and facts.flow_id not in known:
+        if facts.state is not FlowState.OPEN or facts.given or facts.flow_id is None or facts.flow_id in known:
+            continue
+        shown = await context.ask(Call.FLOW, partial(context.client.flow, facts.flow_id))
+        if isinstance(shown, Verdict) and shown.kind is Kind.GONE:
             records, _ = give_up(facts)
             await context.journal.record(*records)
+        elif isinstance(shown, Verdict):
+            message = f"whether the flow {facts.flow_id} is still there cannot be told: {shown.message}"
+            context.problem(None, Problem("unavailable", message, "run it again later", flow=facts.name, status=shown.status))
 
 
 async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Survey | None:
     """Once for each journal: are flows of this batch on the service that it does not know? Then a journal was lost, and
-    paying twice is near; the run stops (None), or takes over what matches where that was asked for. What is left to do."""
+    paying twice is near; the run stops (None), or takes over what matches where that was asked for. What is left to do. The
+    first flow that is made has to show that the list may be believed: see `witness`."""
     if not context.wishes.adopt and (context.journal.strangers_checked or not found.works):
         return found
-    strange = await strangers(context)
-    if isinstance(strange, Verdict):
-        message = f"the service's flows cannot be listed: {strange.message}"
-        if strange.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
-            raise Stop(Reason.UNAVAILABLE, message, "run again later", strange.status)
-        context.problem(None, Problem("unsettled", message, "run again later", status=strange.status))
+    builds = await context.lister.builds()
+    if isinstance(builds, Verdict):
+        message = f"the service's flows cannot be listed: {builds.message}"
+        if builds.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
+            raise Stop(Reason.UNAVAILABLE, message, "run again later", builds.status)
+        context.problem(None, Problem("unsettled", message, "run again later", status=builds.status))
         return None
-    if strange and context.wishes.adopt:
-        found = await _adopt(context, planner, strange)
-    if not strange or context.wishes.adopt:
-        context.journal.post(StrangersChecked())  # not awaited: without it the next run looks again
-        return found
-    context.problem(None, of_strangers(context, strange))
+    strange = foreign(context, builds)
+    problem = of_list(context, builds, [] if context.wishes.adopt else strange)
+    if problem is not None:
+        context.problem(None, problem)
+        return None
+    if not context.journal.strangers_checked:
+        context.unproven = True
+        context.before = None if strange else builds  # what is taken over may leave some to be deleted
+    return await _adopt(context, planner, strange) if strange else found
+
+
+def of_list(context: Context, builds: Builds, strange: Sequence[RemoteFlow]) -> Problem | None:
+    """Why a journal that knows nothing may not begin, as far as the list of flows tells."""
+    if strange:
+        return _of_strangers(context, strange)
+    if not builds.listing.whole:
+        message = f"the list of flows is not whole: {builds.listing.why}; whether the batch was paid for before cannot be told"
+        return Problem("unsettled", message, ADVICE)
     return None
 
 
-async def strangers(context: Context) -> list[RemoteFlow] | Verdict:
-    """Flows of the batch on the service that the journal knows nothing of."""
-    builds = await context.lister.builds()
-    if isinstance(builds, Verdict):
-        return builds
-    return [flow for flow in builds.values() if flow.tag is not None and flow.tag.owner != context.journal.owner]
-
-
-def of_strangers(context: Context, found: list[RemoteFlow]) -> Problem:
+def _of_strangers(context: Context, found: Sequence[RemoteFlow]) -> Problem:
     message = (f"the journal knows nothing of it, but the service has {len(found)} flow(s) of the batch "
                f"“{context.manifest.batch}”")  # fmt: skip
     hint = "put the journal back, or take them over with --adopt, or give this batch another name"
@@ -392,17 +420,17 @@ async def _adoptable(context: Context, planner: Planner, plan: FlowPlan, remote:
         else:
             shown[tag[0]] = tag[1]
 
-    async def listing() -> Reply | Fault | None:
+    async def listing() -> Listing | Reply | Fault:
         nonlocal strangers
         shown.clear()
         strangers = 0
         return await context.client.inputs(remote.flow_id, take)
 
-    verdict = await context.ask(Call.INPUTS, listing)
-    if verdict is not None:
-        raise Stop(Reason.UNAVAILABLE, f"a flow's inputs cannot be listed: {verdict.message}", "run --adopt again",
-                   verdict.status)  # fmt: skip
-    if strangers:
+    listed = await context.ask(Call.INPUTS, listing)
+    if isinstance(listed, Verdict):
+        raise Stop(Reason.UNAVAILABLE, f"a flow's inputs cannot be listed: {listed.message}", "run --adopt again",
+                   listed.status)  # fmt: skip
+    if strangers or not listed.whole:
         return None
     rows: list[PutInput] = []
     inputs = await asyncio.to_thread(lambda: list(planner.inputs(plan.flow, None)))

@@ -14,6 +14,7 @@ from .call import Call, Received
 from .content import DataUri
 from .errors import invalid_query
 from .listings import Assets
+from .paging import Beside, beside, page_of
 from .render import input_members, output_members, upload_json
 from .reply import Reply, json_reply
 from .service import Service
@@ -39,22 +40,29 @@ async def upload(service: Service, call: Call) -> Received:
 
 async def inputs(service: Service, call: Call) -> Received:
     """GET /flows/{flow_id}/inputs."""
-    with_data = _include_data(call)
-
-    async def act() -> Reply:
-        assets = await _assets(service, call)
-        return Reply(body=service.db.stream(lambda db: assets.list_inputs(db, with_data)))
-
-    return Received(act)
+    return await _listing(service, call, outputs=False)
 
 
 async def outputs(service: Service, call: Call) -> Received:
     """GET /flows/{flow_id}/outputs."""
+    return await _listing(service, call, outputs=True)
+
+
+async def _listing(service: Service, call: Call, *, outputs: bool) -> Received:
     with_data = _include_data(call)
+    readings = service.readings
+    page = page_of(call.request.query, readings, flows=False)
 
     async def act() -> Reply:
-        assets = await _assets(service, call, finished=True)
-        return Reply(body=service.db.stream(lambda db: assets.list_outputs(db, with_data)))
+        assets = await _assets(service, call, finished=outputs)
+        around = Beside()
+        if page.limit is not None:
+            total, left = await service.db.read(lambda db: assets.count(db, page, outputs=outputs))
+            envelope = readings.outputs if outputs else readings.inputs
+            around = beside(call.request, readings, page, envelope, total, left)
+        listed = assets.list_outputs if outputs else assets.list_inputs
+        body = service.db.stream(lambda db: listed(db, with_data, page, around))
+        return Reply(body=body, headers=around.headers)
 
     return Received(act)
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 from .call import Call, Received
 from .errors import Refusal, invalid, invalid_query
 from .intake import Asset
-from .listings import FlowQuery, count_flows, envelope_of, list_flows
-from .paging import page_members, page_of
+from .listings import FlowQuery, count_flows, list_flows
+from .paging import Beside, beside, page_of
+from .readings import Readings
 from .render import dump, flow_json, short_flow_json
 from .reply import Reply, json_reply
 from .service import Service
@@ -67,7 +68,7 @@ async def create(service: Service, call: Call) -> Received:
                 fails=call.fail_flow,
             )
 
-        return json_reply(flow_json(await service.db.write(write), readings, readings.create))
+        return _single(flow_json(await service.db.write(write), readings, readings.create), readings)
 
     return Received(act, list(assets or ()))
 
@@ -90,16 +91,15 @@ async def flows(service: Service, call: Call) -> Received:
     sort_by = params.get("sort_by", SORTS[0])
     if sort_by not in SORTS:
         raise invalid_query("sort_by", f"should be one of {', '.join(SORTS)}")
-    limit, offset = page_of(params, readings)
-    query = FlowQuery(states, sort_by, limit, offset)
+    query = FlowQuery(states, sort_by, page_of(params, readings))
 
     async def act() -> Reply:
-        tail = ""
-        if limit is not None:
-            total = await service.db.read(lambda db: count_flows(db, query))
-            tail = page_members(call.request, readings, limit, offset, total)
-        head, end = envelope_of("flows", readings.flows, tail=tail)
-        return Reply(body=service.db.stream(lambda db: list_flows(db, query, readings, head, end)))
+        around = Beside()
+        if query.page.limit is not None:
+            total, left = await service.db.read(lambda db: count_flows(db, query, readings))
+            around = beside(call.request, readings, query.page, readings.flows, total, left)
+        body = service.db.stream(lambda db: list_flows(db, query, readings, around))
+        return Reply(body=body, headers=around.headers)
 
     return Received(act)
 
@@ -109,9 +109,14 @@ async def flow(service: Service, call: Call) -> Received:
 
     async def act() -> Reply:
         row = await service.db.read(lambda db: find_flow(db, call.flow_id))
-        return json_reply(flow_json(row, service.readings, service.readings.create))
+        return _single(flow_json(row, service.readings, service.readings.create), service.readings)
 
     return Received(act)
+
+
+def _single(text: str, readings: Readings) -> Reply:
+    """A flow as a reply of its own."""
+    return json_reply(text if readings.flow_in == "none" else f'{{"{readings.flow_in}":{text}}}')
 
 
 async def start(service: Service, call: Call) -> Received:
@@ -151,9 +156,9 @@ def _action_reply(service: Service, row: sqlite3.Row) -> Reply:
         case "empty":
             return Reply(200)
         case "state":
-            return json_reply(short_flow_json(row, readings, readings.create))
+            return _single(short_flow_json(row, readings, readings.create), readings)
         case _:
-            return json_reply(flow_json(row, readings, readings.create))
+            return _single(flow_json(row, readings, readings.create), readings)
 
 
 async def delete(service: Service, call: Call) -> Received:

@@ -6,15 +6,17 @@ Called through `Database.stream` and `Database.read` by `calls` and `admin`.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .content import Blob, Content, DataUri, File, json_text
 from .errors import Refusal
 from .glb import make_glb
+from .paging import Beside, Page
 from .readings import Readings
 from .render import dump, flow_json, input_members, output_id, output_members
 from .states import FLOW_COLUMNS, STATE
@@ -27,34 +29,44 @@ _INPUTS_WITHOUT_DATA = f"SELECT {_INPUT_COLUMNS} FROM inputs WHERE flow = ?"
 
 @dataclass(frozen=True, slots=True)
 class FlowQuery:
-    """GET /flows: which, in which order, and which page of them (`limit` None: all)."""
+    """GET /flows: which, in which order, and which page of them."""
 
     states: tuple[str, ...] = ()
     sort_by: str = "created_at"
-    limit: int | None = None
-    offset: int = 0
+    page: Page = field(default_factory=Page)
 
 
-def count_flows(db: sqlite3.Connection, query: FlowQuery) -> int:
+def count_flows(db: sqlite3.Connection, query: FlowQuery, readings: Readings) -> tuple[int, int]:
+    """How many there are in all, and behind the page."""
     where, values = _where(query)
     total: int = db.execute(f"SELECT COUNT(*) FROM flows WHERE {where}", values).fetchone()[0]  # fixed text
-    return total
+    limit, offset = query.page.rows
+    if query.page.after:
+        where, values = _after(db, query, readings)
+        behind: int = db.execute(f"SELECT COUNT(*) FROM flows WHERE {where}", values).fetchone()[0]
+        return total, behind - limit
+    return total, total - limit - offset
 
 
-def list_flows(db: sqlite3.Connection, query: FlowQuery, readings: Readings, head: str, tail: str) -> Iterator[bytes]:
-    """The flows of a page between `head` and `tail`."""
-    where, values = _where(query)
+def list_flows(db: sqlite3.Connection, query: FlowQuery, readings: Readings, beside: Beside) -> Iterator[bytes]:
+    """The flows of a page in their envelope."""
+    where, values = _after(db, query, readings)
     direction = "DESC" if readings.order == "desc" else "ASC"
     sort_by = "state" if query.sort_by == "status" else query.sort_by
     sql = f"SELECT {FLOW_COLUMNS} FROM flows WHERE {where} ORDER BY {sort_by} {direction}, seq {direction}"
     sql += " LIMIT :limit OFFSET :offset"
-    values |= {"limit": -1 if query.limit is None else query.limit, "offset": query.offset}
-    yield head.encode()
-    separator = ""
-    for row in db.execute(sql, values):
-        yield (separator + flow_json(row, readings, readings.flow_id)).encode()
-        separator = ","
-    yield tail.encode()
+    values |= dict(zip(("limit", "offset"), query.page.rows, strict=True))
+    items = ((flow_json(row, readings, readings.flow_id).encode(),) for row in db.execute(sql, values))
+    yield from enveloped("flows", readings.flows, items, beside)
+
+
+def _after(db: sqlite3.Connection, query: FlowQuery, readings: Readings) -> tuple[str, dict[str, object]]:
+    where, values = _where(query)
+    if query.page.after:
+        row = db.execute("SELECT seq FROM flows WHERE flow_id = ?", (query.page.after,)).fetchone()
+        where += f" AND seq {'<' if readings.order == 'desc' else '>'} :seq"
+        values["seq"] = -1 if row is None else row[0]
+    return where, values
 
 
 def _where(query: FlowQuery) -> tuple[str, dict[str, object]]:
@@ -74,17 +86,43 @@ class Assets:
     folder: Path  # where large contents are
     readings: Readings
 
-    def list_inputs(self, db: sqlite3.Connection, with_data: bool) -> Iterator[bytes]:
-        now = time.time()
-        rows = db.execute((_INPUTS if with_data else _INPUTS_WITHOUT_DATA) + " ORDER BY asset_id", (self.flow["seq"],))
-        members: Callable[[sqlite3.Row], str] = lambda row: input_members(row, self.readings, now)  # noqa: E731
-        yield from self._list("inputs", self.readings.inputs, rows, members, self.input_data if with_data else None)
+    def count(self, db: sqlite3.Connection, page: Page, *, outputs: bool) -> tuple[int, int]:
+        """How many there are in all, and behind the page."""
+        ids = [row["asset_id"] for row in self._rows(db, _INPUTS_WITHOUT_DATA, outputs)]
+        return len(ids), len(ids[self._begins(ids, page, outputs) :]) - (page.limit or 0)
 
-    def list_outputs(self, db: sqlite3.Connection, with_data: bool) -> Iterator[bytes]:
+    def list_inputs(self, db: sqlite3.Connection, with_data: bool, page: Page, beside: Beside) -> Iterator[bytes]:
+        now = time.time()
+        rows = self._page(db, with_data, page, outputs=False)
+        members: Callable[[sqlite3.Row], str] = lambda row: input_members(row, self.readings, now)  # noqa: E731
+        yield from self._list("inputs", self.readings.inputs, rows, members, self.input_data if with_data else None, beside)
+
+    def list_outputs(self, db: sqlite3.Connection, with_data: bool, page: Page, beside: Beside) -> Iterator[bytes]:
         finished_at = self.flow["finished_at"]
         members: Callable[[sqlite3.Row], str] = lambda row: output_members(row, self.readings, finished_at)  # noqa: E731
-        rows = self._made(db, _INPUTS if with_data else _INPUTS_WITHOUT_DATA)
-        yield from self._list("outputs", self.readings.outputs, rows, members, self.output_data if with_data else None)
+        rows = self._page(db, with_data, page, outputs=True)
+        yield from self._list("outputs", self.readings.outputs, rows, members, self.output_data if with_data else None, beside)
+
+    def _rows(self, db: sqlite3.Connection, sql: str, outputs: bool) -> Iterator[sqlite3.Row]:
+        if outputs:
+            return self._made(db, sql)
+        return iter(db.execute(sql + " ORDER BY asset_id", (self.flow["seq"],)))
+
+    def _page(self, db: sqlite3.Connection, with_data: bool, page: Page, *, outputs: bool) -> Iterator[sqlite3.Row]:
+        """The rows of a page. Those of a list without pages are never held."""
+        rows = self._rows(db, _INPUTS if with_data else _INPUTS_WITHOUT_DATA, outputs)
+        if page.limit is None:
+            return rows
+        held = list(rows)
+        if self.readings.order == "desc":
+            held.reverse()
+        begin = self._begins([row["asset_id"] for row in held], page, outputs)
+        return iter(held[begin : begin + page.limit])
+
+    @staticmethod
+    def _begins(ids: list[str], page: Page, outputs: bool) -> int:
+        after = output_id(page.after) if outputs else page.after
+        return ids.index(after) + 1 if after in ids else page.offset
 
     def find_input(self, db: sqlite3.Connection, asset_id: str) -> sqlite3.Row:
         """The row of an input. Raises a Refusal (404)."""
@@ -138,26 +176,42 @@ class Assets:
         rows: Iterator[sqlite3.Row],
         members: Callable[[sqlite3.Row], str],
         data: Callable[[sqlite3.Row], Iterator[bytes]] | None,
+        beside: Beside,
     ) -> Iterator[bytes]:
-        head, tail = envelope_of(name, envelope, f'"flow_id":"{self.flow["flow_id"]}",')
-        yield head.encode()
-        separator = ""
-        for row in rows:
-            yield (separator + members(row)).encode()
+        def item(row: sqlite3.Row) -> Iterator[bytes]:
+            yield members(row).encode()
             if data is not None:
                 yield b',"data":"'
                 yield from data(row)
                 yield b'"'
             yield b"}"
-            separator = ","
-        yield tail.encode()
+
+        yield from enveloped(name, envelope, map(item, rows), beside, f'"flow_id":"{self.flow["flow_id"]}",')
 
 
-def envelope_of(name: str, reading: str, members: str = "", tail: str = "") -> tuple[str, str]:
-    """What stands before and after the items of a listing, in the reading `named`, `bare` or `items`."""
+def enveloped(
+    name: str, reading: str, items: Iterator[Iterable[bytes]], beside: Beside, members: str = ""
+) -> Iterator[bytes]:
+    """The items of a listing in an envelope of `readings.ENVELOPES`, with what stands beside them."""
+    first = next(items, None)
+    nothing = reading == "null" and first is None
+    head, tail = "[", "]"
     if reading == "bare":
-        return "[", "]"
-    return f'{{{members}"{name if reading == "named" else "items"}":[', f"]{tail}}}"
+        pass
+    elif reading == "data":
+        head, tail = f'{{{members}{beside.before}"data":{{"{name}":[', f"]}}{beside.after}}}"
+    else:
+        warnings = '"warnings":[],' if reading == "warnings" else ""
+        spelled = "items" if reading == "items" else name
+        head = f'{{{members}{warnings}{beside.before}"{spelled}":' + ("null" if nothing else "[")
+        tail = ("" if nothing else "]") + beside.after + "}"
+    yield head.encode()
+    separator = b""
+    for item in itertools.chain(() if first is None else (first,), items):
+        yield separator
+        yield from item
+        separator = b","
+    yield tail.encode()
 
 
 def record_of_flows(db: sqlite3.Connection) -> Iterator[bytes]:

@@ -207,15 +207,17 @@ async def _changed(fault: Fault, reply: Reply, chance: random.Random) -> Reply:
     if fault.effect == "wrong_types":
         document = _wrong_types(document, chance)
     else:
-        items = document if isinstance(document, list) else _first_list(document)
+        items = document if isinstance(document, list) else _the_list(document)
         if items is not None:
             _corrupt(items, fault.value, chance)
-    return json_reply(dump(document), reply.status)
+    return Reply(reply.status, dump(document).encode(), headers=reply.headers)
 
 
-def _first_list(document: Any) -> list[Any] | None:
+def _the_list(document: Any) -> list[Any] | None:
+    """The longest of the lists in the envelope: an empty one beside it may be of warnings."""
     members = document.values() if isinstance(document, dict) else ()
-    return next((value for value in members if isinstance(value, list)), None)
+    lists = [found for value in members if (found := value if isinstance(value, list) else _the_list(value)) is not None]
+    return max(lists, key=len, default=None)
 
 
 def _corrupt(items: list[Any], how: str, chance: random.Random) -> None:

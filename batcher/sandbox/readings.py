@@ -27,6 +27,9 @@ def _status(*choices: int, help: str) -> Any:
     return field(default=choices[0], metadata={"choices": choices, "help": help})
 
 
+ENVELOPES = ("named", "bare", "items", "data", "null", "warnings")
+
+
 @dataclass(frozen=True, slots=True)
 class Readings:
     """One way to understand the documentation. The defaults are its most likely meaning."""
@@ -50,11 +53,24 @@ class Readings:
     upload: str = _one_of("id", "asset_id", "none", "empty", help="reply to an upload; none: an object without id")
     action: str = _one_of("flow", "state", "empty", help="reply to PATCH: the flow, its id and state, no body")
     delete: str = _one_of("json", "204", help="reply to DELETE")
-    flows: str = _one_of("named", "bare", "items", help="envelope of GET /flows")
-    inputs: str = _one_of("named", "bare", "items", help="envelope of the inputs")
-    outputs: str = _one_of("named", "bare", "items", help="envelope of the outputs")
-    pages: str = _one_of("none", "page", "offset", "cursor", "next", help="how GET /flows is paginated")
-    page_size: int = _number(50, help="flows on a page: the default and the most")
+    flow_in: str = _one_of("none", "flow", "data", help="the member that a single flow stands in: in POST, GET and PATCH")
+    flows: str = _one_of(*ENVELOPES, help="envelope of GET /flows; null: in place of an empty list")
+    inputs: str = _one_of(*ENVELOPES, help="envelope of the inputs; data: a list within an object")
+    outputs: str = _one_of(*ENVELOPES, help="envelope of the outputs; warnings: an empty list before it")
+    pages: str = _one_of(
+        *("none", "page", "offset", "cursor", "next", "token", "page_token", "next_page", "has_more", "last_id", "total"),
+        *("link", "headers", "cap"),
+        help="how lists are paginated; cap: cut off without a word",
+    )
+    paged: str = _one_of("flows", "all", help="which lists are: GET /flows, or those of inputs and outputs, too")
+    page_size: int = _number(50, help="items on a page: the default and the most")
+    pages_in: str = _one_of(
+        "top", "meta", "pagination", "paging", "page_info", "_links", help="where what leads on stands"
+    )
+    pages_place: str = _one_of("after", "before", help="whether that is after the list or before it")
+    page_params: str = _one_of("honoured", "ignored", "refused", help="what asks for another page")
+    page_first: str = _one_of("full", "empty", help="empty: the first page shows nothing, and leads on")
+    page_end: str = _one_of("end", "circle", help="circle: the last page leads to the first one")
     order: str = _one_of("asc", "desc", help="direction of sort_by")
     download: str = _one_of("json", "raw", help="GET …/outputs/{id}: a data URI in JSON, or the bytes")
     errors: str = _one_of("detail", "message", "html", help="bodies of refusals")

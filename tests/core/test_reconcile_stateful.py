@@ -25,6 +25,7 @@ from batcher.core.reconcile import (
     Refused,
     SendAgain,
     Start,
+    Unproven,
     Wait,
     expected_sum,
     listed_sum,
@@ -195,8 +196,7 @@ class Service(RuleBasedStateMachine):
         for key in found.seen:
             self.rows[key] = self.rows[key].on(InputEvent.ACCEPT, until=None)
         for key in found.missing:
-            self.rows[key] = self.rows[key].on(InputEvent.RETRACT, until=self.now + SETTLE_S, answered=False)
-            self.flow.lost.add(key)
+            self.rows[key] = replace(self.rows[key], until=self.now + SETTLE_S)
         match found.decision:
             case Start():
                 self.start()
@@ -207,14 +207,21 @@ class Service(RuleBasedStateMachine):
                         InputEvent.NOT_SENT, until=None, answered=False, again=True
                     )
             case Rebuild() | Refused():
-                self.flow.deleted = True
-                self.flows.append(RemoteFlow())
-                self.not_before = None
-                for key, row in self.rows.items():
-                    self.rows[key] = replace(row, state=InputState.PENDING, until=None, answered=False, again=False)
+                self.give_up()
+            case Unproven():
+                shown = {asset.ident for asset in listed}
+                accepted = [key for key, row in self.rows.items() if row.state is InputState.ACCEPTED]
+                assert not self.tagged or any(key not in shown for key in accepted), "a list that shows all is not believed"
             case Wait() | Incomplete():
                 pass
         return type(found.decision).__name__
+
+    def give_up(self) -> None:
+        self.flow.deleted = True
+        self.flows.append(RemoteFlow())
+        self.not_before = None
+        for key, row in self.rows.items():
+            self.rows[key] = replace(row, state=InputState.PENDING, until=None, answered=False, again=False)
 
     def start(self) -> None:
         flow = self.flow
@@ -239,7 +246,8 @@ class Service(RuleBasedStateMachine):
                 assert key not in self.flow.lost
                 self.flow.assets.append(self.asset(key))
                 self.rows[key] = self.rows[key].on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)
-            self.settle(self.listing(""))
+            if self.settle(self.listing("")) == "Unproven":  # the service lost one that it had accepted: its user cleans
+                self.give_up()
         assert self.flow.started, "never started, though the service is well"
         assert sum(flow.started for flow in self.flows) == 1
         before = list(self.flow.assets)

@@ -164,7 +164,7 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
         "flows:    2 new",
         "inputs:   6 in all; +6 ~0 -0 against the journal",
         "to send:  6 inputs, 600 B (816 B encoded)",
-        "requests: 14 (2 creates, 6 uploads, 2 lists, 2 starts, 2 looks)",
+        "requests: 15 (2 creates, 6 uploads, 2 lists, 2 starts, 3 looks)",
         "to pay:   2 starts",
     ]
     assert here.run()["exit_code"] == 0

@@ -42,7 +42,7 @@ def test_a_bare_list_in_pieces(step: int) -> None:
 @pytest.mark.parametrize("step", [1, 5, 1000])
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "{}", '{"a": 1}', "[1", '{"items": [1]', "[1 2]", "[,]", "[1,]", "[1]]", '{"a": [1]} x', "<html>", "null",
+    ["", " ", "{}", '{"a": 1}', "[1", '{"items": [1]', "[1 2]", "[,]", "[1,]", "[1]]", '{"a": [1]} x', "<html>", "nul", "nulls",
      '"[1]"', '{"a" 1}', "{1: [2]}", '{"a": [1] "b": 2}', "[{]", "[\xff]"],
 )  # fmt: skip
 def test_what_is_no_listing_is_refused(text: str, step: int) -> None:

@@ -8,17 +8,15 @@ import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from batcher.core.errors import UsageError
-from batcher.core.remote import RemoteFlow, RemoteInput, Template
+from batcher.core.remote import Listing, RemoteFlow, Template
 from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
 from batcher.edges.flows_api import FlowsApi, Key, check_endpoint, is_loopback
-from batcher.sandbox import Readings, Sandbox
 
 pytestmark = pytest.mark.anyio
 
@@ -54,14 +52,16 @@ TEMPLATES: list[tuple[object, list[Template]]] = [
 @pytest.mark.parametrize(("body", "meant"), TEMPLATES)
 async def test_templates_are_read_however_they_are_shown(body: object, meant: list[Template]) -> None:
     async with answering(json.dumps(body).encode()) as client:
-        assert await client.templates() == meant
+        found: list[Template] = []
+        assert await client.templates(found.append) == Listing()
+        assert found == meant
 
 
 @pytest.mark.parametrize("body", [b"{}", b"1", b'{"templates": 1}', b"", b"<html>"])
 async def test_templates_that_are_none_are_not_readable(body: bytes) -> None:
     async with answering(body) as client:
-        found = await client.templates()
-        assert isinstance(found, Reply)
+        found = await client.templates(lambda template: None)
+        assert isinstance(found, Fault)
         assert classify(Calls.TEMPLATES, found).kind is Kind.UNAVAILABLE
 
 
@@ -97,41 +97,6 @@ async def test_data_that_cannot_be_read_is_a_fault(body: bytes) -> None:
         assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
 
 
-@pytest.mark.parametrize("pages", ["none", "page", "offset", "cursor", "next"])
-@pytest.mark.parametrize("envelope", ["named", "bare", "items"])
-async def test_every_page_of_the_flows_is_read(tmp_path: Path, pages: str, envelope: str) -> None:
-    readings = Readings.parse(f"pages={pages},page_size=3,flows={envelope},flow_id=both,state=status")
-    async with (
-        Sandbox(tmp_path, readings=readings) as sandbox,
-        FlowsApi(sandbox.url, Key(lambda: None), timeout_s=5, connections=2) as client,
-    ):
-        made = {await client.create("model_optimize", {}, {"n": n}, lambda: None) for n in range(7)}
-        found: list[RemoteFlow] = []
-        assert await client.flows(found.append) is None
-    shown = {flow.flow_id for flow in found}
-    if pages != "none" and envelope == "bare":  # a bare list cannot say that there is more
-        assert shown <= made
-    else:
-        assert shown == made
-    assert all(flow.state == "created" for flow in found)
-
-
-async def test_next_page_on_another_host_is_not_asked_for() -> None:
-    async with answering(b'{"flows": [{"id": "1"}], "next": "http://127.0.0.2:9/flows?page=2"}') as client:
-        found = await client.flows(lambda flow: None)
-        assert isinstance(found, Reply)
-        assert not found.readable
-    async with answering(b'{"inputs": [{"id": "1"}], "next": "?page=2"}') as client:
-        seen: list[RemoteInput] = []
-        assert await client.inputs("f", seen.append) is None
-        assert len(seen) == 2, "a page that shows nothing new is the last"
-
-
-async def test_service_that_promises_pages_and_gives_none_comes_to_an_end() -> None:
-    async with answering(b'{"flows": [], "total": 9, "pages": 9, "next": "?x"}') as client:
-        assert await client.flows(lambda flow: None) is None
-
-
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
@@ -146,13 +111,13 @@ async def test_service_that_promises_pages_and_gives_none_comes_to_an_end() -> N
 )
 async def test_words_of_a_refusal_are_shown_short_and_harmless(body: bytes, detail: str) -> None:
     async with answering(body, 422, {"Retry-After": "7"}) as client:
-        found = await client.start("f")
+        found = await client.start("f", lambda: None)
         assert found == Reply(422, None, True, detail, 7.0)
 
 
 async def test_redirect_is_said_and_not_followed() -> None:
     async with answering(b"", 307, {"Location": "https://else.example/flows"}) as client:
-        found = await client.start("f")
+        found = await client.start("f", lambda: None)
         assert isinstance(found, Reply)
         assert "redirects to else.example" in found.detail
 

@@ -15,6 +15,7 @@ from aiohttp.connector import Connection
 
 from batcher.core.model import ABSENT, Input, Place
 from batcher.core.planning import InputPlan, Standing
+from batcher.core.remote import StartReply
 from batcher.core.retry import Fault, FaultKind, Reply
 from batcher.edges import flows_api
 from batcher.edges.flows_api import FlowsApi, Key
@@ -97,7 +98,7 @@ async def test_success_before_the_body_has_arrived_is_none_and_the_connection_is
         found = await client.upload("f", body, lambda: None)
         assert isinstance(found, Fault)
         assert found.kind is FaultKind.NOT_SENT
-        assert await client.start("f") == Reply(200, {})
+        assert await client.start("f", lambda: None) == StartReply("")
         assert connections == 2
 
 
@@ -147,7 +148,7 @@ async def test_reply_that_stalls_is_cut_off_though_the_connections_end_would_be_
         await asyncio.sleep(5)
 
     async with serving(serve, timeout_s=0.3) as client:
-        found = await client.start("f")
+        found = await client.start("f", lambda: None)
         assert isinstance(found, Fault)
         assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
 
@@ -259,7 +260,7 @@ async def test_reply_whose_chunks_break_off_is_given_up_in_time() -> None:
         writer.write(b"Traceback (most recent call last):\r\n")
 
     async with serving(serve, timeout_s=0.3) as client, asyncio.timeout(5):
-        found = await client.templates()
+        found = await client.templates(lambda template: None)
         assert isinstance(found, Fault)
         assert (found.kind, found.status) == (FaultKind.CUT_OFF, 200)
 

@@ -44,4 +44,4 @@ async def test_each_input_is_sent_once(tmp_path: Path, name: str, memory: int) -
         await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
     assert report.inputs.uploaded_now == 2 * len(sizes)
-    assert report.requests.sent == 2 * (len(sizes) + 3) + 2  # create, list, start; the templates, the flows
+    assert report.requests.sent == 2 * (len(sizes) + 3) + 3  # create, list, start; the templates, the flows twice

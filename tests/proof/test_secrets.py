@@ -172,7 +172,7 @@ async def test_key_is_not_in_what_python_shows_of_its_values(tmp_path: Path) -> 
         assert_nowhere(repr(Settings(key=lambda: KEY)))
         assert SHOWN in repr(report)
         async with client:
-            found = await client.start("none")
+            found = await client.start("none", lambda: None)
             assert_nowhere(repr(found))
     for problem in report.problems:
         assert_nowhere(str(problem))
