@@ -91,6 +91,14 @@ async def test_flows_are_known_by_their_ids_and_what_was_let_go_of_stays_known(j
     assert not journal.was_let_go(FLOW.flow_id)
 
 
+async def test_flows_that_are_on_the_service_are_named_from_both_ends(journal) -> None:
+    await journal.record(*(PutFlow(replace(FLOW, name=f"f{n}", flow_id=None if n == 8 else f"id-{n}")) for n in range(9)))
+    await journal.record(PutEnd(EndFacts("id-0", "f0", "completed", True, Remote.DELETED)))
+    await journal.record(PutEnd(EndFacts("id-1", "f1", "failed")))
+    assert set(journal.some_flow_ids(2)) == {"id-1", "id-2", "id-6", "id-7"}
+    assert set(journal.some_flow_ids(5)) == {f"id-{n}" for n in range(1, 8)}
+
+
 async def test_litter_and_watch_are_kept(journal) -> None:
     await journal.record(AddLitter("id-1", "a"), AddLitter("id-2", "b"), AddLitter("id-1", "a"), Watch(77.0))
     assert journal.litter() == [("id-1", "a"), ("id-2", "b")]

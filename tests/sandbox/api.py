@@ -29,9 +29,17 @@ def asset_id_of(item: dict[str, Any]) -> str:
 
 
 def items_of(body: Any) -> list[Any]:
+    """The list of a listing: bare, in an envelope, in an object within, or null where it is empty."""
     if isinstance(body, list):
         return body
-    return next(value for value in body.values() if isinstance(value, list))
+    within = [items_of(value) for value in body.values() if isinstance(value, list | dict)]
+    return max(within, key=len, default=[])
+
+
+def flow_in(body: Any) -> dict[str, Any]:
+    """A single flow, or what it stands in."""
+    found: dict[str, Any] = next((body[name] for name in ("flow", "data") if isinstance(body.get(name), dict)), body)
+    return found
 
 
 def state_of(flow: dict[str, Any]) -> str:
@@ -56,7 +64,7 @@ class Api:
         return body
 
     async def create(self, template: str = IMAGE, **members: Any) -> str:
-        return id_of(await self.ok("POST", "/flows", json={"template": template, **members}))
+        return id_of(flow_in(await self.ok("POST", "/flows", json={"template": template, **members})))
 
     async def upload(self, flow_id: str, data: str | None = None, **members: Any) -> tuple[int, Any]:
         body = {"data": data_uri(PNG) if data is None else data, **members}
@@ -74,8 +82,7 @@ class Api:
         return (await self.call("DELETE", f"/flows/{flow_id}"))[0]
 
     async def flow(self, flow_id: str) -> dict[str, Any]:
-        flow: dict[str, Any] = await self.ok("GET", f"/flows/{flow_id}")
-        return flow
+        return flow_in(await self.ok("GET", f"/flows/{flow_id}"))
 
     async def inputs(self, flow_id: str, query: str = "") -> list[Any]:
         return items_of(await self.ok("GET", f"/flows/{flow_id}/inputs{query}"))

@@ -25,6 +25,8 @@ READINGS = [
     "flows=items,inputs=items,outputs=items,template_types=mime_types,jpeg=image/jpg,prompt=prompt,action=state",
     "illegal=422,start_twice=422,bad_json=400,bad_mime=415,download=raw,errors=message,order=desc",
     "illegal=400,start_twice=400,empty_start=400,errors=html,template_types=inputs,processed=null,data_prompt=text",
+    "flow_in=flow,flows=warnings,inputs=null,outputs=data,pages=next,pages_in=_links,paged=all,page_size=99",
+    "flow_in=data,flows=data,inputs=warnings,outputs=null,pages=headers,paged=all,page_size=99,action=state",
 ]
 LIVE_URL = os.environ.get("BATCHER_LIVE_URL")
 REFUSED = (400, 409, 415, 422)

@@ -115,6 +115,77 @@ async def test_pages_lead_through_the_whole_list(serve: Serve, pages: str, envel
         assert (found, sizes) == (flow_ids, [3, 3, 2])
 
 
+LEADS_ON = {
+    "token": lambda body: body["next"] and f"/flows?cursor={body['next']}",
+    "page_token": lambda body: body["next_page_token"] and f"/flows?page_token={body['next_page_token']}",
+    "next_page": lambda body: body["next_page"] and f"/flows?page={body['next_page']}",
+    "last_id": lambda body: body["has_more"] and f"/flows?starting_after={id_of(body['flows'][-1])}",
+}
+
+
+@pytest.mark.parametrize("pages", LEADS_ON)
+async def test_further_forms_of_pages_lead_through_the_whole_list(serve: Serve, pages: str) -> None:
+    async with serve(readings=f"pages={pages},page_size=3") as api:
+        flow_ids = [await api.create() for _ in range(8)]
+        found, path = [], "/flows"
+        while path:
+            body = await api.ok("GET", path)
+            found += [id_of(flow) for flow in items_of(body)]
+            path = LEADS_ON[pages](body)
+        assert found == flow_ids
+
+
+async def test_pages_are_told_by_headers_where_they_stand_and_as_a_total(serve: Serve) -> None:
+    async with serve(readings="pages=link,page_size=2") as api:
+        flow_ids = [await api.create() for _ in range(3)]
+        async with api.session.get(f"{api.url}/flows") as reply:
+            assert str(reply.links["next"]["url"]).endswith("/flows?page=2")
+        await api.ok("POST", "/_sandbox/readings", json="pages=headers")
+        for page, following in ((1, "2"), (2, "")):
+            async with api.session.get(f"{api.url}/flows?page={page}") as reply:
+                assert (reply.headers["X-Total-Count"], reply.headers["X-Next-Page"]) == ("3", following)
+        await api.ok("POST", "/_sandbox/readings", json="pages=total,pages_in=meta,pages_place=before")
+        body = await api.ok("GET", "/flows?page=2")
+        assert (list(body), body["meta"]) == (["meta", "flows"], {"total_count": 3})
+        await api.ok("POST", "/_sandbox/readings", json="pages=next,pages_in=_links")
+        assert "cursor=c2" in (await api.ok("GET", "/flows"))["_links"]["next"]["href"]
+        await api.ok("POST", "/_sandbox/readings", json="pages=cap,pages_in=top")
+        assert {*(body := await api.ok("GET", "/flows?page=2&offset=2"))} == {"flows"}
+        assert [id_of(flow) for flow in items_of(body)] == flow_ids[:2]
+        await api.ok("POST", "/_sandbox/readings", json="order=desc")
+        assert [id_of(flow) for flow in items_of(await api.ok("GET", "/flows"))] == flow_ids[:0:-1]
+
+
+async def test_pages_may_begin_with_an_empty_one_lead_in_a_circle_and_not_be_had(serve: Serve) -> None:
+    async with serve(readings="pages=cursor,page_size=2,page_first=empty") as api:
+        flow_ids = [await api.create() for _ in range(3)]
+        sizes = []
+        path = "/flows"
+        while path:
+            body = await api.ok("GET", path)
+            sizes.append(len(items_of(body)))
+            path = body["next_cursor"] and f"/flows?cursor={body['next_cursor']}"
+        assert sizes == [0, 2, 1]
+        await api.ok("POST", "/_sandbox/readings", json="page_first=full,page_end=circle")
+        assert (await api.ok("GET", "/flows?cursor=c2"))["next_cursor"] == "c0"
+        await api.ok("POST", "/_sandbox/readings", json="page_end=end,page_params=ignored")
+        assert [id_of(flow) for flow in items_of(await api.ok("GET", "/flows?cursor=c2"))] == flow_ids[:2]
+        await api.ok("POST", "/_sandbox/readings", json="page_params=refused")
+        assert (await api.call("GET", "/flows?cursor=c2"))[0] == 422
+        assert (await api.call("GET", "/flows?filter_by=created"))[0] == 200
+
+
+async def test_inputs_and_outputs_come_in_pages_where_all_lists_do(serve: Serve) -> None:
+    async with serve(readings="pages=last_id,paged=all,page_size=2,order=desc", processing_s=0.01) as api:
+        flow_id = await api.started(IMAGE, *({"additional": n} for n in range(3)))
+        first = await api.ok("GET", f"/flows/{flow_id}/inputs")
+        assert ([item["additional"] for item in items_of(first)], first["has_more"]) == ([2, 1], True)
+        rest = await api.ok("GET", f"/flows/{flow_id}/inputs?starting_after={items_of(first)[-1]['id']}")
+        assert ([item["additional"] for item in items_of(rest)], rest["has_more"]) == ([0], False)
+        await api.until(flow_id, "completed")
+        assert len(await api.outputs(flow_id)) == 2
+
+
 async def test_keys_are_asked_for_where_there_are_any(serve: Serve) -> None:
     async with serve(keys=["good"], expired_keys=["old"]) as api:
         for authorization, status in [("Bearer good", 200), ("Bearer old", 401), ("Bearer bad", 401), ("good", 401)]:
