@@ -24,6 +24,7 @@ from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .core.retry import Verdict
 from .edges.flows_api import FlowsApi, Key
+from .edges.host import require_utf8
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
@@ -60,9 +61,11 @@ class SystemClock:
 def load_manifest(
     path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None, endpoint: str | None = None
 ) -> Manifest:
-    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong."""
+    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong, and
+    UsageError in a process whose names of files are not UTF-8: there the same files would be others."""
     from .manifest import load  # pydantic costs 100 ms
 
+    require_utf8()
     return load(path, env if env is not None else {}, endpoint=endpoint)
 
 
@@ -74,8 +77,8 @@ def state_folder(manifest: Manifest, state: Path | None) -> Path:
 def journal_path(manifest: Manifest, state: Path | None) -> Path:
     """One journal per manifest and endpoint; in a folder that is shared, the manifest's own path tells them apart."""
     mark = manifest.endpoint if state is None else f"{manifest.endpoint}\0{manifest.path}"
-    name = Path(manifest.path).stem
-    return state_folder(manifest, state) / f"{name}-{hashlib.sha256(mark.encode()).hexdigest()[:8]}.sqlite"
+    told = hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:8]  # the bytes of the path, whatever they are
+    return state_folder(manifest, state) / f"{Path(manifest.path).stem}-{told}.sqlite"
 
 
 @contextlib.asynccontextmanager
@@ -102,6 +105,7 @@ async def _context(
     manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
     events: Events = SILENT,
 ) -> AsyncIterator[Context]:
+    require_utf8()
     limits = manifest.limits
     chance = random.Random()
     clock = SystemClock()

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from ..core.errors import UsageError
+from ..edges.host import run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
 
@@ -104,6 +106,11 @@ def cli() -> None:
 def main() -> None:
     """The `batcher` command."""
     gc.set_threshold(*COLLECTION)
+    try:
+        run_in_utf8()
+    except UsageError as error:
+        print(f"batcher: {error}", file=sys.stderr)
+        sys.exit(2)
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
 

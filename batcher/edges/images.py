@@ -177,7 +177,7 @@ class _Worker:
     """One process that decodes; one image at a time."""
 
     def __init__(self, turnstile: int) -> None:
-        command = [sys.executable, "-P", image_worker.__file__, str(turnstile)]
+        command = [sys.executable, "-P", "-X", "utf8", image_worker.__file__, str(turnstile)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(turnstile,), text=True
         )

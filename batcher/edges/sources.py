@@ -267,7 +267,7 @@ def _planned(plan: InputPlan) -> tuple[int, int, int]:
 
 
 def _name(path: str) -> bytes:
-    """The path as the disk has it, for the other process may live in another locale; of what is no path, one of no file."""
+    """The path as the disk has it; of what is no path, one of no file."""
     try:
         return os.fsencode(path)
     except UnicodeEncodeError:
@@ -301,7 +301,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-X", "utf8", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))},
         )  # fmt: skip
         assert self._process.stdin is not None
