@@ -35,7 +35,7 @@ from ..core.model import ABSENT, JSON, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from . import encoding
-from .encoding import INODES, Asked, Seen, ToLookAt, body, encode, member
+from .encoding import Asked, Seen, ToLookAt, body, encode, member
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
@@ -45,6 +45,7 @@ READERS: Final = 2  # threads; hashing, which is half of the work, is done outsi
 ENCODER_FROM: Final = 512  # small files before a process of their own pays
 LOOKS_FROM: Final = 1000  # or files to look at
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
+FILE_BYTES: Final = 1 << 40  # so is a file: a sparse one can claim 2^63 bytes, and the sum of two is no integer of the journal's
 
 MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -95,7 +96,7 @@ def _unreadable(source: Input, error: OSError) -> Problem:
 
 
 def outside_of(found: os.stat_result) -> Print:
-    return Print(found.st_size, found.st_mtime_ns, found.st_ino & INODES)
+    return Print(*encoding.outside(found))
 
 
 class LocalSources:
@@ -157,6 +158,8 @@ class LocalSources:
             outside = outside_of(found)
         else:
             outside = Print(*seen[:3])
+        if outside.size > FILE_BYTES:
+            return _problem(source, f"{source.label} claims {outside.size:,} bytes", "1 TiB at most can be sent; is it sparse?")
         if outside.size == 0:
             return _problem(source, f"{source.label} is empty", "fill it, or take it out of the manifest")
         # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ import pytest
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
+from batcher.edges import encoding
 from batcher.edges import sources as sources_module
 from batcher.edges.encoding import Seen
 from batcher.edges.sources import ENCODER_FROM, SMALL_BYTES, WHOLE_BYTES, Encoder, LocalSources, SmallBody, StreamBody
@@ -153,16 +155,6 @@ def test_source_that_cannot_be_sent_is_a_problem_with_advice(sources: LocalSourc
     assert isinstance(found, Problem)
     assert found.kind == "source"
     assert found.hint
-
-
-def test_inode_numbers_of_64_bits_fit_the_journal(sources: LocalSources, tmp_path: Path, monkeypatch) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(PNG)
-    found = os.stat(path)
-    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((found.st_mode, (1 << 64) - 2, *found[2:])))
-    outside = sources.look(source(path))
-    assert not isinstance(outside, Problem)
-    assert outside.inode < 1 << 63
 
 
 async def up(sources: LocalSources, plans: list[InputPlan]) -> Encoder:
@@ -381,3 +373,37 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("seconds", [-11_676_096_000, 9_223_372_037, -9_223_372_037, 10_413_792_000])  # 1600, 2262, 1677, 2300
+async def test_time_beyond_the_journals_integers_is_bounded(sources: LocalSources, tmp_path: Path, seconds: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + b"a")
+    ns = seconds * 10**9 + 1
+    os.utime(path, ns=(ns, ns))
+    if path.stat().st_mtime_ns != ns:
+        pytest.skip("this file system has no such time")
+    outside = sources.look(source(path))
+    assert not isinstance(outside, Problem)
+    assert -(2**63) <= outside.mtime_ns < 2**63
+    os.utime(path, ns=(ns + 1, ns + 1))
+    assert sources.look(source(path)) != outside, "another time is still another one"
+    one = plan(sources, source(path))
+    assert isinstance(sources.body(one), SmallBody), "the encoder bounds it as the look does"
+
+
+def test_every_integer_of_a_file_fits_into_the_journal() -> None:
+    found = os.stat_result((stat.S_IFREG, 2**64 - 1, 0, 1, 0, 0, 2**63 - 1, 0, 0, 0), {"st_mtime_ns": -(2**70)})
+    assert all(-(2**63) <= value < 2**63 for value in encoding.outside(found))
+
+
+async def test_file_that_claims_to_be_endless_is_a_problem(sources: LocalSources, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    try:
+        with path.open("wb") as file:
+            file.truncate(2**41)
+    except OSError:
+        pytest.skip("this file system takes no such file")
+    found = sources.look(source(path))
+    assert isinstance(found, Problem)
+    assert (found.kind, found.message) == ("source", "a.png claims 2,199,023,255,552 bytes")
