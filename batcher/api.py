@@ -24,7 +24,7 @@ from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .core.retry import Verdict
 from .edges.flows_api import FlowsApi, Key
-from .edges.host import require_utf8
+from .edges.host import requests_at_once, require_utf8
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
@@ -81,6 +81,17 @@ def journal_path(manifest: Manifest, state: Path | None) -> Path:
     return state_folder(manifest, state) / f"{Path(manifest.path).stem}-{told}.sqlite"
 
 
+def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
+    """The same with no more requests at once than this process can open files for; told where they are fewer. Raises
+    UsageError where it is no place to work in. Before a journal is opened: it needs some of them."""
+    require_utf8()
+    limits = manifest.limits
+    most = requests_at_once(limits.concurrency, sandbox=manifest.endpoint == SANDBOX)
+    if most < limits.concurrency and events.enabled:
+        events.tell("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
+    return replace(manifest, limits=replace(limits, concurrency=most))
+
+
 @contextlib.asynccontextmanager
 async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str]:
     """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
@@ -105,7 +116,6 @@ async def _context(
     manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
     events: Events = SILENT,
 ) -> AsyncIterator[Context]:
-    require_utf8()
     limits = manifest.limits
     chance = random.Random()
     clock = SystemClock()
@@ -191,6 +201,7 @@ async def _session(
     events: Events,
 ) -> AsyncIterator[Context]:  # fmt: skip
     """The journal held, the edges open, the deadline set."""
+    manifest = _fitting(manifest, events)
     own = None
     if journal is None:
         own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
@@ -219,6 +230,7 @@ async def plan(
     each: Callable[[FlowPlan], None] = lambda plan: None,
 ) -> tuple[Survey, Report]:
     """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
+    manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
     reader = JournalReader(path, manifest.batch) if path.is_file() else None
@@ -259,6 +271,7 @@ async def _strange(context: Context) -> list[Problem]:
 
 async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:
     """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
+    manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
     journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)

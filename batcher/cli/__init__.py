@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from ..core.errors import UsageError
-from ..edges.host import run_in_utf8
+from ..edges.host import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
 
@@ -111,6 +111,7 @@ def main() -> None:
     except UsageError as error:
         print(f"batcher: {error}", file=sys.stderr)
         sys.exit(2)
+    raise_open_files()
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
 

@@ -6,10 +6,26 @@ public API, before anything is read.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from ..core.errors import UsageError
+
+OWN_FILES: Final = 32  # open beside requests: the journal 8, the loop 3, processes that help 11, tables, readers, the log
+LEAST_FILES: Final = 20  # with fewer not even one request goes out
+REQUEST_FILES: Final = 2  # its socket, and the file that it sends or writes
+SANDBOX_FILES: Final = 2  # more for each, where the embedded sandbox is at the other end
+MOST_FILES: Final = 10_240  # where the hard limit is none: what macOS grants at most
+TOO_MANY: Final = (errno.EMFILE, errno.ENFILE)  # open files: of this process, of the machine
+PATIENCE_S: Final = 5.0  # for one of them to be closed
+PAUSE_S: Final = 0.05
+
+T = TypeVar("T")
 
 
 def run_in_utf8() -> None:
@@ -29,3 +45,66 @@ def require_utf8() -> None:
     if encoding != "utf-8":
         message = f"names of files would be read as {encoding}, and the same files have other names in another locale"
         raise UsageError(message, "start Python with -X utf8 or PYTHONUTF8=1, or with a UTF-8 locale")
+
+
+def raise_open_files() -> None:
+    """The soft limit of open files is for programs that count them in 1,024 bits (`select`); ours is the hard one."""
+    soft, hard = _limits()
+    most = MOST_FILES if hard is None else hard
+    if soft is not None and soft < most:
+        import resource
+
+        with contextlib.suppress(OSError, ValueError):  # then the soft one it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, resource.RLIM_INFINITY if hard is None else hard))
+
+
+def requests_at_once(wanted: int, *, sandbox: bool) -> int:
+    """So many of the `wanted` requests may be in flight as there can be open files for. Raises UsageError where nothing can
+    be done with so few."""
+    soft, _ = _limits()
+    if soft is None:
+        return wanted
+    left = soft - _open_files()
+    if left < LEAST_FILES:
+        raise UsageError(f"only {max(left, 0)} more files may be open here, of {soft}", "raise the limit: ulimit -n 1024")
+    return max(1, min(wanted, (left - OWN_FILES) // (REQUEST_FILES + (SANDBOX_FILES if sandbox else 0))))
+
+
+def _limits() -> tuple[int | None, int | None]:
+    """How many files may be open: the soft limit and the hard one; None: any number."""
+    try:
+        import resource
+    except ImportError:  # no Unix
+        return None, None
+    soft, hard = (None if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(resource.RLIMIT_NOFILE))
+    return soft, hard
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return 8  # a process that has just begun
+
+
+def patiently(work: Callable[[], T], go_on: Callable[[], None] = lambda: None) -> T:
+    """`work`, which opens files: where too many are open it is tried again for a while, in the caller's thread. `go_on` may end
+    the waiting with an error. Raises OSError."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno not in TOO_MANY or time.monotonic() >= until:
+                raise
+            go_on()
+            time.sleep(PAUSE_S)
+
+
+def no_more_files() -> bool:
+    """Whether no file can be opened now: then whatever could not be opened is not at fault."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno in TOO_MANY
+    return False

@@ -23,7 +23,8 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import pybase64
@@ -36,6 +37,7 @@ from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from . import encoding
 from .encoding import Asked, Seen, ToLookAt, body, encode, member
+from .host import TOO_MANY, patiently
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
@@ -45,7 +47,7 @@ READERS: Final = 2  # threads; hashing, which is half of the work, is done outsi
 ENCODER_FROM: Final = 512  # small files before a process of their own pays
 LOOKS_FROM: Final = 1000  # or files to look at
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
-FILE_BYTES: Final = 1 << 40  # so is a file: a sparse one can claim 2^63 bytes, and the sum of two is no integer of the journal's
+FILE_BYTES: Final = 1 << 40  # so is a file: a sparse one can claim so much that the sum of two is no 64-bit integer
 
 MAGIC: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -92,6 +94,9 @@ def _unreadable(source: Input, error: OSError) -> Problem:
             return _problem(source, f"{source.label} may not be read", "check its permissions")
         case errno.ELOOP:
             return _problem(source, f"{source.label} is a link to itself", "mend the link")
+        case number if number in TOO_MANY:  # not the file's fault
+            what = f"{source.label} cannot be opened: too many files are open"
+            return replace(_problem(source, what, "raise ulimit -n, or run again later"), kind="unavailable")
     return _problem(source, f"{source.label} cannot be read: {error.strerror}", "check the disk or the network that it lies on")
 
 
@@ -173,7 +178,7 @@ class LocalSources:
             mime = "text/plain"
         else:
             try:
-                head = seen[3] if seen is not None else encoding.head(source.path)
+                head = seen[3] if seen is not None else patiently(partial(encoding.head, source.path), self._go_on)
             except OSError as error:
                 return _unreadable(source, error)
             mime = plain_type(source.mime) if source.mime else detect(head, source.path, types)
@@ -195,7 +200,7 @@ class LocalSources:
         if text is None:
             assert source.path is not None
             try:
-                with open(source.path, "rb") as file:
+                with io.BufferedReader(patiently(partial(io.FileIO, source.path), self._go_on)) as file:
                     data = file.read(PROMPT_BYTES + 1)
                 text = data.decode()
             except OSError as error:
@@ -215,7 +220,7 @@ class LocalSources:
             return hashlib.sha256((source.text or "").encode()).digest()
         try:
             hashed = hashlib.sha256()
-            with open(source.path, "rb", buffering=0) as file:
+            with patiently(partial(io.FileIO, source.path), self._go_on) as file:
                 while chunk := file.read(DIGEST_BYTES):
                     hashed.update(chunk)
                     self._go_on()
@@ -236,7 +241,7 @@ class LocalSources:
             sha256 = hashlib.sha256(text.encode())
             return SmallBody(body(json.dumps(text).encode(), *_beside(plan), sha256.hexdigest()), sha256.digest())
         try:
-            found = encode(_asked(plan))
+            found = patiently(partial(encode, _asked(plan)), self._go_on)
         except OSError as error:
             return _unreadable(plan.input, error)
         return changed(plan.input) if found is None else SmallBody(*found)
@@ -460,7 +465,8 @@ class StreamBody:
         assert path is not None
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._reader, encoding.read, path, _planned(plan))
+            read = partial(encoding.read, path, _planned(plan))
+            found = await loop.run_in_executor(self._reader, patiently, read)
         except OSError as error:
             self.fault = _unreadable(plan.input, error)
             return None
@@ -514,7 +520,7 @@ class StreamBody:
 
     def _open(self, path: str) -> tuple[_EncodingReader, bytes]:
         """In the thread: the file, and its first chunk."""
-        file = _EncodingReader(io.FileIO(path), self._plan.print)
+        file = _EncodingReader(patiently(partial(io.FileIO, path)), self._plan.print)
         try:
             return file, file.read(CHUNK_BYTES)
         except OSError:

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -22,7 +23,7 @@ import pytest
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
-from batcher.edges import encoding
+from batcher.edges import encoding, host
 from batcher.edges import sources as sources_module
 from batcher.edges.encoding import Seen
 from batcher.edges.sources import ENCODER_FROM, SMALL_BYTES, WHOLE_BYTES, Encoder, LocalSources, SmallBody, StreamBody
@@ -407,3 +408,54 @@ async def test_file_that_claims_to_be_endless_is_a_problem(sources: LocalSources
     found = sources.look(source(path))
     assert isinstance(found, Problem)
     assert (found.kind, found.message) == ("source", "a.png claims 2,199,023,255,552 bytes")
+
+
+@contextlib.contextmanager
+def no_file_left(give_back_after_s: float):
+    """Every file that this process may open is open; after a while one can be had again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first = os.open(os.devnull, os.O_RDONLY)
+    held = [first]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 8, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        timer = threading.Timer(give_back_after_s, lambda: os.close(held.pop()))
+        timer.start()
+        yield
+        timer.join()
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [100, SMALL_BYTES + 1, WHOLE_BYTES + 1])
+async def test_too_many_open_files_are_waited_for(sources: LocalSources, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + os.urandom(size))
+    one = plan(sources, source(path))
+    sources.reader.submit(int).result()
+    with no_file_left(0.2):
+        digest = await asyncio.to_thread(sources.digest, one.input)
+    with no_file_left(0.2):
+        body = sources.body(one)
+        if isinstance(body, StreamBody):
+            sent = b"".join([chunk async for chunk in body.chunks()])
+            assert len(sent) == body.length
+    assert not isinstance(body, Problem)
+    assert body.sha256 == digest == hashlib.sha256(path.read_bytes()).digest()
+
+
+async def test_too_many_open_files_are_not_the_files_fault(
+    sources: LocalSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    one = plan(sources, source(path))
+    monkeypatch.setattr(host, "PATIENCE_S", 0.1)
+    with no_file_left(0.5):
+        found = sources.body(one)
+    assert isinstance(found, Problem)
+    assert (found.kind, found.message) == ("unavailable", "a.png cannot be opened: too many files are open")
