@@ -24,7 +24,7 @@ from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .core.retry import Verdict
 from .edges.flows_api import FlowsApi, Key
-from .edges.host import requests_at_once, require_utf8
+from .edges.host import is_journal, opening_a_journal, requests_at_once, require_utf8
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
@@ -186,7 +186,7 @@ async def collect(
     report = report or Report(manifest.name, manifest.endpoint)
     wishes = CollectWishes(parse_name(name), wait_s, delete_remote)
     path = journal_path(manifest, settings.state)
-    if journal is None and not path.is_file():
+    if journal is None and not is_journal(path):
         raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
                          "batcher run comes first; --state and --endpoint as there")  # fmt: skip
     with contextlib.closing(OutputFolder(Path(to))) as folder:
@@ -204,7 +204,8 @@ async def _session(
     manifest = _fitting(manifest, events)
     own = None
     if journal is None:
-        own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
+        with opening_a_journal():
+            own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
     try:
         async with _context(manifest, settings, journal, report, remember=True, events=events) as context:
@@ -233,7 +234,8 @@ async def plan(
     manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
-    reader = JournalReader(path, manifest.batch) if path.is_file() else None
+    with opening_a_journal():
+        reader = JournalReader(path, manifest.batch) if is_journal(path) else None
     journal = reader if reader is not None else MemoryJournal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
@@ -274,7 +276,8 @@ async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[l
     manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
-    journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
+    with opening_a_journal():
+        journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
     try:
         async with _context(manifest, settings, journal, report, plans=False) as context:
             return await clean_flows(context, delete), report

@@ -1,7 +1,7 @@
-"""What the machine gives a process: names in UTF-8, and so many open files.
+"""What the machine gives a process: names in UTF-8, so many open files, journals that it may read.
 
 In: the process's own state. Out: the same, made fit, or an error that says what to do. Called by the command line and by the
-public API, before anything is read.
+public API before anything is read, and by whatever opens files.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final, TypeVar
 
-from ..core.errors import UsageError
+from ..core.errors import JournalError, Reason, Stop, UsageError
 
 OWN_FILES: Final = 32  # open beside requests: the journal 8, the loop 3, processes that help 11, tables, readers, the log
 LEAST_FILES: Final = 20  # with fewer not even one request goes out
@@ -24,6 +26,8 @@ MOST_FILES: Final = 10_240  # where the hard limit is none: what macOS grants at
 TOO_MANY: Final = (errno.EMFILE, errno.ENFILE)  # open files: of this process, of the machine
 PATIENCE_S: Final = 5.0  # for one of them to be closed
 PAUSE_S: Final = 0.05
+
+NOT_YOURS: Final = "run as its owner, or name another folder with --state"
 
 T = TypeVar("T")
 
@@ -101,6 +105,18 @@ def patiently(work: Callable[[], T], go_on: Callable[[], None] = lambda: None) -
             time.sleep(PAUSE_S)
 
 
+@contextlib.contextmanager
+def opening_a_journal() -> Iterator[None]:
+    """Where no file can be opened now, whatever could not be opened is not at fault: a matter of later. Raises Stop."""
+    try:
+        yield
+    except (JournalError, UsageError) as error:
+        if no_more_files():
+            message = "the journal cannot be opened: too many files are open"
+            raise Stop(Reason.UNAVAILABLE, message, "raise ulimit -n, or run again later") from error
+        raise
+
+
 def no_more_files() -> bool:
     """Whether no file can be opened now: then whatever could not be opened is not at fault."""
     try:
@@ -108,3 +124,19 @@ def no_more_files() -> bool:
     except OSError as error:
         return error.errno in TOO_MANY
     return False
+
+
+def is_journal(path: Path) -> bool:
+    """Whether there is a journal. Raises UsageError where that may not be told, or it may not be read: another user's is no
+    missing one. (pathlib's `is_file` raises up to Python 3.13, and says no from 3.14.)"""
+    try:
+        found = stat.S_ISREG(os.stat(path).st_mode)
+        for part in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            # Not by opening it: once closed again, the locks would be gone that SQLite holds on it.
+            if part.exists() and not os.access(part, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UsageError(f"the journal {path} may not be read: {error.strerror}", NOT_YOURS) from error
+    return found

@@ -58,6 +58,7 @@ from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.tags import KEY_BYTES, flow_key
 from .boundary import reached
+from .host import NOT_YOURS, is_journal
 
 MIGRATIONS: Final = (
     """
@@ -443,7 +444,7 @@ class JournalReader(_Reader):
     def __init__(self, path: Path, batch: str | None = None) -> None:
         self._batch = batch
         self._left = departed(path.with_suffix(".left")) if batch is not None else None
-        if not path.is_file():
+        if not is_journal(path):
             raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
         # On a file system that cannot be written SQLite reads a log only if it is told that nobody else writes.
         still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
@@ -509,7 +510,8 @@ class SqliteJournal(_Reader):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
+            hint = NOT_YOURS if isinstance(error, PermissionError) else "see --state"
+            raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", hint) from error
         if not _lock(self._lock):
             os.close(self._lock)
             raise Locked("another run holds this manifest", "wait for it to end")
@@ -528,6 +530,9 @@ class SqliteJournal(_Reader):
             self._check(fresh)
             new_boot = self._set_time(wall())
             self._recover(settle_s, new_boot)
+        except PermissionError as error:
+            os.close(self._lock)
+            raise UsageError(f"the journal {error.filename or path} may not be written: {error.strerror}", NOT_YOURS) from error
         except (OSError, sqlite3.Error, ValueError) as error:
             os.close(self._lock)
             raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error

@@ -187,4 +187,4 @@ def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object
     try:
         return Opened(path, *tables.read(os.path.join(base.folder, path), shown, kind, wanted))
     except tables.NoTable as error:
-        return Problem("source", f"the table {quoted(path)} {error}", "create it, or correct the path", place)
+        return Problem("source", f"the table {quoted(path)} {error}", error.hint, place)

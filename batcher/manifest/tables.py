@@ -32,7 +32,11 @@ Read: TypeAlias = tuple[tuple[str, ...], bool, str, Rows]  # columns, all of the
 
 
 class NoTable(Exception):
-    """The table's file is missing or no regular file; the text continues "the table x …"."""
+    """The table's file is missing, no regular file, or may not be read; the text continues "the table x …"."""
+
+    def __init__(self, what: str, hint: str = "create it, or correct the path") -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def kind_of(path: str) -> str:
@@ -64,8 +68,9 @@ def read(path: str, name: str, kind: str, wanted: Mapping[str, object]) -> Read:
         delimiter = _DELIMITERS[kind]
         header = _header(path, name, delimiter)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise NoTable("is missing" if missing else f"cannot be read: {error.strerror}") from error
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise NoTable("is missing") from error
+        raise NoTable(f"cannot be read: {error.strerror}", "check its permissions, and the disk that it lies on") from error
     if isinstance(header, Problem):
         return tuple(wanted), False, name, iter((header,))
     return tuple(header), True, name, _csv_rows(path, name, delimiter, header)
