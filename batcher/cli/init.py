@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from ..core.errors import BatcherError, UsageError
+from ..edges.content import SUFFIXES
 from ..edges.progress import size
-from ..edges.sources import SUFFIXES
 from ..manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
 from . import common, completing
 from .folder import MAX_FILES, Look, look_at

@@ -32,7 +32,7 @@ MOST = (1 << 63) - 1  # the journal's integers have 64 bits with their sign; an 
 HEAD_BYTES = 8
 FRAME_BYTES = 1 << 28  # far above what one request asks for
 
-MAGIC_BYTES = 16  # the first bytes of a file, which tell its type
+MAGIC_BYTES = 32  # the first bytes of a file, which tell its type, or what it is instead
 
 LOOKERS = 4  # threads
 TRIED = 32  # looks before it is known whether the disk is cold

@@ -21,10 +21,10 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
 import pybase64
@@ -35,7 +35,7 @@ from ..core.facts import Print
 from ..core.model import ABSENT, JSON, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
-from . import encoding
+from . import content, encoding
 from .encoding import Asked, Seen, ToLookAt, body, encode, member
 from .host import TOO_MANY, patiently
 
@@ -48,32 +48,6 @@ ENCODER_FROM: Final = 512  # small files before a process of their own pays
 LOOKS_FROM: Final = 1000  # or files to look at
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
 FILE_BYTES: Final = 1 << 40  # so is a file: a sparse one can claim so much that the sum of two is no 64-bit integer
-
-MAGIC: Final = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-    (b"glTF", "model/gltf-binary"),
-)
-SUFFIXES: Final = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff",
-    ".tiff": "image/tiff", ".glb": "model/gltf-binary", ".txt": "text/plain", ".md": "text/plain",
-}  # fmt: skip
-ALIASES: Final = {"image/jpg": "image/jpeg", "image/tif": "image/tiff", "prompt": "text/plain", "text": "text/plain"}
-
-
-def plain_type(mime: str) -> str:
-    """One spelling for each type: the service advertises image/jpg as well as image/jpeg, `prompt` for text/plain."""
-    mime = mime.partition(";")[0].strip().lower()
-    return ALIASES.get(mime, mime)
-
-
-@lru_cache(16)
-def _spellings(types: tuple[str, ...]) -> Mapping[str, str]:
-    """By their plain type."""
-    return {plain_type(t): t for t in types}
-
 
 SHOWN_CHARS: Final = 600  # of a message: a path can be a scalar of megabytes
 
@@ -181,10 +155,13 @@ class LocalSources:
                 head = seen[3] if seen is not None else patiently(partial(encoding.head, source.path), self._go_on)
             except OSError as error:
                 return _unreadable(source, error)
-            mime = plain_type(source.mime) if source.mime else detect(head, source.path, types)
+            mime = content.plain_type(source.mime) if source.mime else content.detect(head) or content.named(source.path, types)
+            if not source.mime and content.belies(head, mime):
+                message = f"{source.label} is {content.NO_SUCH} {content.beginning(head)}"
+                return _problem(source, message, f"mend it, or take it out of the manifest; mime: {mime} sends it as it is")
             if not mime:
                 return _problem(source, f"the type of {source.label} cannot be told", "say it with mime:")
-        spellings = _spellings(types) if types is not None else {}
+        spellings = content.spellings(types) if types is not None else {}
         if types is not None and mime not in spellings:
             return Problem("manifest", f"{source.label} is {mime}, which the template does not take",
                            f"it takes {', '.join(types)}", source.place, input=source.label)  # fmt: skip
@@ -290,18 +267,6 @@ def _asked(plan: InputPlan) -> Asked:
 def changed(source: Input) -> Problem:
     """The source is not what it was when it was looked at."""
     return _problem(source, f"{source.label} changed while it was read", "run again once nobody writes to it")
-
-
-def detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
-    """The plain type of a file that begins with `head`, "" where it cannot be told. Content before name: a small table of our
-    own, for the machine's differs from machine to machine."""
-    for magic, mime in MAGIC:
-        if head.startswith(magic):
-            return mime
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    only_text = types is not None and _spellings(types).keys() == {"text/plain"}
-    return SUFFIXES.get(os.path.splitext(path)[1].lower(), "text/plain" if only_text else "")
 
 
 class Encoder:

@@ -459,3 +459,49 @@ async def test_too_many_open_files_are_not_the_files_fault(
         found = sources.body(one)
     assert isinstance(found, Problem)
     assert (found.kind, found.message) == ("unavailable", "a.png cannot be opened: too many files are open")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (LFS, "those of a Git LFS pointer"),
+        (b"\xef\xbb\xbf\n <!DOCTYPE html><title>Not found</title>", "those of an HTML page"),
+        (b"<html>", "those of an HTML page"),
+        (b"GIF89a\1\0\1\0", "those of a GIF"),
+        (bytes(5000), "zeros"),
+        (b"\0", "zeros"),
+        (b'{"error": "not found"}', "those of a JSON text"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "those of an HEIC or AVIF image"),
+        (b"Not found\n", "those of a text"),
+        (b"\x89PNG\n\x1a\n", "89 50 4e 47 0a 1a 0a"),  # line ends were translated on the way
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.tiff", "a.webp", "a.glb"])
+def test_file_that_is_not_what_its_name_says_is_a_problem(
+    sources: LocalSources, tmp_path: Path, name: str, content: bytes, found: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    problem = sources.mime(source(path), None)
+    assert isinstance(problem, Problem)
+    assert problem.kind == "source"
+    assert problem.message == f"{name} is not what its name says: its first bytes are {found}"
+    assert sources.mime(source(path, mime="image/png"), None) == "image/png", "what is said counts"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mime"),
+    [
+        ("a.png", b"\xff\xd8\xff\xe0", "image/jpeg"),  # sent as what it is
+        ("a.glb", b"glTF\2\0\0\0", "model/gltf-binary"),
+        ("a.tif", b"II+\0\x08\0\0\0", "image/tiff"),
+        ("a.jpg", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a", PNG, "image/png"),
+    ],
+)
+def test_content_comes_before_the_name(sources: LocalSources, tmp_path: Path, name: str, content: bytes, mime: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert sources.mime(source(tmp_path / name), None) == mime
