@@ -93,7 +93,7 @@ def _read_key() -> str | None:
     path = os.environ.get("GENERIO_API_KEY_FILE")
     if path:
         try:
-            return _key("GENERIO_API_KEY_FILE", Path(path).read_text())
+            return _key("GENERIO_API_KEY_FILE", Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             what = getattr(error, "strerror", None) or "it is not text"
             raise UsageError(f"GENERIO_API_KEY_FILE: {path} cannot be read: {what}", "name a file that holds the key") from None
