@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -218,3 +219,19 @@ def test_csv_rows_come_out_as_they_were_written(tmp_path_factory: pytest.TempPat
 def test_json_objects_come_out_as_they_were_written(row: dict[str, object]) -> None:
     assert tables.json_object(json.dumps(row).encode()) == row
     assert tables.json_object(json.dumps(row, ensure_ascii=False).encode()) == row
+
+
+def test_a_table_that_cannot_be_opened_for_want_of_files_is_a_matter_of_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("t.csv", "a\n1\n")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(tables, "_unreadable", refused)
+    monkeypatch.setattr(os, "scandir", refused)
+    manifest = desk.flow("- {name: a, template: t, inputs: [{table: t.csv, file: '{a}'}, {glob: '*.png'}]}")
+    table, pattern = walk(manifest)
+    assert (table.kind, pattern.kind) == ("unavailable", "unavailable")
+    assert 'the table "t.csv" cannot be read: Too many open files (raise ulimit -n, or run again later)' in str(table)
