@@ -149,7 +149,9 @@ def _say_manifest() -> None:
     """After a command that lacks its manifest: which one may be meant."""
     from .common import harmless
 
-    here = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))
+    here: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that may not be read, or is gone
+        here = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))
     here.sort(key=lambda name: name != "batcher.yaml")
     advice = f"did you mean {here[0]}?" if here else "`batcher init FOLDER` writes a first manifest"
     print(harmless(f"  {advice}"), file=sys.stderr)

@@ -182,6 +182,8 @@ def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
     if key is not None:
         try:
             mode = os.stat(key).st_mode
+        except PermissionError as error:
+            yield f"the key's file {key} may not be looked at: {error.strerror} (name one of your own)"
         except OSError:
             yield f"the key's file {key} is not there yet (umask 077; then put the key, and nothing else, into it)"
         else:

@@ -77,3 +77,20 @@ def test_manifests_tables_and_keys_that_may_not_be_read(service: Service, tmp_pa
         assert said.returncode == 2
         assert words in said.stderr
         assert "cannot be read: Permission denied (check its permissions)" in said.stderr
+
+
+def test_a_key_in_a_folder_that_may_not_be_entered_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 1)
+    (tmp_path / "closed").mkdir(mode=0)
+    said = as_somebody(tmp_path, "cron", "m.yaml", "--key-file", "closed/key")
+    assert said.returncode == 0, said.stderr
+    assert "closed/key may not be looked at: Permission denied" in said.stderr
+
+
+def test_a_folder_that_may_not_be_read_is_no_bug_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed").chmod(0o100)
+    said = as_somebody(tmp_path / "closed", "run")
+    assert said.returncode == 2
+    assert "`batcher init FOLDER` writes a first manifest" in said.stderr
+    assert "Traceback" not in said.stderr
