@@ -24,6 +24,7 @@ from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .core.retry import Verdict
 from .edges.flows_api import FlowsApi, Key
+from .edges.host import is_journal, opening_a_journal, requests_at_once, require_utf8
 from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
@@ -61,9 +62,11 @@ class SystemClock:
 def load_manifest(
     path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None, endpoint: str | None = None
 ) -> Manifest:
-    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong."""
+    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong, and
+    UsageError in a process whose names of files are not UTF-8: there the same files would be others."""
     from .manifest import load  # pydantic costs 100 ms
 
+    require_utf8()
     return load(path, env if env is not None else {}, endpoint=endpoint)
 
 
@@ -75,8 +78,19 @@ def state_folder(manifest: Manifest, state: Path | None) -> Path:
 def journal_path(manifest: Manifest, state: Path | None) -> Path:
     """One journal per manifest and endpoint; in a folder that is shared, the manifest's own path tells them apart."""
     mark = manifest.endpoint if state is None else f"{manifest.endpoint}\0{manifest.path}"
-    name = Path(manifest.path).stem
-    return state_folder(manifest, state) / f"{name}-{hashlib.sha256(mark.encode()).hexdigest()[:8]}.sqlite"
+    told = hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:8]  # the bytes of the path, whatever they are
+    return state_folder(manifest, state) / f"{Path(manifest.path).stem}-{told}.sqlite"
+
+
+def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
+    """The same with no more requests at once than this process can open files for; told where they are fewer. Raises
+    UsageError where it is no place to work in. Before a journal is opened: it needs some of them."""
+    require_utf8()
+    limits = manifest.limits
+    most = requests_at_once(limits.concurrency, sandbox=manifest.endpoint == SANDBOX)
+    if most < limits.concurrency and events.enabled:
+        events.tell("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
+    return replace(manifest, limits=replace(limits, concurrency=most))
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +187,7 @@ async def collect(
     report = report or Report(manifest.name, manifest.endpoint)
     wishes = CollectWishes(parse_name(name), wait_s, delete_remote)
     path = journal_path(manifest, settings.state)
-    if journal is None and not path.is_file():
+    if journal is None and not is_journal(path):
         raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
                          "batcher run comes first; --state and --endpoint as there")  # fmt: skip
     with contextlib.closing(OutputFolder(Path(to))) as folder:
@@ -188,9 +202,11 @@ async def _session(
     events: Events,
 ) -> AsyncIterator[Context]:  # fmt: skip
     """The journal held, the edges open, the deadline set."""
+    manifest = _fitting(manifest, events)
     own = None
     if journal is None:
-        own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
+        with opening_a_journal():
+            own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
     try:
         async with _context(manifest, settings, journal, report, remember=True, events=events) as context:
@@ -216,9 +232,11 @@ async def plan(
     each: Callable[[FlowPlan], None] = lambda plan: None,
 ) -> tuple[Survey, Report]:
     """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
+    manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
-    reader = JournalReader(path, manifest.batch) if path.is_file() else None
+    with opening_a_journal():
+        reader = JournalReader(path, manifest.batch) if is_journal(path) else None
     journal = reader if reader is not None else MemoryJournal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
@@ -258,9 +276,11 @@ async def _strange(context: Context) -> list[Problem]:
 
 async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:
     """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
+    manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     path = journal_path(manifest, settings.state)
-    journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
+    with opening_a_journal():
+        journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
     try:
         async with _context(manifest, settings, journal, report, plans=False) as context:
             return await clean_flows(context, delete), report

@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from ..core.errors import UsageError
+from ..edges.host import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
 
@@ -104,6 +106,12 @@ def cli() -> None:
 def main() -> None:
     """The `batcher` command."""
     gc.set_threshold(*COLLECTION)
+    try:
+        run_in_utf8()
+    except UsageError as error:
+        print(f"batcher: {error}", file=sys.stderr)
+        sys.exit(2)
+    raise_open_files()
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
 
@@ -141,7 +149,9 @@ def _say_manifest() -> None:
     """After a command that lacks its manifest: which one may be meant."""
     from .common import harmless
 
-    here = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))
+    here: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that may not be read, or is gone
+        here = sorted(name for name in os.listdir() if name.endswith((".yaml", ".yml")))
     here.sort(key=lambda name: name != "batcher.yaml")
     advice = f"did you mean {here[0]}?" if here else "`batcher init FOLDER` writes a first manifest"
     print(harmless(f"  {advice}"), file=sys.stderr)

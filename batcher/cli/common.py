@@ -93,7 +93,7 @@ def _read_key() -> str | None:
     path = os.environ.get("GENERIO_API_KEY_FILE")
     if path:
         try:
-            return _key("GENERIO_API_KEY_FILE", Path(path).read_text())
+            return _key("GENERIO_API_KEY_FILE", Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             what = getattr(error, "strerror", None) or "it is not text"
             raise UsageError(f"GENERIO_API_KEY_FILE: {path} cannot be read: {what}", "name a file that holds the key") from None
@@ -215,6 +215,8 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
     def started(context: Context) -> None:
         watchers.begin()
         context_of.append(context)
+        if style != "none":
+            say_bounded(context.limits.concurrency, manifest.limits.concurrency)
         if stops:
             context.halt(stops[0])
 
@@ -236,6 +238,12 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
     if failure is not None:
         raise failure
     return report
+
+
+def say_bounded(most: int, wanted: int) -> None:
+    """Once, where there can be fewer requests at once than were asked for."""
+    if most < wanted:
+        say(f"batcher: {most} requests at once, not {wanted}: no more files may be open here (raise ulimit -n)")
 
 
 def dumb() -> bool:

@@ -155,10 +155,10 @@ def _write(folder: Path, made: Mapping[str, str], manifest: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in made.items():
             path = folder / name
-            if path.exists() and text.splitlines()[0] not in path.read_text(errors="replace"):
+            if path.exists() and text.splitlines()[0] not in path.read_text(encoding="utf-8", errors="replace"):
                 raise UsageError(f"{path} is not of {manifest}", "write into another folder, or give the manifest another name")
         for name, text in made.items():
-            (folder / name).write_text(text)
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{folder}: the units cannot be written: {error.strerror}", "name another folder") from error
 
@@ -182,6 +182,8 @@ def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
     if key is not None:
         try:
             mode = os.stat(key).st_mode
+        except PermissionError as error:
+            yield f"the key's file {key} may not be looked at: {error.strerror} (name one of your own)"
         except OSError:
             yield f"the key's file {key} is not there yet (umask 077; then put the key, and nothing else, into it)"
         else:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from ..core.model import ABSENT, Input, Place, Problem
-from ..edges.encoding import head
-from ..edges.sources import SUFFIXES, LocalSources, detect
+from ..edges.content import NO_SUCH, SUFFIXES
+from ..edges.sources import LocalSources
 from ..manifest.errors import Unfit
 from ..manifest.patterns import is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
@@ -116,18 +115,8 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
     if isinstance(mime_found, Problem):
         found.odd.append(_odd(path, mime_found))
         return
-    if kind != "text" and not _is_known(os.path.join(folder, path)):
-        found.odd.append(Odd(path, f"its content is not that of a {suffix.lower()} file", "mend it, or take it away"))
-        return
     found.bytes += outside.size
     found.files[kind].append(path)
-
-
-def _is_known(path: str) -> bool:
-    """Whether the content says what it is, whatever the name does."""
-    with suppress(OSError):
-        return bool(detect(head(path), "", None))
-    return True  # another process was quicker; the manifest's own check will say what is wrong
 
 
 def _odd(path: str, problem: Problem) -> Odd:
@@ -136,6 +125,8 @@ def _odd(path: str, problem: Problem) -> Odd:
         return Odd(path, "a link to a file that is not there", "mend the link")
     if problem.kind == "manifest":  # a type that the template does not take
         return Odd(path, f"its content is {problem.message.partition(' is ')[2].partition(',')[0]}", "rename it as what it is")
+    if f" {NO_SUCH} " in problem.message:
+        return Odd(path, problem.message.removeprefix(f"{path} is {NO_SUCH.partition(':')[0]}: "), "mend it, or take it away")
     return Odd(path, problem.message.removeprefix("the prompt ").removeprefix(path).strip().removeprefix("is "),
                problem.hint.replace("take it out of the manifest", "take it away"))  # fmt: skip
 

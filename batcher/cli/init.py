@@ -11,8 +11,8 @@ from typing import Any, Final
 import click
 
 from ..core.errors import BatcherError, UsageError
+from ..edges.content import SUFFIXES
 from ..edges.progress import size
-from ..edges.sources import SUFFIXES
 from ..manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
 from . import common, completing
 from .folder import MAX_FILES, Look, look_at
@@ -123,7 +123,7 @@ def _text(folder: Path, target: Path, plan: Proposal, look: Look, endpoint: str 
     inside = Path.cwd() if str(target) == "-" else target.parent
     way = os.path.relpath(os.path.realpath(folder), os.path.realpath(inside))
     prefix = "" if way == "." else f"{way}/"
-    schema = next((name for name in SCHEMAS if (inside / name).is_file()), None)
+    schema = next((name for name in SCHEMAS if os.path.isfile(inside / name)), None)
     told = f"Made by: batcher init {common.argument(folder)}   ({counted(plan)}, {size(look.bytes)})"
     return manifest_text(plan, look, batch=_batch(folder), prefix=prefix, told=told, endpoint=endpoint, schema=schema)
 

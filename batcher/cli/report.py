@@ -13,6 +13,7 @@ import click
 
 from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
+from ..edges.host import is_journal
 from ..edges.journal import JournalReader, is_held
 from ..edges.progress import size
 from . import common
@@ -37,7 +38,7 @@ def command(
             raise UsageError("--json and -o - would both write to stdout", "name a file with -o")
         loaded = common.load(manifest, endpoint, as_json)
         path = journal_path(loaded, state)
-        if not path.is_file():
+        if not is_journal(path):
             raise UsageError("nothing was run yet, so there is nothing to report", f"begin with: batcher run {manifest}")
         from .page.facts import gather  # only now: a journal there is
         from .page.markup import page

@@ -20,6 +20,7 @@ from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..core.report import Report
+from ..edges.host import is_journal
 from ..edges.journal import JournalReader, MemoryJournal, is_held
 from . import common
 from .ledger import Line, Look, look
@@ -62,7 +63,7 @@ def command(
 
 
 def _look(path: Path) -> Look:
-    if not path.is_file():
+    if not is_journal(path):
         return look(MemoryJournal())
     journal = JournalReader(path)
     try:

@@ -8,6 +8,7 @@ Called by `pipeline.collect`. A name depends on the manifest and the output only
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import re
 import unicodedata
@@ -64,6 +65,8 @@ def poll_delay_s(quiet_rounds: int, chance: Chance) -> float:
 def cannot_write(error: OSError) -> Stop:
     """What ends a run whose folder fails it: no other output could be written or checked either."""
     what = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Stop(Reason.UNAVAILABLE, f"{what}too many files are open", "raise the limit (ulimit -n), or collect again later")
     return Stop(Reason.UNSETTLED, f"the folder of outputs cannot be used: {what}{error.strerror}",
                 "free some space or check the folder's permissions, then collect again")  # fmt: skip
 

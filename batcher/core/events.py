@@ -11,6 +11,7 @@ Called by the pipeline and by the command line. Where nobody listens `enabled` i
     flow_given_up  flow_deleted                                     built anew, or left behind by a lost create
     output_collected                                                an output is whole, in its place
     request_retried  outage_begun  outage_over  key_read_again      the wire
+    concurrency_bounded                                             the limit of open files allows fewer requests at once
     stopping                                                        why the run ends early
     problem                                                         as in the report, with its advice
 """

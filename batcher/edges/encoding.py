@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INODES = (1 << 63) - 1  # inode numbers have 64 bits, the journal's integers 63
+MOST = (1 << 63) - 1  # the journal's integers have 64 bits with their sign; an inode has 64 without, a time as many as it likes
 HEAD_BYTES = 8
 FRAME_BYTES = 1 << 28  # far above what one request asks for
 
-MAGIC_BYTES = 16  # the first bytes of a file, which tell its type
+MAGIC_BYTES = 32  # the first bytes of a file, which tell its type, or what it is instead
 
 LOOKERS = 4  # threads
 TRIED = 32  # looks before it is known whether the disk is cold
@@ -46,12 +46,21 @@ Seen = tuple[int, int, int, bytes]
 Asked = tuple[bytes, str, tuple[int, int, int], Any, tuple[str, str] | None]
 
 
+def outside(found: os.stat_result) -> tuple[int, int, int]:
+    """Size, mtime_ns and inode, bounded as the journal's integers are: what is beyond (a file of the year 1600 or 2262) keeps
+    its last 63 bits, so that it still tells one file from another. The one place where integers come from a file system."""
+    size, mtime_ns, inode = found.st_size, found.st_mtime_ns, found.st_ino
+    if not -MOST <= mtime_ns <= MOST:
+        mtime_ns &= MOST
+    return size, mtime_ns, inode & MOST
+
+
 def look(path: bytes, inside: bool) -> Seen | None:
     """The file from outside, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ino & INODES, head(path) if inside else b""
+    return *outside(found), head(path) if inside else b""
 
 
 def head(path: str | bytes) -> bytes:
@@ -81,7 +90,7 @@ def read(path: str | bytes, planned: tuple[int, int, int]) -> tuple[bytes, bytes
         found = os.fstat(file)
     finally:
         os.close(file)
-    if (found.st_size, found.st_mtime_ns, found.st_ino & INODES) != planned or len(raw) != planned[0]:
+    if outside(found) != planned or len(raw) != planned[0]:
         return None
     return pybase64.b64encode(raw), hashlib.sha256(raw).digest()
 

@@ -14,6 +14,8 @@ import signal
 import sys
 from typing import Any
 
+TEXT_BYTES = 16 << 20  # of one text in a PNG, unpacked: ComfyUI keeps whole workflows there; Pillow refuses more than 1 MiB
+TEXTS_BYTES = 64 << 20  # of all texts in one PNG, as Pillow has it
 LARGE_PIXELS = 16_000_000  # from here on one worker at a time decodes: at most 4 bytes a pixel are held once, not by each
 
 
@@ -44,16 +46,19 @@ def look(image_module: Any, turnstile: int, path: str, kind: str, decode: bool, 
     except image_module.UnidentifiedImageError:
         return ["broken", f"it is no {kind}"]
     except Exception as error:  # decoders raise whatever they like
+        if "MAX_TEXT" in str(error):
+            return ["broken", f"a text in it has more than {TEXT_BYTES >> 20} MiB, or all of them {TEXTS_BYTES >> 20} MiB"]
         return ["broken", str(error).partition("\n")[0][:200] or type(error).__name__]
     return None
 
 
 def main() -> None:
     """Until stdin ends."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
+    PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = TEXT_BYTES, TEXTS_BYTES
     turnstile = int(sys.argv[1])
     for line in sys.stdin:
         asked = json.loads(line)

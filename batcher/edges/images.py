@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..core.errors import Stop, UsageError
+from ..core.errors import Reason, Stop, UsageError
 from ..core.facts import Print
 from ..core.model import Input, Problem
 from ..core.names import Names
@@ -98,7 +98,13 @@ class Images:
         """Workers for as many images as wait, more of them started where that helps."""
         most = min(MAX_WORKERS, os.cpu_count() or 1, len(busy) + wanted)
         while len(self._workers) < most:
-            self._workers.append(_Worker(self._turnstile.fileno()))
+            try:
+                self._workers.append(_Worker(self._turnstile.fileno()))
+            except OSError as error:
+                if not self._workers:
+                    message = f"images cannot be looked at: no process can be started: {error.strerror}"
+                    raise Stop(Reason.UNAVAILABLE, message, "raise the limits (ulimit -a), or run again later") from error
+                break  # fewer do
         return [worker for worker in self._workers if worker not in busy][:wanted]
 
     def _is_fit(self, mark: int) -> bool:
@@ -177,7 +183,7 @@ class _Worker:
     """One process that decodes; one image at a time."""
 
     def __init__(self, turnstile: int) -> None:
-        command = [sys.executable, "-P", image_worker.__file__, str(turnstile)]
+        command = [sys.executable, "-P", "-X", "utf8", image_worker.__file__, str(turnstile)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(turnstile,), text=True
         )

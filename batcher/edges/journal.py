@@ -59,6 +59,7 @@ from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.tags import KEY_BYTES, flow_key
 from .boundary import reached
+from .host import NOT_YOURS, is_journal
 
 MIGRATIONS: Final = (
     """
@@ -478,7 +479,7 @@ class JournalReader(_Reader):
     def __init__(self, path: Path, batch: str | None = None) -> None:
         self._batch = batch
         self._left = departed(path.with_suffix(".left")) if batch is not None else None
-        if not path.is_file():
+        if not is_journal(path):
             raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
         # On a file system that cannot be written SQLite reads a log only if it is told that nobody else writes.
         still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
@@ -546,13 +547,17 @@ class SqliteJournal(_Reader):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", "see --state") from error
+            hint = NOT_YOURS if isinstance(error, PermissionError) else "see --state"
+            raise UsageError(f"the state folder {path.parent} cannot be written: {error.strerror}", hint) from error
         with contextlib.ExitStack() as opened:  # closed again, the latest first, where what follows fails
             opened.callback(os.close, self._lock)
             if not _lock(self._lock):
                 raise Locked("another run holds this manifest", "wait for it to end")
             try:
                 self._open_files(path, settle_s, wall(), opened)
+            except PermissionError as error:
+                what = f"the journal {error.filename or path} may not be written: {error.strerror}"
+                raise UsageError(what, NOT_YOURS) from error
             except (OSError, sqlite3.Error, ValueError) as error:
                 raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error
             self._opened_files = opened.pop_all()

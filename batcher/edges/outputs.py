@@ -19,6 +19,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,6 +27,7 @@ from ..core.collecting import HEAD_BYTES, RESULTS, Landed, Spoiled, Unplaceable,
 from ..core.errors import UsageError
 from ..core.facts import Print
 from ..core.model import JSON
+from .host import patiently
 from .sources import outside_of
 
 THREADS: Final = 4  # more wait for the same disk
@@ -67,7 +69,7 @@ class OutputFolder:
         return os.path.lexists(self._root / path)
 
     def digest(self, path: str) -> bytes:
-        with open(self._root / path, "rb") as file:
+        with patiently(partial(io.FileIO, self._root / path)) as file:
             return hashlib.file_digest(file, "sha256").digest()
 
     def rename(self, part: str, path: str) -> None:
@@ -100,7 +102,7 @@ class OutputFolder:
 
 
 def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fd = patiently(partial(os.open, folder, os.O_RDONLY | os.O_DIRECTORY))
     try:
         os.fsync(fd)
     finally:
@@ -124,7 +126,7 @@ class PartFile:
 
     async def _hop(self, function: Callable[..., T], *values: Any) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *values)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, patiently, partial(function, *values))
         except OSError as error:  # not as OSError: the client would take it for the network's
             if error.errno in IN_THE_WAY:
                 raise Unplaceable(f"{error.filename}: {error.strerror}") from error

@@ -21,9 +21,10 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pybase64
@@ -34,8 +35,9 @@ from ..core.facts import Print
 from ..core.model import ABSENT, JSON, TAG, Input, Problem
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
-from . import encoding
-from .encoding import INODES, Asked, Seen, ToLookAt, body, encode, member
+from . import content, encoding
+from .encoding import Asked, Seen, ToLookAt, body, encode, member
+from .host import TOO_MANY, patiently
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
@@ -45,32 +47,7 @@ READERS: Final = 2  # threads; hashing, which is half of the work, is done outsi
 ENCODER_FROM: Final = 512  # small files before a process of their own pays
 LOOKS_FROM: Final = 1000  # or files to look at
 PROMPT_BYTES: Final = 16 << 20  # a prompt larger than this is a mistake
-
-MAGIC: Final = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-    (b"glTF", "model/gltf-binary"),
-)
-SUFFIXES: Final = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".tif": "image/tiff",
-    ".tiff": "image/tiff", ".glb": "model/gltf-binary", ".txt": "text/plain", ".md": "text/plain",
-}  # fmt: skip
-ALIASES: Final = {"image/jpg": "image/jpeg", "image/tif": "image/tiff", "prompt": "text/plain", "text": "text/plain"}
-
-
-def plain_type(mime: str) -> str:
-    """One spelling for each type: the service advertises image/jpg as well as image/jpeg, `prompt` for text/plain."""
-    mime = mime.partition(";")[0].strip().lower()
-    return ALIASES.get(mime, mime)
-
-
-@lru_cache(16)
-def _spellings(types: tuple[str, ...]) -> Mapping[str, str]:
-    """By their plain type."""
-    return {plain_type(t): t for t in types}
-
+FILE_BYTES: Final = 1 << 40  # so is a file: a sparse one can claim so much that the sum of two is no 64-bit integer
 
 SHOWN_CHARS: Final = 600  # of a message: a path can be a scalar of megabytes
 
@@ -91,11 +68,14 @@ def _unreadable(source: Input, error: OSError) -> Problem:
             return _problem(source, f"{source.label} may not be read", "check its permissions")
         case errno.ELOOP:
             return _problem(source, f"{source.label} is a link to itself", "mend the link")
+        case number if number in TOO_MANY:  # not the file's fault
+            what = f"{source.label} cannot be opened: too many files are open"
+            return replace(_problem(source, what, "raise ulimit -n, or run again later"), kind="unavailable")
     return _problem(source, f"{source.label} cannot be read: {error.strerror}", "check the disk or the network that it lies on")
 
 
 def outside_of(found: os.stat_result) -> Print:
-    return Print(found.st_size, found.st_mtime_ns, found.st_ino & INODES)
+    return Print(*encoding.outside(found))
 
 
 class LocalSources:
@@ -157,6 +137,8 @@ class LocalSources:
             outside = outside_of(found)
         else:
             outside = Print(*seen[:3])
+        if outside.size > FILE_BYTES:
+            return _problem(source, f"{source.label} claims {outside.size:,} bytes", "1 TiB at most can be sent; is it sparse?")
         if outside.size == 0:
             return _problem(source, f"{source.label} is empty", "fill it, or take it out of the manifest")
         # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.
@@ -170,13 +152,16 @@ class LocalSources:
             mime = "text/plain"
         else:
             try:
-                head = seen[3] if seen is not None else encoding.head(source.path)
+                head = seen[3] if seen is not None else patiently(partial(encoding.head, source.path), self._go_on)
             except OSError as error:
                 return _unreadable(source, error)
-            mime = plain_type(source.mime) if source.mime else detect(head, source.path, types)
+            mime = content.plain_type(source.mime) if source.mime else content.detect(head) or content.named(source.path, types)
+            if not source.mime and content.belies(head, mime):
+                message = f"{source.label} is {content.NO_SUCH} {content.beginning(head)}"
+                return _problem(source, message, f"mend it, or take it out of the manifest; mime: {mime} sends it as it is")
             if not mime:
                 return _problem(source, f"the type of {source.label} cannot be told", "say it with mime:")
-        spellings = _spellings(types) if types is not None else {}
+        spellings = content.spellings(types) if types is not None else {}
         if types is not None and mime not in spellings:
             return Problem("manifest", f"{source.label} is {mime}, which the template does not take",
                            f"it takes {', '.join(types)}", source.place, input=source.label)  # fmt: skip
@@ -192,7 +177,7 @@ class LocalSources:
         if text is None:
             assert source.path is not None
             try:
-                with open(source.path, "rb") as file:
+                with io.BufferedReader(patiently(partial(io.FileIO, source.path), self._go_on)) as file:
                     data = file.read(PROMPT_BYTES + 1)
                 text = data.decode()
             except OSError as error:
@@ -212,7 +197,7 @@ class LocalSources:
             return hashlib.sha256((source.text or "").encode()).digest()
         try:
             hashed = hashlib.sha256()
-            with open(source.path, "rb", buffering=0) as file:
+            with patiently(partial(io.FileIO, source.path), self._go_on) as file:
                 while chunk := file.read(DIGEST_BYTES):
                     hashed.update(chunk)
                     self._go_on()
@@ -233,7 +218,7 @@ class LocalSources:
             sha256 = hashlib.sha256(text.encode())
             return SmallBody(body(json.dumps(text).encode(), *_beside(plan), sha256.hexdigest()), sha256.digest())
         try:
-            found = encode(_asked(plan))
+            found = patiently(partial(encode, _asked(plan)), self._go_on)
         except OSError as error:
             return _unreadable(plan.input, error)
         return changed(plan.input) if found is None else SmallBody(*found)
@@ -267,7 +252,7 @@ def _planned(plan: InputPlan) -> tuple[int, int, int]:
 
 
 def _name(path: str) -> bytes:
-    """The path as the disk has it, for the other process may live in another locale; of what is no path, one of no file."""
+    """The path as the disk has it; of what is no path, one of no file."""
     try:
         return os.fsencode(path)
     except UnicodeEncodeError:
@@ -284,24 +269,12 @@ def changed(source: Input) -> Problem:
     return _problem(source, f"{source.label} changed while it was read", "run again once nobody writes to it")
 
 
-def detect(head: bytes, path: str, types: tuple[str, ...] | None) -> str:
-    """The plain type of a file that begins with `head`, "" where it cannot be told. Content before name: a small table of our
-    own, for the machine's differs from machine to machine."""
-    for magic, mime in MAGIC:
-        if head.startswith(magic):
-            return mime
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    only_text = types is not None and _spellings(types).keys() == {"text/plain"}
-    return SUFFIXES.get(os.path.splitext(path)[1].lower(), "text/plain" if only_text else "")
-
-
 class Encoder:
     """The process that looks and encodes; it is not told the key."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-P", "-X", "utf8", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))},
         )  # fmt: skip
         assert self._process.stdin is not None
@@ -457,7 +430,8 @@ class StreamBody:
         assert path is not None
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._reader, encoding.read, path, _planned(plan))
+            read = partial(encoding.read, path, _planned(plan))
+            found = await loop.run_in_executor(self._reader, patiently, read)
         except OSError as error:
             self.fault = _unreadable(plan.input, error)
             return None
@@ -511,7 +485,7 @@ class StreamBody:
 
     def _open(self, path: str) -> tuple[_EncodingReader, bytes]:
         """In the thread: the file, and its first chunk."""
-        file = _EncodingReader(io.FileIO(path), self._plan.print)
+        file = _EncodingReader(patiently(partial(io.FileIO, path)), self._plan.print)
         try:
             return file, file.read(CHUNK_BYTES)
         except OSError:

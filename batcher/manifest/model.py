@@ -155,6 +155,7 @@ class TableInput(_Shape):
 
     table: str = Field(
         description="A .csv, .tsv, .jsonl or .parquet file; the first row of a csv or tsv names the columns. "
+        "A csv is separated by commas, semicolons or tabs, as its first row shows; empty rows are skipped. "
         "Parquet needs batcher[parquet].",
         examples=["details.csv"],
     )

@@ -30,8 +30,45 @@ _WHOLE: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _MAX_DIGITS: Final = 3500
 
 
+class OddInt(int):
+    """A whole number that JSON spells otherwise than the manifest does: 0012, +49, 0x1F. Its repr is the manifest's."""
+
+    def __new__(cls, value: int, text: str) -> OddInt:
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class OddFloat(float):
+    """As OddInt: 1.10, 12E5, or more digits than a float keeps."""
+
+    def __new__(cls, value: float, text: str) -> OddFloat:
+        made = super().__new__(cls, value)
+        made.text = text
+        return made
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def json_spelling(value: OddInt | OddFloat) -> str:
+    return int.__repr__(value) if isinstance(value, OddInt) else float.__repr__(value)
+
+
+def _int(value: int, text: str) -> int:
+    return value if int.__repr__(value) == text else OddInt(value, text)
+
+
 def plain(text: str) -> bool | int | float | str | None:
-    """The value of a plain scalar. Raises Unfit for what JSON cannot hold: NaN, infinity, endless digits."""
+    """The value of a plain scalar; a number that does not read back as it is written is an OddInt or OddFloat: as a setting it
+    will do, but not in what is sent. Raises Unfit for what JSON cannot hold: NaN, infinity, endless digits."""
     if text and text[0] not in _FIRST:
         return text
     if text in _WORDS:
@@ -41,18 +78,18 @@ def plain(text: str) -> bool | int | float | str | None:
     if len(text) > _MAX_DIGITS and _WHOLE.fullmatch(text):
         raise Unfit(f"a number of {len(text)} digits is too long", "quote it if it is a text")
     if _INT.fullmatch(text):
-        return int(text)
+        return _int(int(text), text)
     if _OCTAL.fullmatch(text):
-        return int(text[2:], 8)
+        return _int(int(text[2:], 8), text)
     if _HEX.fullmatch(text):
-        return int(text[2:], 16)
+        return _int(int(text[2:], 16), text)
     if _NOT_FINITE.fullmatch(text):
         raise _not_json(text)
     if _FLOAT.fullmatch(text):
         number = float(text)
         if not math.isfinite(number):
             raise _not_json(text)
-        return number
+        return number if repr(number) == text else OddFloat(number, text)
     return text
 
 

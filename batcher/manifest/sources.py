@@ -6,6 +6,7 @@ Problem stands where a row, or the whole source, cannot be told. Called by `inpu
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def _open_glob(
         matches = patterns.expand(pattern, base.folder)
     except OSError as error:
         message = f"the folder {quoted(_shown(error.filename))} cannot be read: {error.strerror}"
-        return Problem("source", message, "check its permissions", place)
+        return _at_fault(error, message, "check its permissions", place)
     left_out = 0
     if excluded:
         kept = _without(matches, pattern.absolute, excluded, base.folder)
@@ -187,4 +188,11 @@ def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object
     try:
         return Opened(path, *tables.read(os.path.join(base.folder, path), shown, kind, wanted))
     except tables.NoTable as error:
-        return Problem("source", f"the table {quoted(path)} {error}", "create it, or correct the path", place)
+        return _at_fault(error.__cause__, f"the table {quoted(path)} {error}", error.hint, place)
+
+
+def _at_fault(error: BaseException | None, message: str, hint: str, place: Place) -> Problem:
+    """The source is, but for too many open files, which are a matter of later."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Problem("unavailable", message, "raise ulimit -n, or run again later", place)
+    return Problem("source", message, hint, place)

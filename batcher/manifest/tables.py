@@ -7,10 +7,12 @@ Called by `sources`. Sources: RFC 4180 for csv; JSON Lines for jsonl.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import json
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,21 +26,27 @@ from batcher.manifest.template import Missing, Row
 
 MAX_FIELD_BYTES: Final = 16 << 20  # one field, or one line: far above any prompt, far below the machine's memory
 _CHUNK_BYTES: Final = 1 << 20
-_DELIMITERS: Final = {".csv": ",", ".tsv": "\t"}
+_SEPARATORS: Final = {".csv": ",;\t", ".tsv": "\t"}  # the header tells which; the first one where it does not
+_SAYS_SEPARATOR: Final = re.compile(r'"?sep=([^\w\s"]|\t)"?[\r\n]*', re.IGNORECASE)  # a first line, for Excel
 _BOM: Final = b"\xef\xbb\xbf"
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
 Read: TypeAlias = tuple[tuple[str, ...], bool, str, Rows]  # columns, all of them texts?, what they are of, the rows
 
 
 class NoTable(Exception):
-    """The table's file is missing or no regular file; the text continues "the table x …"."""
+    """The table's file is missing, no regular file, or may not be read; the text continues "the table x …"."""
+
+    def __init__(self, what: str, hint: str = "create it, or correct the path") -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def kind_of(path: str) -> str:
     """`.csv`, `.tsv`, `.jsonl` or `.parquet`. Raises Unfit for anything else."""
     suffix = os.path.splitext(path)[1].lower()
-    if suffix not in (*_DELIMITERS, ".jsonl", ".parquet"):
+    if suffix not in (*_SEPARATORS, ".jsonl", ".parquet"):
         raise Unfit(f"the table {quoted(path)} is of no known kind", "a table is a .csv, .tsv, .jsonl or .parquet file")
     return suffix
 
@@ -61,14 +69,15 @@ def read(path: str, name: str, kind: str, wanted: Mapping[str, object]) -> Read:
             return tuple(wanted), False, name, iter((problem,))
         if kind == ".jsonl":
             return tuple(wanted), False, name, _json_rows(path, name, wanted)
-        delimiter = _DELIMITERS[kind]
-        header = _header(path, name, delimiter)
+        separator = _separator(path, _SEPARATORS[kind])
+        header = _header(path, name, separator)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        raise NoTable("is missing" if missing else f"cannot be read: {error.strerror}") from error
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise NoTable("is missing") from error
+        raise NoTable(f"cannot be read: {error.strerror}", "check its permissions, and the disk that it lies on") from error
     if isinstance(header, Problem):
         return tuple(wanted), False, name, iter((header,))
-    return tuple(header), True, name, _csv_rows(path, name, delimiter, header)
+    return tuple(header), True, name, _csv_rows(path, name, separator, header)
 
 
 def _unreadable(path: str, name: str) -> Problem | None:
@@ -78,6 +87,8 @@ def _unreadable(path: str, name: str) -> Problem | None:
     with open(path, "rb", buffering=0) as file:
         while True:
             chunk = file.read(_CHUNK_BYTES)
+            if chunk[:2] in _UTF16 and file.tell() == len(chunk):
+                return Problem("manifest", "the table is UTF-16, not UTF-8", "save it as UTF-8", Place(name, 1, 1))
             try:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError:
@@ -115,19 +126,48 @@ def _open(path: str) -> TextIO:
     return open(path, encoding="utf-8-sig", newline="")
 
 
-def _csv_reader(file: TextIO, delimiter: str) -> Any:
-    # The limit is the process's: it is only ever raised.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_BYTES))
-    return csv.reader(file, delimiter=delimiter, strict=True)
+class _Reader:
+    """Rows with the lines that they begin in, from the header on."""
+
+    def __init__(self, file: TextIO, separator: str) -> None:
+        # The limit is the process's: it is only ever raised.
+        csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_BYTES))
+        said = _SAYS_SEPARATOR.fullmatch(file.readline(MAX_FIELD_BYTES))
+        self._above = 1 if said else 0
+        if not said:
+            file.seek(0)
+        self._rows = csv.reader(file, delimiter=said[1] if said else separator, strict=True)
+
+    @property
+    def line(self) -> int:
+        """Where the next row begins."""
+        return self._above + self._rows.line_num + 1
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self._rows
 
 
-def _header(path: str, name: str, delimiter: str) -> list[str] | Problem:
+def _separator(path: str, separators: str) -> str:
+    """The separator that gives the header the most columns, the earlier one of equals. The header alone is asked: what stands
+    in the rows must not change what the table is."""
+
+    def columns(separator: str) -> int:
+        with _open(path) as file, contextlib.suppress(csv.Error):
+            return len(next(iter(_Reader(file, separator)), []))
+        return 0
+
+    return max(separators, key=columns)
+
+
+def _header(path: str, name: str, separator: str) -> list[str] | Problem:
     with _open(path) as file:
+        reader = _Reader(file, separator)
+        line = reader.line
         try:
-            header: list[str] = next(_csv_reader(file, delimiter), [])
+            header: list[str] = next(iter(reader), [])
         except csv.Error as error:
-            return _csv_error(error, name, 1)
-    place = Place(name, 1, 1)
+            return _csv_error(error, name, line)
+    place = Place(name, line, 1)
     if not header:
         return Problem("manifest", "the table has no header row", "its first line names the columns", place)
     seen: set[str] = set()
@@ -140,31 +180,33 @@ def _header(path: str, name: str, delimiter: str) -> list[str] | Problem:
     return header
 
 
-def _csv_rows(path: str, name: str, delimiter: str, header: list[str]) -> Rows:
+def _csv_rows(path: str, name: str, separator: str, header: list[str]) -> Rows:
     width = len(header)
     line = 1
     try:
         with _open(path) as file:
-            reader = _csv_reader(file, delimiter)
-            if next(reader, None) != header:
+            reader = _Reader(file, separator)
+            if next(iter(reader), None) != header:
                 yield _changed(name)
                 return
-            line = reader.line_num + 1
+            line = reader.line
             for row in reader:
-                if len(row) == width:
+                if len(row) == width and any(row):
                     yield row, Place(name, line, 1)
-                elif row:  # an empty line is no row
-                    yield _ragged(len(row), width, Place(name, line, 1))
-                line = reader.line_num + 1
+                elif any(row):  # an empty line is no row, nor is one of empty fields only, as spreadsheets leave them
+                    yield _ragged(len(row), width, separator, Place(name, line, 1))
+                line = reader.line
     except csv.Error as error:
         yield _csv_error(error, name, line)
     except (OSError, UnicodeDecodeError):
         yield _changed(name)
 
 
-def _ragged(fields: int, width: int, place: Place) -> Problem:
+def _ragged(fields: int, width: int, separator: str, place: Place) -> Problem:
     message = f"this row has {fields} {'field' if fields == 1 else 'fields'}, the header has {width}"
     hint = "quote a field that holds the separator" if fields > width else "fill the missing fields or leave them empty"
+    if separator == ";":  # it was read off the header, and may be meant otherwise
+        hint += "; fields are separated by `;`, as in the header"
     return Problem("manifest", message, hint, place)
 
 

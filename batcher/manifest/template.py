@@ -18,6 +18,7 @@ from batcher.core.model import JSON
 from batcher.manifest.document import Map, Seq, Value
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.errors import Findings, Unfit, harmless, quoted, suggestion
+from batcher.manifest.scalars import OddFloat, OddInt, json_spelling
 
 _BRACES: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NOT_PLAIN: Final = re.compile(r"[.\[\]!:]")
@@ -141,6 +142,9 @@ def compile_value(value: Value, mark: int, findings: Findings, *, active: bool) 
         items = [compile_value(item, value.marks[i + 1], findings, active=active) for i, item in enumerate(value)]
         fixed = [node.value for node in items if isinstance(node, Const)]
         return Const(fixed) if len(fixed) == len(items) else Items(tuple(items))
+    if isinstance(value, OddInt | OddFloat):
+        sent = json_spelling(value)
+        findings.add(mark, f"{quoted(value)} would be sent as {sent}", f"quote it if it is a text, or write {sent}")
     # BROKEN has its problem noted, and the manifest will not be used.
     return Const(value if isinstance(value, bool | int | float) else None)
 

@@ -90,6 +90,29 @@ def test_a_bomb_is_told_by_its_size_and_never_decoded(look: Images, tmp_path: Pa
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_png_that_holds_a_whole_workflow_is_fit(look: Images, pil: Any, tmp_path: Path, packed: bool) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    for name, size in (("workflow", 3 << 20), ("prompt", 9 << 20)):
+        texts.add_text(name, '{"nodes": []}' * (size // 13), zip=packed)
+    texts.add_itxt("xmp", "ü" * (2 << 20), zip=packed)
+    pil.effect_noise((64, 64), 80).save(tmp_path / "a.png", pnginfo=texts)
+    assert look.look([looked(tmp_path / "a.png")]) == [None]
+
+
+def test_a_text_that_unpacks_without_end_is_bounded(look: Images, pil: Any, tmp_path: Path) -> None:
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text("bomb", "x" * (image_worker.TEXT_BYTES + 1), zip=True)
+    pil.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=texts)
+    (problem,) = look.look([looked(tmp_path / "a.png")])
+    assert problem is not None
+    assert problem.message == "a.png does not decode: a text in it has more than 16 MiB, or all of them 64 MiB"
+
+
 def test_without_decoding_only_the_size_counts(pil: Any, tmp_path: Path) -> None:
     made = Images(decode=False, max_pixels=100)
     (tmp_path / "small.png").write_bytes(bomb(10, 10))

@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ import pytest
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
 from batcher.core.planning import InputPlan, Standing
+from batcher.edges import encoding, host
 from batcher.edges import sources as sources_module
 from batcher.edges.encoding import Seen
 from batcher.edges.sources import ENCODER_FROM, SMALL_BYTES, WHOLE_BYTES, Encoder, LocalSources, SmallBody, StreamBody
@@ -153,16 +156,6 @@ def test_source_that_cannot_be_sent_is_a_problem_with_advice(sources: LocalSourc
     assert isinstance(found, Problem)
     assert found.kind == "source"
     assert found.hint
-
-
-def test_inode_numbers_of_64_bits_fit_the_journal(sources: LocalSources, tmp_path: Path, monkeypatch) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(PNG)
-    found = os.stat(path)
-    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((found.st_mode, (1 << 64) - 2, *found[2:])))
-    outside = sources.look(source(path))
-    assert not isinstance(outside, Problem)
-    assert outside.inode < 1 << 63
 
 
 async def up(sources: LocalSources, plans: list[InputPlan]) -> Encoder:
@@ -381,3 +374,134 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("seconds", [-11_676_096_000, 9_223_372_037, -9_223_372_037, 10_413_792_000])  # 1600, 2262, 1677, 2300
+async def test_time_beyond_the_journals_integers_is_bounded(sources: LocalSources, tmp_path: Path, seconds: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + b"a")
+    ns = seconds * 10**9 + 1
+    os.utime(path, ns=(ns, ns))
+    if path.stat().st_mtime_ns != ns:
+        pytest.skip("this file system has no such time")
+    outside = sources.look(source(path))
+    assert not isinstance(outside, Problem)
+    assert -(2**63) <= outside.mtime_ns < 2**63
+    os.utime(path, ns=(ns + 1, ns + 1))
+    assert sources.look(source(path)) != outside, "another time is still another one"
+    one = plan(sources, source(path))
+    assert isinstance(sources.body(one), SmallBody), "the encoder bounds it as the look does"
+
+
+def test_every_integer_of_a_file_fits_into_the_journal() -> None:
+    found = os.stat_result((stat.S_IFREG, 2**64 - 1, 0, 1, 0, 0, 2**63 - 1, 0, 0, 0), {"st_mtime_ns": -(2**70)})
+    assert all(-(2**63) <= value < 2**63 for value in encoding.outside(found))
+
+
+async def test_file_that_claims_to_be_endless_is_a_problem(sources: LocalSources, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    try:
+        with path.open("wb") as file:
+            file.truncate(2**41)
+    except OSError:
+        pytest.skip("this file system takes no such file")
+    found = sources.look(source(path))
+    assert isinstance(found, Problem)
+    assert (found.kind, found.message) == ("source", "a.png claims 2,199,023,255,552 bytes")
+
+
+@contextlib.contextmanager
+def no_file_left(give_back_after_s: float):
+    """Every file that this process may open is open; after a while one can be had again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first = os.open(os.devnull, os.O_RDONLY)
+    held = [first]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/dev/fd"))) + 8, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        timer = threading.Timer(give_back_after_s, lambda: os.close(held.pop()))
+        timer.start()
+        yield
+        timer.join()
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [100, SMALL_BYTES + 1, WHOLE_BYTES + 1])
+async def test_too_many_open_files_are_waited_for(sources: LocalSources, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG + os.urandom(size))
+    one = plan(sources, source(path))
+    sources.reader.submit(int).result()
+    with no_file_left(0.2):
+        digest = await asyncio.to_thread(sources.digest, one.input)
+    with no_file_left(0.2):
+        body = sources.body(one)
+        if isinstance(body, StreamBody):
+            sent = b"".join([chunk async for chunk in body.chunks()])
+            assert len(sent) == body.length
+    assert not isinstance(body, Problem)
+    assert body.sha256 == digest == hashlib.sha256(path.read_bytes()).digest()
+
+
+async def test_too_many_open_files_are_not_the_files_fault(
+    sources: LocalSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    one = plan(sources, source(path))
+    monkeypatch.setattr(host, "PATIENCE_S", 0.1)
+    with no_file_left(0.5):
+        found = sources.body(one)
+    assert isinstance(found, Problem)
+    assert (found.kind, found.message) == ("unavailable", "a.png cannot be opened: too many files are open")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (LFS, "those of a Git LFS pointer"),
+        (b"\xef\xbb\xbf\n <!DOCTYPE html><title>Not found</title>", "those of an HTML page"),
+        (b"<html>", "those of an HTML page"),
+        (b"GIF89a\1\0\1\0", "those of a GIF"),
+        (bytes(5000), "zeros"),
+        (b"\0", "zeros"),
+        (b'{"error": "not found"}', "those of a JSON text"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "those of an HEIC or AVIF image"),
+        (b"Not found\n", "those of a text"),
+        (b"\x89PNG\n\x1a\n", "89 50 4e 47 0a 1a 0a"),  # line ends were translated on the way
+    ],
+)
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.tiff", "a.webp", "a.glb"])
+def test_file_that_is_not_what_its_name_says_is_a_problem(
+    sources: LocalSources, tmp_path: Path, name: str, content: bytes, found: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    problem = sources.mime(source(path), None)
+    assert isinstance(problem, Problem)
+    assert problem.kind == "source"
+    assert problem.message == f"{name} is not what its name says: its first bytes are {found}"
+    assert sources.mime(source(path, mime="image/png"), None) == "image/png", "what is said counts"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "mime"),
+    [
+        ("a.png", b"\xff\xd8\xff\xe0", "image/jpeg"),  # sent as what it is
+        ("a.glb", b"glTF\2\0\0\0", "model/gltf-binary"),
+        ("a.tif", b"II+\0\x08\0\0\0", "image/tiff"),
+        ("a.jpg", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a", PNG, "image/png"),
+    ],
+)
+def test_content_comes_before_the_name(sources: LocalSources, tmp_path: Path, name: str, content: bytes, mime: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert sources.mime(source(tmp_path / name), None) == mime

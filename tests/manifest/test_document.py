@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 from typing import Any
@@ -37,8 +38,8 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         *((word, None) for word in ("", "~", "null", "Null", "NULL")),
         *((word, True) for word in ("true", "True", "TRUE")),
         *((word, False) for word in ("false", "False", "FALSE")),
-        *(("0x1F", 31), ("0o17", 15), ("017", 17), ("-7", -7), ("+7", 7), ("0x", "0x"), ("0o8", "0o8"), ("00", 0)),
-        *(("1.5", 1.5), (".5", 0.5), ("1.", 1.0), ("1e3", 1000.0), ("-.5E-1", -0.05), ("1.2.3", "1.2.3")),
+        *(("-7", -7), ("0", 0), ("0x", "0x"), ("0o8", "0o8")),
+        *(("1.5", 1.5), ("-0.05", -0.05), ("1.0", 1.0), ("1e-07", 1e-07), ("1.2.3", "1.2.3")),
         *(("'true'", "true"), ('"1"', "1"), ("'~'", "~"), ('"\\u65e5"', "日")),
         ("123456789012345678901234567890", 123456789012345678901234567890),
     ],
@@ -47,6 +48,35 @@ def test_plain_scalars_follow_the_core_schema(desk: Desk, text: str, value: Any)
     found = parameters(desk, f"{{k: {text}}}" if text else "{k: }")["k"]
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.usefixtures("loader")
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        *(("0012", "12"), ("00", "0"), ("-07", "-7"), ("+7", "7"), ("-0", "0"), ("0x1F", "31"), ("0o17", "15")),
+        *(("1.10", "1.1"), ("1.", "1.0"), (".5", "0.5"), ("-.5E-1", "-0.05"), ("12E5", "1200000.0"), ("+1.5", "1.5")),
+        ("0.12345678901234567890", "0.12345678901234568"),
+    ],
+)
+def test_number_that_would_be_sent_as_another_text_is_refused(desk: Desk, text: str, sent: str) -> None:
+    start = FLOW.replace("inputs: [x]", "inputs: [{file: x, additional: [%s]}]")
+    for manifest, place in (
+        (f"{FLOW}  parameters: {{k: {text}}}\n", "m.yaml:6:19"),
+        (f"{FLOW}  additional:\n    k: {{l: {text}}}\n", "m.yaml:7:12"),
+        (f"defaults: {{parameters: {{k: {text}}}}}\n{FLOW}", "m.yaml:1:28"),
+        (start % text, "m.yaml:5:35"),
+        (start % f"&n {text}" + "- {name: b, template: t, additional: {k: *n}, inputs: [y]}\n", "m.yaml:5:35"),
+    ):
+        problem, *others = desk.refusal(manifest)
+        assert str(problem) == f"{place}: {text} would be sent as {sent} (quote it if it is a text, or write {sent})"
+        assert [str(other.place) for other in others] == (["m.yaml:6:42"] if "&n" in manifest else [])
+    assert parameters(desk, f"{{k: '{text}', l: {sent}}}") == {"k": text, "l": json.loads(sent)}
+
+
+def test_number_of_a_setting_may_be_spelled_as_one_likes(desk: Desk) -> None:
+    manifest = desk.load(f"limits: {{concurrency: 016, timeout: 1.50}}\n{FLOW}")
+    assert (manifest.limits.concurrency, manifest.limits.timeout_s) == (16, 1.5)
 
 
 @pytest.mark.usefixtures("loader")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -59,12 +60,49 @@ def test_jsonl_skips_blank_lines_and_needs_no_last_line_end(desk: Desk) -> None:
         ("t.csv", b"a\nx\0y\n", "t.csv:2:2: a NUL character"),
         ("t.jsonl", b'{"a": "\xff"}\n', "t.jsonl:1:8: the table is not UTF-8"),
         ("t.csv", 'a\n"x\ny\n', "t.csv:2:1: a quote that is opened here is not closed"),
+        ("t.csv", "a,b\nx,1\n".encode("utf-16"), "t.csv:1:1: the table is UTF-16, not UTF-8"),
+        ("t.jsonl", '{"a": 1}'.encode("utf-16"), "t.jsonl:1:1: the table is UTF-16, not UTF-8"),
+        ("t.csv", "sep=;\na;;b\n1;2;3\n", "t.csv:2:1: the header's column 2 has no name"),
+        ("t.csv", "a,b,,\n1,2,,\n", "t.csv:1:1: the header's column 3 has no name"),
         ("t.csv", 'a\n"x"y\n', "t.csv:2:1: the quotes of this row do not match"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_told(desk: Desk, name: str, content: str | bytes, problem: str) -> None:
     (found,) = told(rows(desk, name, content))
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        ("a;b;c\nx,1;2;3\ny;;\n", [2, 3]),  # a comma is the decimal one there
+        ("a\tb\nx,1\t2\ny\t\n", [2, 3]),
+        ('a;"b,c";d,e;f\nx,1;1;2;3\ny;1;2;3\n', [2, 3]),  # four columns by `;`, and two by `,`
+        ("sep=;\r\na;b\r\nx,1;2\r\ny;\r\n", [3, 4]),
+        ('"sep=;"\r\na;b\r\nx,1;"2\r\n2"\r\ny;\r\n', [3, 5]),
+        ("\ufeffSEP=\t\na\tb\nx,1\t2\ny\t\n", [3, 4]),
+        ("sep=|\na|b\nx,1|2\ny|\n", [3, 4]),
+        ('a,b\r\n"x,1",2\r\n,\r\n,,,,\r\n\r\ny,\r\n,\r\n', [2, 6]),
+        ('a\r\n"x,1"\r\n""\r\ny\r\n', [2, 4]),
+    ],
+)
+def test_tables_are_read_as_spreadsheets_save_them(desk: Desk, content: str, lines: list[int]) -> None:
+    found = rows(desk, "t.csv", content)
+    assert labels(found) == ["x,1", "y"], told(found)
+    assert [item.place.line for item in found if item.place] == lines
+
+
+@pytest.mark.parametrize("header", ["a,b;c,d", "a,b", "a;b,c", '"a;b;c",d', "a"])
+def test_a_comma_is_the_separator_where_the_header_does_not_tell(desk: Desk, header: str) -> None:
+    desk.write("t.csv", f"{header}\n")
+    columns = next(csv.reader([header]))
+    assert tables.read(str(desk.folder / "t.csv"), "t.csv", ".csv", {})[0] == tuple(columns)
+
+
+def test_a_separator_that_was_read_off_the_header_is_named(desk: Desk) -> None:
+    (message,) = told(rows(desk, "t.csv", "a;b\n1;2;3\n"))
+    assert message == ("t.csv:2:1: this row has 3 fields, the header has 2 (quote a field that holds the separator; "
+                       "fields are separated by `;`, as in the header)")  # fmt: skip
 
 
 def test_a_ragged_row_does_not_hide_the_others(desk: Desk) -> None:
@@ -174,10 +212,26 @@ def test_csv_rows_come_out_as_they_were_written(tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     path.write_bytes(text.getvalue().encode())
     _, _, _, found = tables.read(str(path), "t.csv", ".csv", {})
-    assert [list(row[0]) for row in found if not isinstance(row, Problem)] == written
+    assert [list(row[0]) for row in found if not isinstance(row, Problem)] == [row for row in written if any(row)]
 
 
 @given(st.dictionaries(TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT, max_size=3), max_size=5))
 def test_json_objects_come_out_as_they_were_written(row: dict[str, object]) -> None:
     assert tables.json_object(json.dumps(row).encode()) == row
     assert tables.json_object(json.dumps(row, ensure_ascii=False).encode()) == row
+
+
+def test_a_table_that_cannot_be_opened_for_want_of_files_is_a_matter_of_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.write("t.csv", "a\n1\n")
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(tables, "_unreadable", refused)
+    monkeypatch.setattr(os, "scandir", refused)
+    manifest = desk.flow("- {name: a, template: t, inputs: [{table: t.csv, file: '{a}'}, {glob: '*.png'}]}")
+    table, pattern = walk(manifest)
+    assert (table.kind, pattern.kind) == ("unavailable", "unavailable")
+    assert 'the table "t.csv" cannot be read: Too many open files (raise ulimit -n, or run again later)' in str(table)
