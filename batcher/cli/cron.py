@@ -7,7 +7,6 @@ quoting) stands in `cli.units`.
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +121,8 @@ def _key_file(given: str | None) -> str:
 
 
 def _user() -> str:
+    import pwd  # not on Windows, where this is never asked
+
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

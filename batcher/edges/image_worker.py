@@ -8,11 +8,14 @@ to start.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import signal
 import sys
 from typing import Any
+
+with contextlib.suppress(ImportError):  # Windows, where nothing asks for this process
+    import fcntl
 
 LARGE_PIXELS = 16_000_000  # from here on one worker at a time decodes: at most 4 bytes a pixel are held once, not by each
 
