@@ -93,6 +93,7 @@ def test_insides_are_named_in_one_module() -> None:
     assert found == {"edges/wire.py"}
 
 
+@pytest.mark.timeout(180)  # a few seconds on an idle machine
 @pytest.mark.parametrize(
     ("old", "lacks_the_pools"),
     [("should_close", True), ("HttpProcessingError", False)],
