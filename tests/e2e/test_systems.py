@@ -21,7 +21,7 @@ __all__ = ["service"]
 SESSION = b"6F9A1E0C-8B5D-4E3A-9F10-2B7C44D0A8E1"
 MACOS = '''
 import builtins, ctypes, errno, fcntl, io, os, pathlib, time
-for module, names in ((os, "posix_fallocate posix_fadvise fdatasync memfd_create sched_getaffinity O_TMPFILE O_PATH O_DIRECT"),
+for module, names in ((os, "posix_fallocate posix_fadvise fdatasync memfd_create O_TMPFILE O_PATH O_DIRECT"),
                       (time, "CLOCK_BOOTTIME"), (fcntl, "F_OFD_SETLK")):
     for name in names.split():
         if hasattr(module, name):
