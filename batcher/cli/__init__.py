@@ -28,7 +28,7 @@ COMMANDS = {  # in the order in which they are needed
     "status": "what the journal knows, without the network",
     "report": "a page about a batch: outcome, problems, every flow, how the last run went",
     "collect": "wait for started flows and download their outputs",
-    "cron": "print a crontab line, and a systemd service and timer",
+    "cron": "print a crontab line, and a systemd service and timer, or launchd's property list",
     "clean": "list, and with --yes delete, flows of a batch that were never started",
     "sandbox": "serve a local Flows API to try things against",
     "schema": "print the manifest's JSON Schema, for editors",

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO, TypeVar
 
 import click
 
@@ -27,6 +27,7 @@ from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
 from ..core.planning import Wishes
 from ..core.report import OF_REASON, Report
+from ..edges import system
 from ..edges.progress import Style, show
 from ..edges.secrets import Mask
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
@@ -44,7 +45,13 @@ _OBEYED = re.compile(
 )
 
 
-class _Parsed(click.ParamType[float]):
+if TYPE_CHECKING:
+    _Number = click.ParamType[float]
+else:
+    _Number = click.ParamType  # before click 8.4 it takes no parameter when it runs
+
+
+class _Parsed(_Number):
     """A value with a unit, read as the manifest reads it."""
 
     def __init__(self, name: str, parse: Callable[[str], float]) -> None:
@@ -142,7 +149,8 @@ def settings(
 
 
 def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manifest:
-    """The manifest with the flags' limits; exits with 2 and a list where it is wrong."""
+    """The manifest with the flags' limits; exits with 2 and a list where it is wrong. Raises UsageError on Windows."""
+    system.check()
     try:
         manifest = load_manifest(path, env=os.environ, endpoint=endpoint)
     except ManifestError as error:

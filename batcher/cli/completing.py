@@ -11,14 +11,14 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
 
 NAMES_MAX: Final = 3000
 NAMES_S: Final = 1.0
-Items = list[CompletionItem[str]]
+Items: TypeAlias = "list[CompletionItem[str]]"  # a text: before click 8.2 it takes no parameter when it runs
 
 
 def manifests(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:

@@ -1,13 +1,13 @@
-"""`batcher cron`: in: a manifest and when to run it; out: a crontab line, and a systemd service and timer, on stdout.
+"""`batcher cron`: in: a manifest and when to run it; out: a crontab line, and a systemd service and timer (or a property list
+for launchd), on stdout.
 
-Nothing is installed; `--write` puts the units into a folder. How the three spell a command (each has its own rules of
+Nothing is installed; `--write` puts the units into a folder. How they spell a command (each has its own rules of
 quoting) stands in `cli.units`.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,17 +29,18 @@ KEY_FILE = "~/.generio-key"
 @click.option("--at", metavar="HH:MM", help="every day at this time; 02:30 unless given")
 @click.option("--every", metavar="STEP", help="5m, 30m, 1h, 6h …: what divides an hour or a day")
 @click.option("--key-file", type=click.Path(dir_okay=False), help=f"where the key is; GENERIO_API_KEY_FILE, or {KEY_FILE}")
+@click.option("--launchd", "mac", is_flag=True, help="for macOS: a property list for launchd in place of systemd's units")
 @click.option("--system", is_flag=True, help="units for the system's manager, run as you; else for your own (systemctl --user)")
 @click.option("--write", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="put the units there")
 @click.argument("run_flags", nargs=-1, type=click.UNPROCESSED)
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, at: str | None, every: str | None,
-    key_file: str | None, system: bool, write: Path | None, run_flags: tuple[str, ...],
+    key_file: str | None, mac: bool, system: bool, write: Path | None, run_flags: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Print a crontab line, and a systemd service and timer, that run MANIFEST.
+    """Print a crontab line, and a systemd service and timer, or a property list for launchd, that run MANIFEST.
 
-    Flags of `batcher run` (as --max-duration 4h) are taken too, and stand in what is printed. All three speak only where
+    Flags of `batcher run` (as --max-duration 4h) are taken too, and stand in what is printed. All of them speak only where
     something is wrong. The key itself is never printed: they name the file that holds it.
     """
     try:
@@ -54,15 +55,15 @@ def command(
             user=_user() if system else None, hooks=any((loaded.notify.on_success, loaded.notify.on_failure,
                                                          loaded.notify.on_problem)),
         )  # fmt: skip
-        line, made = units.crontab(job), units.systemd(job)
+        line, made = units.crontab(job), units.launchd(job, os.path.expanduser("~")) if mac else units.systemd(job)
         if write is not None:
-            _write(write, made, loaded.path)
+            _write(write, made, loaded.path, units.marks(job))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
     if as_json:
         common.out(common.document({"manifest": manifest, "exit_code": 0, "crontab": line, "units": made}))
     else:
-        common.out(_page(line, made, write, system))
+        common.out((_page_for_launchd if mac else _page)(line, made, write, system))
     if not quiet:
         for advice in _advice(key, asked.names, line):
             common.say(f"batcher: {advice}")
@@ -122,6 +123,8 @@ def _key_file(given: str | None) -> str:
 
 
 def _user() -> str:
+    import pwd  # not on Windows, where this is never asked
+
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -149,13 +152,14 @@ def _written(manifest: Manifest, state: Path | None, log_file: str | None, run_f
     return list(dict.fromkeys(existing))
 
 
-def _write(folder: Path, made: Mapping[str, str], manifest: str) -> None:
+def _write(folder: Path, made: Mapping[str, str], manifest: str, marks: Sequence[str]) -> None:
     """Put the units into the folder. Raises UsageError where one of another manifest is there already."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in made.items():
             path = folder / name
-            if path.exists() and text.splitlines()[0] not in path.read_text(encoding="utf-8", errors="replace"):
+            there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+            if there is not None and not any(mark in there for mark in marks if mark in text):
                 raise UsageError(f"{path} is not of {manifest}", "write into another folder, or give the manifest another name")
         for name, text in made.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -177,6 +181,22 @@ def _page(line: str, made: Mapping[str, str], write: Path | None, system: bool) 
     return "\n".join(parts)
 
 
+def _page_for_launchd(line: str, made: Mapping[str, str], write: Path | None, system: bool) -> str:
+    ((name, text),) = made.items()
+    folder, domain = ("/Library/LaunchDaemons", "system") if system else ("~/Library/LaunchAgents", "gui/$(id -u)")
+    sudo, owner = ("sudo ", " (owner root, mode 644)") if system else ("", "")
+    parts = ["# For cron: a line for `crontab -e`. It mails what is printed, which is nothing while all is well.", line]
+    if write is not None:
+        parts += [f"\n# For launchd, {name} is in {write}. It belongs into {folder}{owner}."]
+    else:
+        parts += [f"\n# Or for launchd: {folder}/{name}{owner}", text.rstrip()]
+    parts += [f"\n# Then: {sudo}launchctl bootstrap {domain} {folder}/{name}"]
+    parts += ["# launchd mails nothing. What is printed, which is nothing while all is well, goes to the log that it names."]
+    if not system:
+        parts += ["# It runs while you are logged in; with --system, always."]
+    return "\n".join(parts)
+
+
 def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
     """What is still to be done before these run."""
     if key is not None:
@@ -190,6 +210,6 @@ def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
             if mode & 0o077:
                 yield f"others can read the key's file {key} (chmod 600 it)"
     if asked:
-        yield f"the manifest reads {', '.join(asked)} from the environment: set it in the crontab and the service, too"
+        yield f"the manifest reads {', '.join(asked)} from the environment: set it in what is printed, too"
     if len(line) > units.CRON_CHARS:
         yield f"the line is longer than the {units.CRON_CHARS} characters that cron takes (shorten the paths, or use systemd)"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from ..core.errors import BatcherError
+from ..edges import system
 from ..sandbox import FormatError, ServeOptions, serve_forever
 from . import common
 
@@ -33,7 +35,10 @@ def command(
         quiet=quiet,
     )  # fmt: skip
     try:
+        system.check()
         serve_forever(options)
+    except BatcherError as error:
+        common.exit_for(error, "", False)
     except FormatError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

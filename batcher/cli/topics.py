@@ -95,9 +95,10 @@ def _environment() -> str:
 
 def _cron() -> str:
     return "\n".join([
-        *_wrapped("`batcher cron MANIFEST` prints a line for `crontab -e`, and a systemd service and timer, with every path "
-                  "as it must be there. They speak, and cron mails, only when something is wrong. Keep the key in a file that "
-                  "only you can read. Whom else to tell stands in the manifest, under notify and metrics."),
+        *_wrapped("`batcher cron MANIFEST` prints a line for `crontab -e`, and a systemd service and timer (with --launchd a "
+                  "property list for macOS), with every path as it must be there. They speak, and cron mails, only when "
+                  "something is wrong; launchd keeps what they say in a log. Keep the key in a file that only you can read. "
+                  "Whom else to tell stands in the manifest, under notify and metrics."),
         "",
         *_wrapped("Runs that overlap are harmless: the second says nothing and exits with 11. So is one that is killed: the "
                   "next resumes. New files of a pattern are sent, what is done is not sent again. For an inbox set "

@@ -1,16 +1,18 @@
-"""How cron and systemd are told to run a command: texts, no I/O.
+"""How cron, systemd and launchd are told to run a command: texts, no I/O.
 
-In: a `Job`. Out: a crontab line; a service and a timer. Called by `batcher cron`. Each has its own rules of quoting: a shell's
-with cron's `%` on top (crontab(5)), and systemd's, where `%` is doubled and a word stands in quotes (systemd.service(5)).
+In: a `Job`. Out: a crontab line; a service and a timer; a property list. Called by `batcher cron`. Each has its own rules of
+quoting: a shell's with cron's `%` on top (crontab(5)); systemd's, where `%` is doubled and a word stands in quotes
+(systemd.service(5)); XML's, where each word is an element of its own (launchd.plist(5)).
 """
 
 from __future__ import annotations
 
+import plistlib
 import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..core.errors import UsageError
 from ..manifest import parse_duration
@@ -23,12 +25,14 @@ AT: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """A time of day, or a step. `cron` has five fields, `calendar` is systemd's, `delay_s` the timer's at random."""
+    """A time of day, or a step. `cron` has five fields, `calendar` is systemd's, `delay_s` the timer's at random. `times` are
+    launchd's, by the clock as cron's: an interval of its own would be missed where the machine sleeps, and these are not."""
 
     cron: str
     calendar: str
     delay_s: int
     text: str
+    times: Sequence[dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def when(at: str | None, every: str | None) -> When:
         if found is None:
             raise UsageError(f"--at {at} is no time of day", "write one like 02:30")
         hour, minute = int(found[1]), int(found[2])
-        return When(f"{minute} {hour} * * *", f"*-*-* {hour:02}:{minute:02}:00", DELAY_S, f"every day at {hour:02}:{minute:02}")
+        calendar, text = f"*-*-* {hour:02}:{minute:02}:00", f"every day at {hour:02}:{minute:02}"
+        return When(f"{minute} {hour} * * *", calendar, DELAY_S, text, [{"Hour": hour, "Minute": minute}])
     try:
         seconds = parse_duration(every)
     except ValueError as error:
@@ -65,11 +70,13 @@ def when(at: str | None, every: str | None) -> When:
     step = int(minutes)
     delay_s = min(DELAY_S, int(seconds) // 10)
     if not rest and 1 <= step < 60 and 60 % step == 0:
-        return When(f"*/{step} * * * *", f"*:0/{step}", delay_s, f"every {step} minutes")
+        each = [{"Minute": minute} for minute in range(0, 60, step)]
+        return When(f"*/{step} * * * *", f"*:0/{step}", delay_s, f"every {step} minutes", each)
     if not rest and step and step % 60 == 0 and 1440 % step == 0:
         hours = step // 60
         cron = {1: "0 * * * *", 24: "0 0 * * *"}.get(hours, f"0 */{hours} * * *")
-        return When(cron, f"0/{hours}:00" if hours < 24 else "*-*-* 00:00:00", delay_s, f"every {hours} hours")
+        each = [{"Hour": hour, "Minute": 0} for hour in range(0, 24, hours)]
+        return When(cron, f"0/{hours}:00" if hours < 24 else "*-*-* 00:00:00", delay_s, f"every {hours} hours", each)
     raise UsageError(f"--every {every} does not divide an hour or a day", "give 1m … 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h or 1d")
 
 
@@ -94,7 +101,7 @@ def systemd(job: Job) -> dict[str, str]:
     """Name → text of the service and of the timer, in this order. Raises UsageError as `crontab`."""
     system = job.user is not None
     what = f"batcher run {_value(job.manifest)}"
-    lines = [f"# {job.manifest}, as `batcher cron` printed it", "[Unit]", f"Description={what}"]
+    lines = [_mark(job), "[Unit]", f"Description={what}"]
     if system:
         lines += ["Wants=network-online.target", "After=network-online.target"]
     lines += ["", "[Service]", "Type=oneshot"]
@@ -118,7 +125,7 @@ def systemd(job: Job) -> dict[str, str]:
     elif not job.hooks:
         lines += ["NoNewPrivileges=yes"]
     timer = [
-        f"# {job.manifest}, as `batcher cron` printed it",
+        _mark(job),
         "[Unit]",
         f"Description={what}, {job.when.text}",
         "",
@@ -131,6 +138,35 @@ def systemd(job: Job) -> dict[str, str]:
         "WantedBy=timers.target",
     ]
     return {f"{job.name}.service": "\n".join(lines) + "\n", f"{job.name}.timer": "\n".join(timer) + "\n"}
+
+
+def launchd(job: Job, home: str) -> dict[str, str]:
+    """Name → text of the property list. Raises UsageError as `crontab`."""
+    log = f"{_plain(home)}/Library/Logs/{job.name}.log"
+    made: dict[str, Any] = {
+        "Label": job.name,
+        "ProgramArguments": [_plain(word) for word in job.words],
+        "StartCalendarInterval": list(job.when.times),
+        "ExitTimeOut": STOP_S,
+        "Umask": 0o077,
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
+    }
+    if job.key is not None:
+        made["EnvironmentVariables"] = {"GENERIO_API_KEY_FILE": _plain(job.key)}
+    if job.user is not None:
+        made["UserName"] = job.user
+    return {f"{job.name}.plist": plistlib.dumps(made, sort_keys=False).decode()}
+
+
+def _mark(job: Job) -> str:
+    return f"# {job.manifest}, as `batcher cron` printed it"
+
+
+def marks(job: Job) -> tuple[str, str]:
+    """By which a file that is there already is known as one for the same manifest: in a unit, in a property list. Called
+    once one of them has been made: for a name that none can hold, it raises ValueError."""
+    return _mark(job), plistlib.dumps(job.manifest).decode().splitlines()[3]
 
 
 def _hardening(job: Job) -> list[str]:

@@ -1,5 +1,6 @@
 """The Flows API over aiohttp: one request in, one reply or fault out. It never retries (behind a proxy, aiohttp itself
-repeats a GET or a DELETE once where a kept connection turns out to be dead; never a POST or a PATCH).
+repeats a GET or a DELETE once where a kept connection turns out to be dead; never a POST or a PATCH. So it does where the
+wire lacks something, see there).
 
 In: calls with what they need. Out: values, a `Reply` that is no success, or a `Fault` that says how far the request got.
 Called by the pipeline, which holds a place at the gate meanwhile. The service's facts: flows-api; where they are silent
@@ -19,17 +20,16 @@ import math
 import re
 import ssl
 import time
-import urllib.request
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from functools import lru_cache, partial
-from typing import Any, Final, TypeVar
-from urllib.parse import quote, urlsplit
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
-from aiohttp.payload import Payload
+from yarl import URL
 
 from ..core.collecting import Spoiled
 from ..core.errors import BatcherError, UsageError
@@ -37,6 +37,7 @@ from ..core.model import JSON
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
+from . import wire
 from .boundary import reached
 from .downloads import DataMember, Decoder, NotAnOutput
 from .limits import Bandwidth
@@ -44,7 +45,10 @@ from .listing import ListParser, plain
 from .pages import Pages, Signs, signs_of
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
-from .wire import Answer, Pool, Wire, abort, ask, unsent
+from .wire import PATH_SAFE, Answer, Pool, Wire, abort, ask, at_hand, forget_taken, give_up, taken, unsent
+
+if TYPE_CHECKING:
+    from .wire import Connection
 
 REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
@@ -147,7 +151,7 @@ class _Sent:
 
     def connected(self, connection: Connection) -> None:
         """It goes over this connection, from now on."""
-        self.abort = partial(abort, connection)
+        self.abort = partial(abort, connection.transport)
         self.deadline = self._watch.time() + self._watch.timeout_s
         self._watch.add(self)
 
@@ -205,26 +209,22 @@ class _Watch:
             self._timer.cancel()
 
 
-def _give_up(connection: Connection, response: Answer) -> None:
-    """Also where the connection has gone and its reader was not told, as aiohttp's parser leaves it after a bad chunk."""
-    abort(connection)
-    if not response.content.is_eof() and response.content.exception() is None:
-        response.content.set_exception(aiohttp.ClientPayloadError("given up"))
-
-
 class _NotWritten(Exception):
     """The body ended early: the connection is closed, and the service has no whole request."""
 
 
-class _Posted(Payload):
+class _Posted(aiohttp.Payload):
     """A body that tells how far it got. Handing the last bytes on counts as having left: the kernel has them next."""
 
     def __init__(self, body: SmallBody | StreamBody, sent: _Sent, bandwidth: Bandwidth) -> None:
         super().__init__(b"", content_type="application/json")
-        self._size = body.length
         self._body = body
         self._sent = sent
         self._bandwidth = bandwidth
+
+    @property
+    def size(self) -> int:
+        return self._body.length
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("a body is written, never shown")
@@ -286,9 +286,10 @@ class FlowsApi:
                 raise UsageError(f"--ca-file {self._ca_file}: {error.strerror or error}", "name a PEM file") from error
         # `connect` bounds the looking up of names, too.
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_connect=min(30.0, self._timeout_s))
-        connector = Pool(limit=self._connections, keepalive_timeout=KEEPALIVE_S, ssl=context)
+        connector = Pool(self._connections, KEEPALIVE_S, context)
         self._watch = _Watch(self._timeout_s)
-        self._wire = Wire(connector, self._base, context, timeout, KEEPALIVE_S) if self._proxy is None else None
+        if self._proxy is None and not wire.LACKING:
+            self._wire = Wire(connector, self._base, context, timeout, KEEPALIVE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=timeout,
@@ -307,6 +308,10 @@ class FlowsApi:
             self._wire.give_back()
         await self._session.close()
 
+    @cached_property
+    def _target(self) -> str:
+        return f"{URL(self._base).origin()}{quote(urlsplit(self._base).path, safe=PATH_SAFE)}"
+
     @property
     def has_key(self) -> bool:
         return bool(self._key.headers)
@@ -321,11 +326,11 @@ class FlowsApi:
         query: Mapping[str, str] | None = None,
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
-        watch, wire = self._watch, self._wire
+        watch, direct = self._watch, self._wire
         assert watch is not None
         reached("before request")
         sent = _Sent(departs, watch, self._key.mask)
-        if wire is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
+        if direct is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
             return await self._long_call(method, path, read, body, query, sent)
         status: int | None = None
         try:
@@ -340,32 +345,32 @@ class FlowsApi:
                 pieces += whole
                 del whole  # they are held once
             length = body.length if body is not None else None
-            pieces[0] = wire.head(method, path, self._key.headers, query, length)
+            pieces[0] = direct.head(method, path, self._key.headers, query, length)
             if length is None or length <= JOINED_BYTES:
                 pieces = [b"".join(pieces)]
             if self._bandwidth.capped:
                 await sent.spend(self._bandwidth, length or 0)
-            connection = await wire.connect()
+            connection = await direct.connect()
             try:
                 sent.connected(connection)
                 response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
-                sent.abort = partial(_give_up, connection, response)
+                sent.abort = partial(give_up, connection, response)
                 sent.moved(length or 0)
-                if status < 300 and (not sent.left or unsent(connection)):
+                if status < 300 and (not sent.left or unsent(connection.transport)):
                     raise _NotWritten  # a success for a request that has not arrived whole is none
                 found = await (read if 200 <= status < 300 else _reply)(response, sent)
                 if sent.late:
                     raise TimeoutError  # the connection's end, which was ours, may have looked like the reply's
                 if not sent.left:
-                    abort(connection)  # it waits for the rest
+                    abort(connection.transport)  # it waits for the rest
             except BaseException:
-                abort(connection)  # what the kernel has not taken yet must not arrive after all
+                abort(connection.transport)  # what the kernel has not taken yet must not arrive after all
                 connection.close()
                 raise
             finally:
                 watch.requests.discard(sent)
-            wire.keep(connection)
+            direct.keep(connection)
             reached("after reply")
             return found
         except aiohttp.ClientConnectorError as error:
@@ -379,14 +384,15 @@ class FlowsApi:
         self, method: str, path: str, read: Callable[[Response, _Sent], Any], body: SmallBody | StreamBody | None,
         query: Mapping[str, str] | None, sent: _Sent,
     ) -> Any:  # fmt: skip
-        """The same through aiohttp's session: bodies that are written bit by bit, and proxies."""
+        """The same through aiohttp's session: bodies that are written bit by bit, proxies, and all where there is no wire."""
         status: int | None = None
         try:
             with sent:
                 async with self._long(method, path, query, body, sent) as response:
                     status = response.status
                     sent.moved(0)
-                    if not sent.left and status < 300:
+                    if status < 300 and (not sent.left or unsent(taken())):
+                        abort(taken())
                         # A success for a request that has not arrived whole is none.
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
                     found = await (read if 200 <= status < 300 else _reply)(response, sent)
@@ -403,10 +409,12 @@ class FlowsApi:
         assert self._session is not None
         if self._wire is not None:
             self._wire.give_back()  # or the session would wait for them
+        forget_taken()
         if body is None:
             sent.leaving()
+        url = URL(self._target + path + (f"?{urlencode(query)}" if query else ""), encoded=True)  # as the wire asks for it
         return self._session.request(
-            method, self._base + path, params=query, headers=self._key.headers, allow_redirects=False,
+            method, url, headers=self._key.headers, allow_redirects=False,
             data=_Posted(body, sent, self._bandwidth) if body is not None else None,
         )  # fmt: skip
 
@@ -543,9 +551,8 @@ def proxy_for(base: str) -> str | None:
     """The proxy that the environment names for this endpoint; loopback is always asked directly."""
     parts = urlsplit(base)
     host = parts.hostname or ""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
+    named = getproxies_environment().get(parts.scheme)  # on macOS `getproxies` would look into the system's settings, too
+    return None if named is None or is_loopback(host) or proxy_bypass(host) else named
 
 
 def _words(error: BaseException) -> str:
@@ -579,9 +586,9 @@ async def _bounded(response: Response, sent: _Sent) -> bytes:
 
 
 async def _json(response: Response, sent: _Sent) -> Reply:
-    content = response.content
-    whole = content.is_eof() and content.total_bytes <= REPLY_BYTES  # it came with the head, as most do
-    data = content.read_nowait() if whole else await _bounded(response, sent)
+    data = at_hand(response, REPLY_BYTES)
+    if data is None:
+        data = await _bounded(response, sent)
     if not data.strip():
         return Reply(response.status)
     try:

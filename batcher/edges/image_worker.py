@@ -8,11 +8,14 @@ to start.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import signal
 import sys
 from typing import Any
+
+with contextlib.suppress(ImportError):  # Windows, where nothing asks for this process
+    import fcntl
 
 TEXT_BYTES = 16 << 20  # of one text in a PNG, unpacked: ComfyUI keeps whole workflows there; Pillow refuses more than 1 MiB
 TEXTS_BYTES = 64 << 20  # of all texts in one PNG, as Pillow has it

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import mmap
 import os
@@ -60,6 +59,7 @@ from ..core.model import JSON
 from ..core.tags import KEY_BYTES, flow_key
 from .boundary import reached
 from .host import NOT_YOURS, is_journal
+from .system import allocate, boot, lock, to_disk, uptime
 
 MIGRATIONS: Final = (
     """
@@ -156,14 +156,8 @@ _Item = tuple[tuple[Record, ...], "asyncio.Future[None] | None"]  # records, and
 
 def _boot() -> bytes | None:
     """A name for the time since the machine was started; departures from before it say nothing. None: not known."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_bytes().strip().ljust(_BOOT, b"\0")[:_BOOT]
-    return None
-
-
-def uptime() -> float:
-    """Seconds of a clock that never jumps, counts while the machine sleeps, and is the same for all its processes."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    name = boot()
+    return None if name is None else name.ljust(_BOOT, b"\0")[:_BOOT]
 
 
 def departed(path: Path) -> frozenset[bytes] | None:
@@ -179,17 +173,17 @@ def departed(path: Path) -> frozenset[bytes] | None:
 def is_held(path: Path) -> bool | None:
     """Whether a process holds the journal. None: it cannot be told."""
     try:
-        lock = os.open(path.with_suffix(".lock"), os.O_RDONLY)
+        held = os.open(path.with_suffix(".lock"), os.O_RDONLY)
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        lock(held, shared=True)
     except BlockingIOError:
         return True
     except OSError:
         return None
     finally:
-        os.close(lock)  # which lets go of it
+        os.close(held)  # which lets go of it
     return False
 
 
@@ -202,8 +196,7 @@ class Departures:
         fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             known = os.fstat(fd).st_size == size
-            os.ftruncate(fd, size)
-            os.posix_fallocate(fd, 0, size)  # a hole that no disk is left for would be a SIGBUS later
+            allocate(fd, size)
             self._map = mmap.mmap(fd, size)
         finally:
             os.close(fd)
@@ -604,7 +597,7 @@ class SqliteJournal(_Reader):
         if self._departures.commits > self._commits and not fresh:
             raise _damaged(f"{self._departures.commits - self._commits} of its last commits are missing")
         self._departures.committed(self._commits)
-        _to_disk(self._log)  # a run that was killed may have left commits in memory only
+        to_disk(self._log, data_only=True)  # a run that was killed may have left commits in memory only
         self._departures.synced(self._commits)
 
     def _migrate(self, path: Path) -> bool:
@@ -755,7 +748,7 @@ class SqliteJournal(_Reader):
         """In the disk's thread; the loop commits nothing meanwhile. Raises OSError, sqlite3.Error."""
         commits = self._commits
         reached("before sync")
-        _to_disk(self._log)
+        to_disk(self._log, data_only=True)
         self._departures.synced(commits)
         if self._rows >= CHECKPOINT_ROWS:
             self._rows = 0
@@ -861,6 +854,7 @@ def _connect(path: Path, *, any_thread: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=not any_thread, timeout=30)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA fullfsync=1")  # of SQLite's own syncs, as `to_disk`: it counts on macOS only
     except BaseException:
         connection.close()
         raise
@@ -882,15 +876,11 @@ def _lock(file: int) -> bool:
     """Whether it could be taken. Asked for a few times: `is_held` has it for some microseconds."""
     for pause_s in (0.01, 0.05, 0.0):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file)
             return True
         except OSError:
             time.sleep(pause_s)
     return False
-
-
-def _to_disk(file: int) -> None:
-    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file)
 
 
 def _wake(waiters: _Waiters) -> None:

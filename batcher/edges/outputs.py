@@ -29,6 +29,7 @@ from ..core.facts import Print
 from ..core.model import JSON
 from .host import patiently
 from .sources import outside_of
+from .system import folder_to_disk, to_disk
 
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
@@ -79,7 +80,7 @@ class OutputFolder:
         folders = {self._root, *(above for path in paths for above in (self._root / path).parents)}
         for folder in folders:
             if folder == self._root or self._root in folder.parents:
-                _sync(folder)
+                patiently(partial(folder_to_disk, folder))
 
     def write_results(self, rows: Iterator[Mapping[str, JSON]]) -> None:
         parts = [self._root / f".{RESULTS}.{kind}.part" for kind in ("csv", "jsonl")]  # the next run's, too, after a kill
@@ -92,21 +93,13 @@ class OutputFolder:
                     lines.write(json.dumps(row, ensure_ascii=False) + "\n")
                 for file in (table, lines):
                     file.flush()
-                    os.fsync(file.fileno())
+                    to_disk(file.fileno())
             for part, kind in zip(parts, ("csv", "jsonl"), strict=True):
                 os.replace(part, self._root / f"{RESULTS}.{kind}")
-            _sync(self._root)
+            patiently(partial(folder_to_disk, self._root))
         finally:
             for part in parts:
                 part.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    fd = patiently(partial(os.open, folder, os.O_RDONLY | os.O_DIRECTORY))
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class PartFile:
@@ -148,9 +141,8 @@ class PartFile:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.unlink(missing_ok=True)  # of an attempt before
-            # Exclusive, and through no link: what somebody put there meanwhile is not written to.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            self._file = io.FileIO(os.open(self._path, flags, 0o666), "wb")
+            # Exclusive, and so through no link: what somebody put there meanwhile is not written to.
+            self._file = io.FileIO(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
         self._hashed.update(data)
         if len(self._head) < HEAD_BYTES:
             self._head = (self._head + data[:HEAD_BYTES])[:HEAD_BYTES]
@@ -168,7 +160,7 @@ class PartFile:
         mime = content_of(self._head, self._size, declared)
         if isinstance(mime, Spoiled):
             return mime
-        os.fsync(file.fileno())
+        to_disk(file.fileno())
         found = os.fstat(file.fileno())
         file.close()
         return Landed(mime, self._hashed.digest(), outside_of(found))

@@ -16,7 +16,6 @@ import hashlib
 import io
 import json
 import os
-import select
 import stat
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from ..core.tags import can_carry_tag
 from . import content, encoding
 from .encoding import Asked, Seen, ToLookAt, body, encode, member
 from .host import TOO_MANY, patiently
+from .system import readable
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
@@ -275,7 +275,7 @@ class Encoder:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-X", "utf8", encoding.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_"))},
+            stderr=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k.startswith(("PYTHON", "LD_", "DYLD_"))},
         )  # fmt: skip
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -291,13 +291,10 @@ class Encoder:
     @property
     def ready(self) -> bool:
         """Whether it has started, and lives."""
-        if not self._up and self._process.returncode is None:
-            waiting = select.poll()  # not `select`, which takes no descriptors beyond 1023
-            waiting.register(self._out, select.POLLIN)
-            if waiting.poll(0):
-                self._up = encoding.read_frame(self._out) is not None
-                if not self._up:
-                    self.close()
+        if not self._up and self._process.returncode is None and readable(self._out):
+            self._up = encoding.read_frame(self._out) is not None
+            if not self._up:
+                self.close()
         return self._up
 
     def looks(self, asked: list[ToLookAt]) -> Callable[[], Sequence[Seen | None]]:

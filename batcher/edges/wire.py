@@ -4,30 +4,91 @@ In: the head's fields and a body that is in memory. Out: an `Answer`, whose body
 `flows_api` for everything but bodies that are read while they are sent, and proxies, which take aiohttp's session.
 A session builds a request, a response, a writer and a timer for each call: measured at 1 KB that is two thirds of all
 CPU time (175 µs a request, against 30 to 45 this way), and the whole of batcher has to keep up with the wire.
+
+This is the only module that knows aiohttp's insides. They are listed in `OF_THE_POOL` and `OF_THE_WIRE`, and looked for
+when it is imported. Where one of them is missing, in a newer aiohttp, there is no `Wire` and everything goes through the
+session, slower and just as right; where the pool cannot tell either what has come unasked, no connection is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
+import inspect
 import ssl as tls
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cached_property
 from time import monotonic
-from typing import Final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest, ConnectionKey
-from aiohttp.connector import BaseConnector, Connection
-from aiohttp.http import StreamWriter
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.tracing import Trace
-from multidict import CIMultiDictProxy
 from yarl import URL
+
+if TYPE_CHECKING:
+    from aiohttp.client_reqrep import ConnectionKey
+    from multidict import CIMultiDictProxy
+with contextlib.suppress(ImportError):  # then `LACKING` names it
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ClientRequest
+    from aiohttp.connector import Connection as Connection
+    from aiohttp.http import StreamWriter
+    from aiohttp.http_exceptions import HttpProcessingError
 
 BUFFER_BYTES: Final = 1 << 16
 LOOK_S: Final = 0.25  # between two looks whether a reply has come while the kernel takes nothing
+PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
+
+# Module of aiohttp, name, and in brackets the parameters that are given, beside which no other may be required.
+OF_THE_POOL: Final = (
+    "connector.Connection.close", "connector.Connection.protocol", "connector.Connection.transport",
+    "connector.TCPConnector.connect", "client_proto.ResponseHandler.should_close",
+)  # fmt: skip
+OF_THE_WIRE: Final = (
+    *OF_THE_POOL, "connector.Connection.closed", "connector.Connection.release",
+    "connector.TCPConnector.connect(req, traces, timeout)",
+    "client_proto.ResponseHandler.__len__", "client_proto.ResponseHandler.read", "client_proto.ResponseHandler.transport",
+    "client_proto.ResponseHandler.writing_paused",
+    "client_proto.ResponseHandler.set_response_params(read_until_eof, read_bufsize)",
+    "client_reqrep.ClientRequest(method, url, loop, ssl)", "client_reqrep.ClientRequest.connection_key",
+    "http.StreamWriter(protocol, loop)", "http.StreamWriter.drain", "http_exceptions.HttpProcessingError.message",
+    "http_parser.RawResponseMessage.code", "http_parser.RawResponseMessage.headers",
+    "streams.StreamReader.exception", "streams.StreamReader.is_eof", "streams.StreamReader.read_nowait",
+    "streams.StreamReader.set_exception", "streams.StreamReader.total_bytes",
+)  # fmt: skip
+
+
+def lacking(names: Sequence[str], module: Callable[[str], ModuleType] = importlib.import_module) -> list[str]:
+    """Those of the names that this aiohttp does not have, or has with other parameters."""
+    return [name for name in names if not _is_there(name, module)]
+
+
+def _is_there(name: str, module: Callable[[str], ModuleType]) -> bool:
+    path, _, given = name.rstrip(")").partition("(")
+    inside, *rest = path.split(".")
+    try:
+        found: Any = module(f"aiohttp.{inside}")
+        for part in rest:
+            found = getattr(found, part)
+        if not given:
+            return True
+        parameters = list(inspect.signature(found).parameters.values())
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return False
+    if not inspect.isclass(found):
+        del parameters[:1]  # self
+    wanted = set(given.split(", "))
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = {one.name for one in parameters if one.default is one.empty and one.kind not in variable}
+    return required <= wanted <= {one.name for one in parameters if one.kind is not one.POSITIONAL_ONLY}
+
+
+LACKING = lacking(OF_THE_WIRE)
+POOL_LACKING = lacking(OF_THE_POOL)
+_taken: ContextVar[asyncio.BaseTransport | None] = ContextVar("taken", default=None)
 
 
 class Answer:
@@ -41,30 +102,53 @@ class Answer:
         self.content = content
 
 
-class _Target(ClientRequest):
+def _target(base: str, context: tls.SSLContext | bool) -> ClientRequest:
     """What the pool tells connections apart by; it is never sent."""
 
-    @cached_property
-    def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
-        return super().connection_key
+    class Target(ClientRequest):
+        @cached_property
+        def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
+            return super().connection_key
+
+    return Target(method="GET", url=URL(base), loop=asyncio.get_running_loop(), ssl=context)
 
 
 class Pool(aiohttp.TCPConnector):
-    """Connections of which none has a reply that nobody asked for: it would pass for that to what is asked next."""
+    """Connections of which none has a reply that nobody asked for: it would pass for that to what is asked next. Nor bytes
+    of a request before. Where that cannot be told each is used once."""
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+    def __init__(self, connections: int, keepalive_s: float, context: tls.SSLContext | bool) -> None:
+        if POOL_LACKING:
+            super().__init__(limit=connections, force_close=True, ssl=context)
+        else:
+            super().__init__(limit=connections, keepalive_timeout=keepalive_s, ssl=context)
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Connection:
         while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
+            connection = await super().connect(*args, **kwargs)
+            _taken.set(getattr(connection, "transport", None))
+            if POOL_LACKING or connection.protocol is None:
+                return connection
+            if not connection.protocol.should_close and not unsent(connection.transport):
                 return connection
             connection.close()
+
+
+def forget_taken() -> None:
+    """Before a request through the session: it has no connection yet."""
+    _taken.set(None)
+
+
+def taken() -> asyncio.BaseTransport | None:
+    """What this task's request goes over; None where it cannot be told."""
+    return _taken.get()
 
 
 class Wire:
     """The way to one endpoint. Use it inside a running loop; the connector is its owner's to close."""
 
     def __init__(
-        self, connector: BaseConnector, base: str, context: tls.SSLContext | bool, timeout: aiohttp.ClientTimeout,
+        self, connector: Pool, base: str, context: tls.SSLContext | bool, timeout: aiohttp.ClientTimeout,
         keepalive_s: float,
     ) -> None:  # fmt: skip
         parts = urlsplit(base)
@@ -72,10 +156,10 @@ class Wire:
         # Not in the pool, which takes its time (10 µs of a request's 40) to find one of many hosts' connections.
         self._idle: list[tuple[Connection, float]] = []
         self._keepalive_s = keepalive_s
-        self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
+        self._path = quote(parts.path, safe=PATH_SAFE)
         host = parts.netloc.rpartition("@")[2]
         self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n".encode()
-        self._request = _Target("GET", URL(base), loop=asyncio.get_running_loop(), ssl=context)
+        self._request = _target(base, context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = timeout
 
@@ -106,13 +190,13 @@ class Wire:
             if usable and monotonic() - since < self._keepalive_s:
                 return connection
             connection.close()
-        return await self._connector.connect(self._request, [], self._timeout)
+        return await self._connector.connect(req=self._request, traces=[], timeout=self._timeout)
 
     def keep(self, connection: Connection) -> None:
         """Its reply has been read, to the end or not."""
         protocol = connection.protocol
-        if unsent(connection):
-            abort(connection)
+        if unsent(connection.transport):
+            abort(connection.transport)
         if protocol is None or protocol.should_close or connection.closed:
             connection.close()
         else:
@@ -157,12 +241,12 @@ async def ask(
 async def _drain(connection: Connection, protocol: ResponseHandler, moved: Callable[[int], None]) -> None:
     """Until the kernel has taken most of what was written, or a reply has come. Raises aiohttp.ClientError."""
     loop = asyncio.get_running_loop()
-    before = unsent(connection)
+    before = unsent(connection.transport)
     drained = asyncio.ensure_future(StreamWriter(protocol, loop).drain())
     try:
         while not drained.done() and not len(protocol):
             await asyncio.wait({drained}, timeout=LOOK_S)
-            now = unsent(connection)
+            now = unsent(connection.transport)
             if now < before:
                 moved(before - now)
                 before = now
@@ -173,12 +257,26 @@ async def _drain(connection: Connection, protocol: ResponseHandler, moved: Calla
             drained.add_done_callback(lambda drained: drained.cancelled() or drained.exception())
 
 
-def unsent(connection: Connection) -> int:
+def unsent(transport: asyncio.BaseTransport | None) -> int:
     """Bytes that the kernel has not taken yet."""
-    return connection.transport.get_write_buffer_size() if connection.transport is not None else 0
+    return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
 
 
-def abort(connection: Connection) -> None:
+def abort(transport: asyncio.BaseTransport | None) -> None:
     """End it at once: whoever waits for its reply gets an error."""
-    if connection.transport is not None:
-        connection.transport.abort()
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
+
+
+def give_up(connection: Connection, response: Answer) -> None:
+    """Also where the connection has gone and its reader was not told, as aiohttp's parser leaves it after a bad chunk."""
+    abort(connection.transport)
+    if not response.content.is_eof() and response.content.exception() is None:
+        response.content.set_exception(aiohttp.ClientPayloadError("given up"))
+
+
+def at_hand(answer: Answer | aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
+    """The body where it came with the head, as most do; else it is still to be read."""
+    if isinstance(answer, Answer) and answer.content.is_eof() and answer.content.total_bytes <= most_bytes:
+        return answer.content.read_nowait()
+    return None

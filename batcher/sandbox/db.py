@@ -8,7 +8,7 @@ SQLite: the sandbox may live in its client's loop. Called by `service`; what is 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import queue
 import sqlite3
 import threading
@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .errors import Refusal
+
+with contextlib.suppress(ImportError):  # Windows: see `serve`
+    import fcntl
 
 T = TypeVar("T")
 Op = Callable[[sqlite3.Connection], Any]

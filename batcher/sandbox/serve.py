@@ -7,6 +7,7 @@ or SIGTERM. Called by `python -m batcher.sandbox` and by the command `batcher sa
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,10 @@ class ServeOptions:
 
 
 def serve_forever(options: ServeOptions) -> None:
-    """Serves until SIGINT or SIGTERM. Raises FormatError for options, OSError for a taken port or folder."""
+    """Serves until SIGINT or SIGTERM. Raises FormatError for options, OSError for a taken port or folder, and where there is
+    no fcntl."""
+    if importlib.util.find_spec("fcntl") is None:
+        raise OSError("this system has no fcntl; on Windows, run it within WSL")
     asyncio.run(_serve(options))
 
 

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import ClientError, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from . import admin, mischief, routes
 from .call import WRITES, Call, Received
@@ -41,6 +40,12 @@ READ_AHEAD_BYTES = 64 * 1024  # aiohttp reads up to twice this much ahead, per c
 
 # What reading from, or writing to, a client that has left may raise.
 HUNG_UP = (ConnectionError, ClientError, web.PayloadAccessError, asyncio.IncompleteReadError)
+# What a body raises that breaks its own framing or compression.
+MALFORMED: tuple[type[Exception], ...] = (web.RequestPayloadError,)
+with contextlib.suppress(ImportError):  # of aiohttp's insides: a newer one may have another name for it
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    MALFORMED += (HttpProcessingError,)
 
 
 class Sandbox:
@@ -228,7 +233,7 @@ class Sandbox:
             raise
         try:
             return await routes.receive(self.service, call)
-        except (HttpProcessingError, web.RequestPayloadError) as error:  # a body that breaks its own framing or compression
+        except MALFORMED as error:
             raise Refusal(400, "Malformed request body") from error
 
     async def _commit(self, call: Call, entry: Entry, received: Received) -> Reply:

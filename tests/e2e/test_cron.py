@@ -1,9 +1,10 @@
-"""What cron and systemd are told, run as it is printed; and the mail that cron would send: all that a job prints."""
+"""What cron, systemd and launchd are told, run as it is printed; and the mail that cron would send: all that a job prints."""
 
 from __future__ import annotations
 
 import json
 import os
+import plistlib
 import re
 import shutil
 import subprocess
@@ -194,6 +195,54 @@ def test_timer_and_line_run_as_printed_from_a_folder_with_an_odd_name(
     assert "calendar specification" in judged.stderr, "the judge can say no"
 
 
+@pytest.mark.parametrize("more", [[], ["--system"]])
+def test_property_list_runs_as_printed_from_a_folder_with_an_odd_name(
+    service: Service, tmp_path: Path, key: str, cron: Cron, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    folder = tmp_path / f"{ODD} <&]]> --"
+    folder.mkdir()
+    write_batch(folder, 1, 2)
+    os.rename(key, folder / "k<y")
+    monkeypatch.setenv("HOME", "/Users/me & you")
+    words = ("--launchd", "--endpoint", service.url, "--key-file", "k<y", "--log-file", "log.jsonl", *more)
+    code, page, advice = cron(folder, *words, "--at", "04:05", "--max-duration", "4h", "--write", "plists", "--json")
+    assert (code, advice) == (0, "")
+    (name, text), *others = json.loads(page)["units"].items()
+    assert not others
+    path = folder / "plists" / name
+    assert path.read_text() == text
+    job = plistlib.loads(path.read_bytes())
+    assert (name, job["Label"]) == ("batcher-m.plist", "batcher-m")
+    assert job["StartCalendarInterval"] == [{"Hour": 4, "Minute": 5}]
+    assert job["EnvironmentVariables"] == {"GENERIO_API_KEY_FILE": f"{folder}/k<y"}
+    assert job["StandardErrorPath"] == job["StandardOutPath"] == "/Users/me & you/Library/Logs/batcher-m.log"
+    assert job["Umask"] == 0o77
+    assert ("UserName" in job) is bool(more)
+    assert job["ProgramArguments"][-2:] == ["--max-duration", "4h"]
+    result = subprocess.run(job["ProgramArguments"], cwd="/", env=bare(tmp_path) | job["EnvironmentVariables"],
+                            capture_output=True, text=True, timeout=50, check=False)  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert [flow["starts"] for flow in service.record()["flows"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("step", "times"),
+    [("20m", [{"Minute": 0}, {"Minute": 20}, {"Minute": 40}]), ("12h", [{"Hour": 0, "Minute": 0}, {"Hour": 12, "Minute": 0}]),
+     ("1d", [{"Hour": 0, "Minute": 0}])],
+)  # fmt: skip
+def test_step_is_by_the_clock_for_launchd_too(tmp_path: Path, cron: Cron, step: str, times: list[dict[str, int]]) -> None:
+    write_batch(tmp_path, 1, 1)
+    code, page, _ = cron(tmp_path, "--launchd", "--every", step, "--endpoint", "sandbox")
+    assert code == 0
+    text = page[page.index("<?xml") : page.index("</plist>") + 8]
+    job = plistlib.loads(text.encode())
+    assert job["StartCalendarInterval"] == times
+    assert "EnvironmentVariables" not in job, "the sandbox needs no key"
+    assert "~/Library/LaunchAgents/batcher-m.plist" in page
+    assert "launchd mails nothing" in page
+    assert "systemd" not in page
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -229,14 +278,15 @@ def test_what_is_still_to_be_done_is_said(tmp_path: Path, cron: Cron, monkeypatc
     assert not list(tmp_path.glob(".batcher*")), "it writes nothing unless asked"
 
 
-def test_units_of_another_manifest_are_not_overwritten(tmp_path: Path, cron: Cron) -> None:
+@pytest.mark.parametrize("more", [[], ["--launchd"]])
+def test_units_of_another_manifest_are_not_overwritten(tmp_path: Path, cron: Cron, more: list[str]) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         write_batch(tmp_path / name, 1, 1)
-    words = ("--write", "../units", "--endpoint", "sandbox")
+    words = ("--write", "../units", "--endpoint", "sandbox", *more)
     assert cron(tmp_path / "a", *words)[0] == 0
     assert cron(tmp_path / "a", *words, "--at", "4:00")[0] == 0
     code, _, errors = cron(tmp_path / "b", *words)
     assert code == 2
     assert "is not of" in errors
-    assert "GENERIO" not in (tmp_path / "units" / "batcher-m.service").read_text(), "the sandbox needs no key"
+    assert not any("GENERIO" in path.read_text() for path in (tmp_path / "units").iterdir()), "the sandbox needs no key"

@@ -81,6 +81,7 @@ TEXT = 'A "chair" \\ 日本 \U0001f600'
         (json.dumps({"data": "x" * 500_000 + "\\"}).encode(), b"x" * 500_000 + b"\\"),
         (b'{"data":""}', b""),
     ],
+    ids=("file", "escaped", "short", "text", "utf-8", "long", "empty"),  # not of what they hold, which is drawn by chance
 )
 async def test_digest_is_of_the_bytes_that_are_shown(body: bytes, content: bytes) -> None:
     async with answering(body) as client:

@@ -1,4 +1,6 @@
-"""Bodies that leave in one go: a reply that comes too early, a service that reads slowly or not at all, a key in a header."""
+"""A reply that comes too early, a service that reads slowly or not at all, a stray reply, a key in a header: on the wire, and
+as it is where aiohttp lacks what the wire takes of its insides (through the session), or even what its pool does (each
+connection is used once)."""
 
 from __future__ import annotations
 
@@ -11,17 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.connector import Connection
 
 from batcher.core.model import ABSENT, Input, Place
 from batcher.core.planning import InputPlan, Standing
 from batcher.core.remote import StartReply
 from batcher.core.retry import Fault, FaultKind, Reply
-from batcher.edges import flows_api
+from batcher.edges import wire
 from batcher.edges.flows_api import FlowsApi, Key
 from batcher.edges.limits import Bandwidth
 from batcher.edges.sources import WHOLE_BYTES, LocalSources, SmallBody, StreamBody
-from batcher.edges.wire import Answer, ask
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -58,16 +58,21 @@ async def serving(serve: Serve, timeout_s: float = 5, bandwidth: Bandwidth | Non
         await asyncio.sleep(0.01)  # their transports close
 
 
-@pytest.fixture(autouse=True)
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's kernel takes little as well, so that what it has not taken shows."""
+@pytest.fixture(params=["wire", "session", "session, each connection once"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How requests go. The client's kernel takes little as well, so that what it has not taken shows."""
+    monkeypatch.setattr(wire, "LACKING", [] if request.param == "wire" else ["a name"])
+    monkeypatch.setattr(wire, "POOL_LACKING", ["a name"] if "once" in request.param else [])
+    connect = wire.Pool.connect
 
-    async def narrow_ask(connection: Connection, *others: Any) -> Answer:
+    async def narrow(pool: wire.Pool, *args: Any, **kwargs: Any) -> wire.Connection:
+        connection = await connect(pool, *args, **kwargs)
         assert connection.transport is not None
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
-        return await ask(connection, *others)
+        return connection
 
-    monkeypatch.setattr(flows_api, "ask", narrow_ask)
+    monkeypatch.setattr(wire.Pool, "connect", narrow)
+    return request.param
 
 
 @pytest.fixture
@@ -100,6 +105,45 @@ async def test_success_before_the_body_has_arrived_is_none_and_the_connection_is
         assert found.kind is FaultKind.NOT_SENT
         assert await client.start("f", lambda: None) == StartReply("")
         assert connections == 2
+
+
+async def test_success_that_comes_while_the_kernel_has_not_taken_the_end_is_none() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        await asyncio.sleep(5)
+
+    async with serving(serve) as client:
+        found = await client.upload("f", SmallBody(b"x" * 250_000, b""), lambda: None)
+        assert isinstance(found, Fault)
+        assert found.kind is FaultKind.NOT_SENT
+
+
+@pytest.mark.parametrize("call", ["upload", "start", "flow", "delete"])
+async def test_request_that_gets_no_answer_is_never_repeated_where_that_could_do_harm(call: str, way: str) -> None:
+    requests = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0] or 0))
+            requests.append(head.split()[0])
+            if len(requests) == 2:  # over the connection of the first, where that is kept
+                writer.transport.abort()
+                return
+            writer.write(OK)
+
+    async with serving(serve) as client:
+        calls = {"upload": lambda: client.upload("f", SmallBody(b"{}", b""), lambda: None), "start": lambda: client.start("f"),
+                 "flow": lambda: client.flow("f"), "delete": lambda: client.delete("f")}  # fmt: skip
+        assert not isinstance(await client.start("f"), Fault)
+        found = await calls[call]()
+    if call in ("upload", "start") or way == "wire":
+        assert isinstance(found, Fault)
+        assert (found.kind, len(requests)) == (FaultKind.NO_ANSWER, 2)
+    else:  # the session asks once more: nothing can be read, or deleted, twice
+        assert not isinstance(found, Fault)
+        assert requests[1] == requests[2]
 
 
 async def test_refusal_before_the_body_has_arrived_is_heard(body: StreamBody) -> None:
@@ -178,7 +222,7 @@ async def test_service_that_stops_reading_is_given_up(body: StreamBody) -> None:
         assert (found.kind, found.message) == (FaultKind.NOT_SENT, "not sent: nothing moved for 0.3 s")
 
 
-async def test_file_that_changes_is_found_out_before_anything_leaves(body: StreamBody, tmp_path: Path) -> None:
+async def test_file_that_changes_is_found_out_before_anything_leaves(body: StreamBody, tmp_path: Path, way: str) -> None:
     asked = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -191,10 +235,10 @@ async def test_file_that_changes_is_found_out_before_anything_leaves(body: Strea
         assert isinstance(found, Fault)
         assert found.kind is FaultKind.NOT_SENT
     assert body.fault is not None
-    assert not asked
+    assert not asked or way != "wire", "the session sends the head first"
 
 
-async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is_not_used(monkeypatch) -> None:
+async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is_not_used(monkeypatch, way: str) -> None:
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -209,7 +253,9 @@ async def test_requests_one_after_the_other_share_a_connection_and_an_old_one_is
     async with serving(serve) as client:
         for _ in range(5):
             assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
-        assert connections == 1
+        assert connections == (5 if "once" in way else 1)
+        if way != "wire":
+            return  # aiohttp's pool sees to it
         monkeypatch.setattr("batcher.edges.wire.monotonic", lambda: time.monotonic() + 5)
         assert await client.upload("f", SmallBody(b'{"data":"x"}', b""), lambda: None) == Reply(200, {})
         assert connections == 2
