@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -41,9 +41,11 @@ from .boundary import reached
 from .downloads import DataMember, Decoder, NotAnOutput
 from .limits import Bandwidth
 from .listing import ListParser
+from .noway import check_proxy, no_way
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
-from .wire import Answer, Pool, Wire, abort, ask, unsent
+from .wire import USER_AGENT, Answer, Pool, Wire, abort, ask, unsent
+from .words import Head, words_of
 
 REPLY_BYTES: Final = 1 << 20  # no reply but a listing or a download is larger
 LEAST_BYTES_PER_S: Final = 10_000  # below this a transfer is given up in the end
@@ -55,7 +57,7 @@ CAPPED_BYTES: Final = 64 << 10  # under a cap a body leaves in pieces of this, s
 JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
 KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
 
-CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
+CREDENTIALS: Final = re.compile(r"//[^/\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
 T = TypeVar("T")
 Response = Answer | aiohttp.ClientResponse
@@ -88,13 +90,15 @@ class Key:
 
     def again(self) -> bool:
         """Read it again; whether it is another one."""
-        before = self._value
         try:
-            self._value = self._read()
+            found = self._read()
         except BatcherError:
             return False  # it cannot be read now: the one that was refused is all there is
-        self.mask.add(self._value)
-        return self._value != before
+        if not found or found == self._value:
+            return False  # an empty file is one that is being written
+        self._value = found
+        self.mask.add(found)
+        return True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -147,6 +151,11 @@ class _Sent:
         """Too late: the request is given up."""
         self.late = True
         self.abort()
+
+    @property
+    def most_said(self) -> int:
+        """Bytes that a refusal may have: a few words, and all that was sent, said again and escaped."""
+        return REPLY_BYTES + 2 * self._bytes
 
     def moved(self, count: int) -> None:
         """So many bytes more have moved."""
@@ -262,6 +271,12 @@ class FlowsApi:
         self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
         self._ca_file = ca_file
         self._proxy = proxy_for(self._base)
+        if self._proxy is not None:
+            check_proxy(self._proxy, urlsplit(self._base).scheme)
+            password = self._proxy.partition("://")[2].rpartition("@")[0].partition(":")[2]
+            key.mask.add(password)
+            key.mask.add(unquote(password))
+        self._reached = False  # something has answered, so that the endpoint's name is right
         self._session: aiohttp.ClientSession | None = None
         self._watch: _Watch | None = None
         self._wire: Wire | None = None
@@ -287,6 +302,7 @@ class FlowsApi:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not trust_env: it would also take a password from ~/.netrc in place of the key.
             proxy=self._proxy,
+            headers={"User-Agent": USER_AGENT},
             auto_decompress=True,
         )
         return self
@@ -342,6 +358,7 @@ class FlowsApi:
                 sent.connected(connection)
                 response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
+                self._reached = True
                 sent.abort = partial(_give_up, connection, response)
                 sent.moved(length or 0)
                 if status < 300 and (not sent.left or unsent(connection)):
@@ -361,11 +378,15 @@ class FlowsApi:
             reached("after reply")
             return found
         except aiohttp.ClientConnectorError as error:
-            return _no_connection(error, sent)
+            return self._no_way(error, sent) or _no_connection(error, sent)
         except _NotWritten:
             return Fault(FaultKind.NOT_SENT, f"{status or 'broken off'} before the body had been sent")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             return _fault(TimeoutError() if sent.late else error, sent, status, self._timeout_s)
+
+    def _no_way(self, error: BaseException, sent: _Sent) -> Fault | None:
+        found = no_way(error, self._base, self._proxy, reached=self._reached)
+        return Fault(FaultKind.NO_WAY, _harmless(found[0], sent.mask), hint=found[1]) if found is not None else None
 
     async def _long_call(
         self, method: str, path: str, read: Callable[[Response, _Sent], Any], body: SmallBody | StreamBody | None,
@@ -377,6 +398,7 @@ class FlowsApi:
             with sent:
                 async with self._long(method, path, query, body, sent) as response:
                     status = response.status
+                    self._reached = True
                     sent.moved(0)
                     if not sent.left and status < 300:
                         # A success for a request that has not arrived whole is none.
@@ -384,8 +406,8 @@ class FlowsApi:
                     found = await (read if 200 <= status < 300 else _reply)(response, sent)
                     reached("after reply")
                     return found
-        except aiohttp.ClientConnectorError as error:
-            return _no_connection(error, sent)
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+            return self._no_way(error, sent) or _no_connection(error, sent)
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
             return _fault(error, sent, status, self._timeout_s)
 
@@ -569,8 +591,12 @@ def _words(error: BaseException) -> str:
     return (os_error.strerror or text) if isinstance(os_error, OSError) else text
 
 
-def _no_connection(error: aiohttp.ClientConnectorError, sent: _Sent) -> Fault:
-    return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(_words(error), sent.mask)}")
+def _no_connection(error: aiohttp.ClientError, sent: _Sent) -> Fault:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        words = f"the proxy answers with {error.status} {error.message}"
+    else:
+        words = f"the proxy: {_words(error)}" if isinstance(error, aiohttp.ClientProxyConnectionError) else _words(error)
+    return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(words, sent.mask)}")
 
 
 def _fault(error: BaseException, sent: _Sent, status: int | None, timeout_s: float) -> Fault:
@@ -607,35 +633,23 @@ async def _json(response: Response, sent: _Sent) -> Reply:
 
 async def _reply(response: Response, sent: _Sent) -> Reply:
     """A reply that is no success: its status matters, its words are shown."""
-    try:
-        data = await _bounded(response, sent)
-    except (ValueError, aiohttp.ClientError):
-        data = b""
-    detail = ""
     if response.status // 100 == 3:
         host = urlsplit(response.headers.get("Location", "")).netloc
         detail = f"it redirects to {_harmless(host, sent.mask)}; if that is right, make it the endpoint"
-    elif data:
-        detail = _detail(data, sent.mask)
+    else:
+        head = Head()
+        left = sent.most_said
+        try:
+            async for piece in response.content.iter_any():
+                sent.moved(len(piece))
+                head.feed(piece)
+                left -= len(piece)
+                if head.full or left < 0:
+                    break
+        except aiohttp.ClientError:
+            pass  # what has come says something, perhaps
+        detail = _harmless(words_of(head.text()), sent.mask)
     return Reply(response.status, None, True, detail, _retry_after(response.headers.get("Retry-After")))
-
-
-def _detail(data: bytes, mask: Mask) -> str:
-    """The service's words: `detail` as text, or the `msg` of its entries; of HTML nothing but that it is some."""
-    text = data.decode(errors="replace").strip()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return "an HTML page" if text[:1] == "<" else _harmless(text, mask)
-    detail = body.get("detail", body) if isinstance(body, dict) else body
-    if isinstance(detail, list):
-        parts = [
-            f"{'.'.join(str(x) for x in e['loc']) + ': ' if isinstance(e.get('loc'), list) else ''}{e.get('msg', '')}"
-            if isinstance(e, dict) else str(e)
-            for e in detail
-        ]  # fmt: skip
-        return _harmless("; ".join(parts), mask)
-    return _harmless(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False), mask)
 
 
 def _harmless(text: str, mask: Mask) -> str:

@@ -119,6 +119,9 @@ class Gate:
                 self._pause_until = max(self._pause_until, now + pause_s)
                 self.adaptive.refused(now, took_s)
                 self._fail(verdict, now)
+            case Kind.UNAVAILABLE | Kind.UNKNOWN if verdict.lost:
+                self.adaptive.lost(now, took_s)
+                self._fail(verdict, now)
             case Kind.UNAVAILABLE:
                 self.adaptive.refused(now, took_s)
                 self._fail(verdict, now)

@@ -26,7 +26,10 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from ..version import __version__
+
 BUFFER_BYTES: Final = 1 << 16
+USER_AGENT: Final = f"batcher/{__version__}"
 LOOK_S: Final = 0.25  # between two looks whether a reply has come while the kernel takes nothing
 
 
@@ -74,7 +77,7 @@ class Wire:
         self._keepalive_s = keepalive_s
         self._path = quote(parts.path, safe="/%:@!$&'()*+,;=~")
         host = parts.netloc.rpartition("@")[2]
-        self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n".encode()
+        self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: {USER_AGENT}\r\n".encode()
         self._request = _Target("GET", URL(base), loop=asyncio.get_running_loop(), ssl=context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = timeout
@@ -89,7 +92,7 @@ class Wire:
         if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             text = f"{method} {self._path}{path}".encode("ascii") + self._head + lines.encode("latin-1")
-            if text.count(b"\n") != 3 + len(headers):
+            if text.count(b"\n") != 4 + len(headers):
                 raise ValueError("a line break in a header")
             self._last = what, text
         if length is None:
