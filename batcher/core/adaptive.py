@@ -36,8 +36,12 @@ SLOWER: Final = 2.0  # times its long average, and
 SLOWER_S: Final = 0.02  # a latency may be more before it counts as queueing
 SLOWER_CUT: Final = 0.9
 LONG_S: Final = 1.0  # a request that is lost sooner is lost by chance, as a refused one is refused
+CHANCE: Final = 50  # requests done between two losses: one in so many is lost whatever the limit
 LOST_CUT: Final = 0.5
-SLOWEST: Final = 32.0  # times the growth's pace, after losses in a row
+SLOW: Final = 4.0  # growth is so many times slower than what was lost took, in seconds,
+SLOW_S: Final = 16.0  # and no slower than this after a first loss,
+SLOWEST_S: Final = 64.0  # nor than this after many, each before it had
+REGROWN: Final = 8.0  # grown for so many times the pace: by 20 requests
 
 
 class Adaptive:
@@ -49,6 +53,8 @@ class Adaptive:
         self._cut_at: float | None = None  # None: nothing has gone wrong yet
         self._cut_to = self.limit
         self._pace_s = 1.0  # the growth's unit of time
+        self._quiet = 0  # requests done since the last loss
+        self._together, self._lost = self.limit, 0  # the limit before the last cut, where that was for losses, and these
         self._before: tuple[float, float, float | None, float] = self.limit, self.limit, None, 1.0  # the last cut
         self._tried = 0.0  # share of refusals that led to it; 0: it was no cut, or has helped
         self._tried_on = 0  # requests
@@ -74,6 +80,7 @@ class Adaptive:
         if took_s is not None:
             self._timed(now, took_s)
         self._judge(now, refused=False)
+        self._quiet += 1
         if self._cut_at is None:
             self.limit = min(self._most, self.limit + full)
         elif full:
@@ -87,15 +94,27 @@ class Adaptive:
             self._empty.append(max(now + self._round_trip_s() - took_s, self._empty[-1] if self._empty else 0.0))
         self._judge(now, refused=True)
 
+    def idle(self, seconds: float) -> None:
+        """Nothing was in flight for so long: a time in which nothing was learnt, and nothing grows (RFC 9438, 5.8)."""
+        if self._cut_at is not None:
+            self._cut_at += seconds
+
     def lost(self, now: float, took_s: float) -> None:
         """A request got no word of an answer, or its body was cut off, after `took_s`."""
-        if took_s < LONG_S:
+        quiet, self._quiet = self._quiet, 0
+        if took_s < LONG_S or quiet > CHANCE:
             self.refused(now, took_s)
-        elif self._cut_at is None or now - took_s > self._cut_at:  # sent since: it is another loss, at another limit
-            again = self._pace_s if self._pace_s > 1.0 else 0.5
+        elif self._cut_at is None or now - took_s > self._cut_at:  # sent since
+            again = self._lost and self._cut_at is not None and now - self._cut_at < REGROWN * self._pace_s
+            pace_s = min(SLOWEST_S, 2.0 * self._pace_s) if again else min(SLOW_S, SLOW * took_s)
             self._tried = 0.0
+            together = self.limit
             self._cut(now, LOST_CUT)
-            self._pace_s = min(SLOWEST, max(took_s, 2.0 * again))
+            self._together, self._lost, self._pace_s = together, 1, pace_s
+        elif self._lost:  # of those that were sent together: what is left over had room
+            self._lost += 1
+            self._cut_to = max(1.0, min(self._cut_to, self._together - self._lost))
+            self.limit = min(self.limit, self._cut_to)
 
     def _round_trip_s(self) -> float:
         return min(1.0, self._short_s)
@@ -156,7 +175,7 @@ class Adaptive:
 
     def _cut(self, now: float, factor: float) -> None:
         self._before = self.limit, self._cut_to, self._cut_at, self._pace_s
-        self._pace_s = 1.0
+        self._pace_s, self._lost = 1.0, 0
         self.limit = self._cut_to = max(1.0, self.limit * factor)
         self._cut_at = now
         self._judge_from = now + self._round_trip_s()

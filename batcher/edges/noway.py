@@ -55,6 +55,8 @@ def no_way(error: BaseException, endpoint: str, proxy: str | None, *, reached: b
         match cause:
             case aiohttp.ClientHttpProxyError():
                 return _of_proxy(cause.status, cause.message, variable)
+            case aiohttp.ClientError():
+                continue  # some pass for what they wrap, and know nothing of it
             case ssl.SSLCertVerificationError():
                 return _of_certificate(cause, parts.hostname or "")
             case ssl.SSLError() if cause.reason in NO_TLS:
