@@ -14,7 +14,7 @@ from typing import Any, Final
 
 KEPT_BYTES: Final = 64 << 10  # of a body, its long strings cut
 STRING_BYTES: Final = 4 << 10  # of a string: more than is ever shown, however it is escaped
-ESCAPE_BYTES: Final = 12  # of one character at most: \ud83d\ude00
+ESCAPE_BYTES: Final = 6  # at most
 DEEP: Final = 8  # words are not looked for further inside
 _PLAIN: Final = re.compile(rb'[^"\\]+')
 _OUTSIDE: Final = re.compile(rb'[^"]+')

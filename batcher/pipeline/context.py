@@ -247,7 +247,7 @@ class Context:
         Raises Stop when the run is to end, the key is refused or the credit exhausted, or there is no way to the service."""
         attempt = 1
         while True:
-            entered = await self._enter()
+            entered = await self._enter(call)
             verdict: Verdict | None = None
             generation = self.key_generation
             self.measures.leaves(entered)
@@ -284,8 +284,9 @@ class Context:
                 case _:
                     return verdict
 
-    async def _enter(self) -> float:
-        """Leave to go; the moment at which it was given. None goes with a key that is being replaced. Raises Stop."""
+    async def _enter(self, call: Call) -> float:
+        """Leave to go; the moment at which it was given. None goes with a key that is being replaced, and none but the look
+        while it is not known whether the key is any good. Raises Stop."""
         while True:
             entered = self.gate.enter_now()
             if entered is None:
@@ -294,10 +295,14 @@ class Context:
                 except Stop as stop:
                     self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
                     raise
-            if not self.key_lock.locked():
+            if self.key_lock.locked():
+                lock = self.key_lock
+            elif self.look_lock.locked() and call is not LOOK:
+                lock = self.look_lock
+            else:
                 return entered
             self.gate.leave(None, entered)
-            async with self.key_lock:
+            async with lock:
                 pass
 
     def _note(self, call: Call, verdict: Verdict | None, entered: float, now: float) -> None:
