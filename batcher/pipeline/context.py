@@ -30,6 +30,7 @@ from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
 NEW_KEYS: Final = 10  # one after another, with nothing done by any of them; then it is no rotation
+FIRST_KEY_S: Final = 2.0  # a key that was never any good in this run is mostly a wrong one
 KEY_LOOK_S: Final = (0.05, 0.1, 0.25, 0.5)  # between two looks for a new key; the last again and again
 _LASTING: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START, Call.DELETE, Call.OUTPUT})  # what a run leaves behind
 
@@ -328,14 +329,14 @@ class Context:
             now = self.clock.steady()
             if self.refused_at is None:
                 self.refused_at, self.new_keys = now, 0
-            looks = 0
+            looks, wait_s = 0, self.key_wait_s if self.reached else min(self.key_wait_s, FIRST_KEY_S)
             while self.new_keys < NEW_KEYS:
                 if self.client.read_key_again():
                     self.key_generation += 1
                     self.new_keys += 1
                     self.tell("key_read_again", level="warning", status=verdict.status)
                     return
-                if self.clock.steady() - self.refused_at >= self.key_wait_s:
+                if self.clock.steady() - self.refused_at >= wait_s:
                     break
                 await self.sleep(KEY_LOOK_S[min(looks, len(KEY_LOOK_S) - 1)])
                 looks += 1

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +15,17 @@ import pytest
 from aiohttp import web
 
 from batcher.core.errors import UsageError
+from batcher.core.facts import Print
+from batcher.core.model import ABSENT, Input, Place
+from batcher.core.planning import InputPlan, Standing
 from batcher.core.remote import RemoteFlow, RemoteInput, Template
 from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
 from batcher.edges.flows_api import FlowsApi, Key, check_endpoint, is_loopback
+from batcher.edges.limits import Bandwidth
+from batcher.edges.sources import WHOLE_BYTES, LocalSources
 from batcher.sandbox import Readings, Sandbox
+from batcher.version import __version__
 
 pytestmark = pytest.mark.anyio
 
@@ -222,3 +229,35 @@ async def test_plain_http_is_for_loopback_and_proxies_and_certificates_are_looke
     with pytest.raises(UsageError, match="--ca-file"):
         async with FlowsApi("https://x.example", Key(lambda: None), timeout_s=1, connections=1, ca_file="/none"):
             pass
+
+
+@pytest.mark.parametrize("bandwidth", [None, 1e9], ids=["one connection's wire", "aiohttp's session"])
+async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | None) -> None:
+    agents: list[str | None] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        await request.read()
+        agents.append(request.headers.get("User-Agent"))
+        return web.json_response({})
+
+    path = tmp_path / "a.png"
+    path.write_bytes(os.urandom(3 * WHOLE_BYTES))  # it leaves bit by bit
+    sources = LocalSources(0, time.time)
+    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    outside = sources.look(what)
+    assert isinstance(outside, Print)
+    body = sources.body(InputPlan(what, b"k" * 16, outside, "image/png", b"m", Standing.NEW, None))
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    cap = Bandwidth(bandwidth, time.monotonic)
+    try:
+        async with FlowsApi(url, Key(lambda: "k"), timeout_s=5, connections=2, bandwidth=cap) as client:
+            assert await client.start("f") == Reply(200, {})
+            assert await client.upload("f", body, lambda: None) == Reply(200, {})
+    finally:
+        sources.close()
+        await runner.cleanup()
+    assert agents == [f"batcher/{__version__}"] * 2

@@ -13,7 +13,7 @@ import pytest
 from batcher.api import Settings, collect, run
 from batcher.sandbox import Sandbox, parse_fault
 
-from .batch import LIMITS, Batch, files, order_faults, read_record
+from .batch import LIMITS, Batch, files, order_faults
 
 pytestmark = pytest.mark.anyio
 FEW = 2 * LIMITS.concurrency + 2  # what may be under way while the look is, and the looks
