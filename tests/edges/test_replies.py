@@ -236,7 +236,8 @@ async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | No
     agents: list[str | None] = []
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        await request.read()
+        async for _ in request.content.iter_any():
+            pass
         agents.append(request.headers.get("User-Agent"))
         return web.json_response({})
 

@@ -178,7 +178,7 @@ NEVER_SEEN: Final[dict[tuple[Call, FaultKind], str]] = {
         for call in (Call.CREATE, Call.START)
     },
     **{
-        (call, FaultKind.NO_WAY): "the sandbox speaks plain HTTP on loopback, where neither a name, a certificate nor a proxy is"
+        (call, FaultKind.NO_WAY): "the sandbox is on loopback in plain HTTP: no name, no certificate, no proxy"
         for call in Call
     },
 }
