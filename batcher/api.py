@@ -41,7 +41,8 @@ from .pipeline.witness import foreign
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What flags say beyond the manifest. `key` is asked for the API key (None: no key). `max_duration_s` is one deadline
+    """What flags say beyond the manifest. `key` is asked for the API key (None: no key), and again after each 401; where it
+    has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
     for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
 
     wishes: Wishes = field(default_factory=Wishes)
@@ -49,6 +50,7 @@ class Settings:
     state: Path | None = None
     ca_file: str | None = None
     max_duration_s: float | None = None
+    key_wait_s: float = 0.0
 
 
 class SystemClock:
@@ -135,7 +137,8 @@ async def _context(
                           bandwidth=bandwidth, ca_file=settings.ca_file)  # fmt: skip
         await stack.enter_async_context(client)
         yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
-                      ByteBudget(limits.memory_bytes), chance, report, images, events)  # fmt: skip
+                      ByteBudget(limits.memory_bytes), chance, report, images, events,
+                      key_wait_s=settings.key_wait_s)  # fmt: skip
 
 
 async def run(
@@ -267,7 +270,10 @@ async def plan(
 async def _strange(context: Context) -> list[Problem]:
     """That the service has flows of the batch which the journal does not know, or does not show whether it has. Raises
     UsageError where it cannot be asked."""
-    builds = await context.lister.builds()
+    try:
+        builds = await context.lister.builds()
+    except Stop as stop:
+        raise UsageError(stop.message, stop.hint) from stop
     if isinstance(builds, Verdict):
         raise UsageError(f"the service's flows cannot be listed: {builds.message}", "run again later")
     problem = of_list(context, builds, foreign(context, builds))

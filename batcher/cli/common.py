@@ -39,6 +39,7 @@ PROGRESS_HELP = "a bar on a terminal, a plain line now and then elsewhere"
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 50  # problems on a screen; --json has up to a thousand
+KEY_WAIT_S = 10.0  # a new key may be written a moment after the old one has ended
 # What a terminal obeys, or shows as something else: controls, escapes, marks that turn the direction, half characters.
 _OBEYED = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -145,7 +146,8 @@ def settings(
         start=not no_start,
         adopt=adopt,
     )
-    return Settings(wishes, read_key, state, ca_file, max_duration)
+    wait_s = KEY_WAIT_S if os.environ.get("GENERIO_API_KEY_FILE") else 0.0  # a variable of ours cannot change
+    return Settings(wishes, read_key, state, ca_file, max_duration, wait_s)
 
 
 def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manifest:

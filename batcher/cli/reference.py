@@ -32,7 +32,7 @@ EXIT_CODES: Final = (  # code, what it means, what a cron job should do
 
 ENVIRONMENT: Final = (
     ("GENERIO_API_KEY", "the API key; it is never printed, logged or stored"),
-    ("GENERIO_API_KEY_FILE", "a file that holds the key, instead; read again once after a 401"),
+    ("GENERIO_API_KEY_FILE", "a file that holds the key, instead; read again at each 401, for up to 10 s"),
     ("BATCHER_ENDPOINT", "instead of the manifest's `endpoint`; `--endpoint` wins over it"),
     ("NO_COLOR", "set to anything: no colours, as with `TERM=dumb`; without a terminal there are none anyway"),
     ("TERM", "`dumb`: no colours"),

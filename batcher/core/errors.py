@@ -5,7 +5,7 @@
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
     ├── Locked                another run holds this manifest                          (11)
-    └── Stop                  the run ends early; `reason` says why                    (5, 7, 10, 12, 130, 143)
+    └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 130, 143)
 
 Anything else that is raised is a bug in batcher (1).
 """
@@ -53,6 +53,7 @@ class Locked(BatcherError):
 class Reason(Enum):
     """Why a run ends before everything is done."""
 
+    USAGE = "usage"  # the address, a certificate or a proxy is wrong; nothing was written
     FATAL = "fatal"
     UNAVAILABLE = "unavailable"
     UNSETTLED = "unsettled"

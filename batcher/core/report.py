@@ -24,6 +24,7 @@ OF_PROBLEM: Final[dict[ProblemKind, int]] = {
     "failed": 13,
 }
 OF_REASON: Final[dict[Reason, int]] = {
+    Reason.USAGE: 2,
     Reason.FATAL: 7,
     Reason.UNAVAILABLE: 5,
     Reason.UNSETTLED: 12,

@@ -7,6 +7,7 @@ saw (`FaultKind`), and the table says what follows.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -20,6 +21,11 @@ BACKOFF_CAP_S: Final = 30.0
 BUDGET: Final = 100.0  # retries of a run that may go at their own pace; a success earns half of one back
 BUDGET_EARNED: Final = 0.5
 PAUSE_CAP_S: Final = 900.0  # a longer pause than this is an outage: the run ends, and cron comes again
+# Words of a 429 that no waiting helps against: the first whatever else it says; the second unless it says when to come again.
+SPENT: Final = re.compile(r"insufficient.?(quota|funds|credit|balance)|billing|payment|out of credit", re.IGNORECASE)
+_OVER: Final = "(exceed|exhaust|reached|used up)"
+QUOTA: Final = re.compile(rf"quota.{{0,40}}{_OVER}|{_OVER}.{{0,40}}quota", re.IGNORECASE)
+SOON: Final = re.compile(r"per (second|minute)|rate.?limit|try again|retry", re.IGNORECASE)
 
 
 class Call(Enum):
@@ -58,6 +64,7 @@ class Reply:
 
 
 class FaultKind(Enum):
+    NO_WAY = "no way"  # nothing was sent, nor will be: a certificate, a name or a proxy is wrong, and stays so
     NOT_CONNECTED = "not connected"  # nothing was sent
     NOT_SENT = "not sent"  # the body did not leave completely
     NO_ANSWER = "no answer"  # it left; nothing came back
@@ -66,11 +73,12 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No usable answer. `message` is for people; `status` is there where a status line had come."""
+    """No usable answer. `message` is for people; `status` is there where a status line had come. `hint`: what to do."""
 
     kind: FaultKind
     message: str
     status: int | None = None
+    hint: str = ""
 
 
 class Kind(Enum):
@@ -78,8 +86,10 @@ class Kind(Enum):
     REFUSED = "refused"  # permanent, for this request
     CONFLICT = "conflict"  # the flow's state does not allow it: look at the state
     GONE = "gone"  # the service does not know the flow
-    FATAL = "fatal"  # permanent, for every request: the key, the credit
-    KEY = "key"  # 401: the key is read again once, then fatal
+    DENIED = "denied"  # permanent, for this request, or for the key or the account: `Suspicion` tells
+    FATAL = "fatal"  # permanent, for every request: the quota is spent
+    KEY = "key"  # 401: the key is read again, for a while; then fatal
+    NO_WAY = "no way"  # permanent, for every request: none gets to the service
     THROTTLED = "throttled"  # not done; everybody waits
     UNAVAILABLE = "unavailable"  # not done; may be sent again after a while
     UNKNOWN = "unknown"  # a write that may have been done: ask
@@ -88,21 +98,24 @@ class Kind(Enum):
 @row(frozen=True, slots=True)
 class Verdict:
     """`pause_s` is the wait that the service asked of everybody; `answered` tells the two unknowns apart: a service that
-    has answered will not do it later, one that was silent may."""
+    has answered will not do it later, one that was silent may. `lost`: the connection ended, or time was up, before any
+    word of a reply. `hint`: what to do, where that is known already."""
 
     kind: Kind
     message: str = ""
     status: int | None = None
     pause_s: float | None = None
     answered: bool = False
+    lost: bool = False
+    hint: str = ""
 
 
 # What a status means where no row below says otherwise. The rest: other 2xx done, 3xx unavailable (a maintenance page,
 # a wrong endpoint), other 4xx refused, other 5xx (gateways: 520, 524, …) as 504.
 STATUS: Final[dict[int, Kind]] = {
     401: Kind.KEY,
-    402: Kind.FATAL,
-    403: Kind.FATAL,
+    402: Kind.DENIED,
+    403: Kind.DENIED,
     404: Kind.GONE,
     408: Kind.UNAVAILABLE,  # the service did not get the whole request
     409: Kind.CONFLICT,
@@ -128,17 +141,21 @@ ANSWERED: Final = frozenset({500, 502})  # the service has finished with the req
 def classify(call: Call, what: Reply | Fault) -> Verdict:
     """The verdict on one attempt. A read that is "unknown" is merely unavailable: it can be asked again."""
     match what:
+        case Fault(kind=FaultKind.NO_WAY):
+            return Verdict(Kind.NO_WAY, what.message, what.status, hint=what.hint)
         case Fault(kind=FaultKind.NOT_CONNECTED | FaultKind.NOT_SENT):
-            return Verdict(Kind.UNAVAILABLE, what.message, what.status)
+            lost = what.kind is FaultKind.NOT_SENT and what.status is None
+            return Verdict(Kind.UNAVAILABLE, what.message, what.status, lost=lost)
         case Fault(kind=FaultKind.CUT_OFF, status=int(status)) if status >= 300 and status not in ANSWERED:
             # The status line came, and says enough; only what it would have added is lost.
             return classify(call, Reply(status, readable=False, detail=what.message))
         case Fault():
-            verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=what.kind is FaultKind.CUT_OFF)
+            cut = what.kind is FaultKind.CUT_OFF
+            verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=cut, lost=not cut)
         case Reply():
             verdict = _of_reply(call, what)
     if verdict.kind is Kind.UNKNOWN and not call.writes:
-        return Verdict(Kind.UNAVAILABLE, verdict.message, verdict.status)
+        return Verdict(Kind.UNAVAILABLE, verdict.message, verdict.status, lost=verdict.lost)
     return verdict
 
 
@@ -152,10 +169,19 @@ def _of_reply(call: Call, reply: Reply) -> Verdict:
     kind = BY_CALL.get((call, status)) or STATUS.get(status)
     if kind is None:
         kind = Kind.UNAVAILABLE if status < 400 else Kind.REFUSED if status < 500 else Kind.UNKNOWN
+    if kind is Kind.THROTTLED and _is_spent(reply):
+        kind = Kind.FATAL
     if kind is Kind.UNAVAILABLE and reply.retry_after_s is not None:
         kind = Kind.THROTTLED
     pause_s = reply.retry_after_s if kind is Kind.THROTTLED else None
     return Verdict(kind, message, status, pause_s, answered=status in ANSWERED)
+
+
+def _is_spent(reply: Reply) -> bool:
+    """Whether a 429 means that the account has nothing left, rather than that requests come too fast."""
+    if SPENT.search(reply.detail):
+        return True
+    return bool(QUOTA.search(reply.detail)) and reply.retry_after_s is None and not SOON.search(reply.detail)
 
 
 class Chance(Protocol):

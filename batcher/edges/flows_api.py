@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -42,10 +42,12 @@ from .boundary import reached
 from .downloads import DataMember, Decoder, NotAnOutput
 from .limits import Bandwidth
 from .listing import ListParser, plain
+from .noway import check_proxy, no_way
 from .pages import Pages, Signs, signs_of
 from .secrets import Mask
 from .sources import SmallBody, StreamBody
-from .wire import PATH_SAFE, Answer, Pool, Wire, abort, ask, at_hand, forget_taken, give_up, taken, unsent
+from .wire import PATH_SAFE, USER_AGENT, Answer, Pool, Wire, abort, ask, at_hand, forget_taken, give_up, taken, unsent
+from .words import Head, words_of
 
 if TYPE_CHECKING:
     from .wire import Connection
@@ -67,7 +69,7 @@ INPUTS: Final = frozenset({"inputs", "assets", "files", "inputassets"})
 OUTPUTS: Final = frozenset({"outputs", "assets", "files", "outputassets"})
 FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})
 
-CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
+CREDENTIALS: Final = re.compile(r"//[^/\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
 T = TypeVar("T")
 Response = Answer | aiohttp.ClientResponse
@@ -100,13 +102,15 @@ class Key:
 
     def again(self) -> bool:
         """Read it again; whether it is another one."""
-        before = self._value
         try:
-            self._value = self._read()
+            found = self._read()
         except BatcherError:
             return False  # it cannot be read now: the one that was refused is all there is
-        self.mask.add(self._value)
-        return self._value != before
+        if not found or found == self._value:
+            return False  # an empty file is one that is being written
+        self._value = found
+        self.mask.add(found)
+        return True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -159,6 +163,11 @@ class _Sent:
         """Too late: the request is given up."""
         self.late = True
         self.abort()
+
+    @property
+    def most_said(self) -> int:
+        """Bytes that a refusal may have: a few words, and all that was sent, said again and escaped."""
+        return REPLY_BYTES + 2 * self._bytes
 
     def moved(self, count: int) -> None:
         """So many bytes more have moved."""
@@ -270,6 +279,12 @@ class FlowsApi:
         self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
         self._ca_file = ca_file
         self._proxy = proxy_for(self._base)
+        if self._proxy is not None:
+            check_proxy(self._proxy, urlsplit(self._base).scheme)
+            password = self._proxy.partition("://")[2].rpartition("@")[0].partition(":")[2]
+            key.mask.add(password)
+            key.mask.add(unquote(password))
+        self._reached = False  # something has answered, so that the endpoint's name is right
         self._session: aiohttp.ClientSession | None = None
         self._watch: _Watch | None = None
         self._wire: Wire | None = None
@@ -296,6 +311,7 @@ class FlowsApi:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not trust_env: it would also take a password from ~/.netrc in place of the key.
             proxy=self._proxy,
+            headers={"User-Agent": USER_AGENT},
             auto_decompress=True,
         )
         return self
@@ -355,6 +371,7 @@ class FlowsApi:
                 sent.connected(connection)
                 response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
+                self._reached = True
                 sent.abort = partial(give_up, connection, response)
                 sent.moved(length or 0)
                 if status < 300 and (not sent.left or unsent(connection.transport)):
@@ -374,11 +391,15 @@ class FlowsApi:
             reached("after reply")
             return found
         except aiohttp.ClientConnectorError as error:
-            return _no_connection(error, sent)
+            return self._no_way(error, sent) or _no_connection(error, sent)
         except _NotWritten:
             return Fault(FaultKind.NOT_SENT, f"{status or 'broken off'} before the body had been sent")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError) as error:
             return _fault(TimeoutError() if sent.late else error, sent, status, self._timeout_s)
+
+    def _no_way(self, error: BaseException, sent: _Sent) -> Fault | None:
+        found = no_way(error, self._base, self._proxy, reached=self._reached)
+        return Fault(FaultKind.NO_WAY, _harmless(found[0], sent.mask), hint=found[1]) if found is not None else None
 
     async def _long_call(
         self, method: str, path: str, read: Callable[[Response, _Sent], Any], body: SmallBody | StreamBody | None,
@@ -390,6 +411,7 @@ class FlowsApi:
             with sent:
                 async with self._long(method, path, query, body, sent) as response:
                     status = response.status
+                    self._reached = True
                     sent.moved(0)
                     if status < 300 and (not sent.left or unsent(taken())):
                         abort(taken())
@@ -398,8 +420,8 @@ class FlowsApi:
                     found = await (read if 200 <= status < 300 else _reply)(response, sent)
                     reached("after reply")
                     return found
-        except aiohttp.ClientConnectorError as error:
-            return _no_connection(error, sent)
+        except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
+            return self._no_way(error, sent) or _no_connection(error, sent)
         except (aiohttp.ClientError, TimeoutError, OSError, _NotWritten, ValueError, RecursionError) as error:
             return _fault(error, sent, status, self._timeout_s)
 
@@ -561,8 +583,12 @@ def _words(error: BaseException) -> str:
     return (os_error.strerror or text) if isinstance(os_error, OSError) else text
 
 
-def _no_connection(error: aiohttp.ClientConnectorError, sent: _Sent) -> Fault:
-    return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(_words(error), sent.mask)}")
+def _no_connection(error: aiohttp.ClientError, sent: _Sent) -> Fault:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        words = f"the proxy answers with {error.status} {error.message}"
+    else:
+        words = f"the proxy: {_words(error)}" if isinstance(error, aiohttp.ClientProxyConnectionError) else _words(error)
+    return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {_harmless(words, sent.mask)}")
 
 
 def _fault(error: BaseException, sent: _Sent, status: int | None, timeout_s: float) -> Fault:
@@ -599,35 +625,23 @@ async def _json(response: Response, sent: _Sent) -> Reply:
 
 async def _reply(response: Response, sent: _Sent) -> Reply:
     """A reply that is no success: its status matters, its words are shown."""
-    try:
-        data = await _bounded(response, sent)
-    except (ValueError, aiohttp.ClientError):
-        data = b""
-    detail = ""
     if response.status // 100 == 3:
         host = urlsplit(response.headers.get("Location", "")).netloc
         detail = f"it redirects to {_harmless(host, sent.mask)}; if that is right, make it the endpoint"
-    elif data:
-        detail = _detail(data, sent.mask)
+    else:
+        head = Head()
+        left = sent.most_said
+        try:
+            async for piece in response.content.iter_any():
+                sent.moved(len(piece))
+                head.feed(piece)
+                left -= len(piece)
+                if head.full or left < 0:
+                    break
+        except aiohttp.ClientError:
+            pass  # what has come says something, perhaps
+        detail = _harmless(words_of(head.text()), sent.mask)
     return Reply(response.status, None, True, detail, _retry_after(response.headers.get("Retry-After")))
-
-
-def _detail(data: bytes, mask: Mask) -> str:
-    """The service's words: `detail` as text, or the `msg` of its entries; of HTML nothing but that it is some."""
-    text = data.decode(errors="replace").strip()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return "an HTML page" if text[:1] == "<" else _harmless(text, mask)
-    detail = body.get("detail", body) if isinstance(body, dict) else body
-    if isinstance(detail, list):
-        parts = [
-            f"{'.'.join(str(x) for x in e['loc']) + ': ' if isinstance(e.get('loc'), list) else ''}{e.get('msg', '')}"
-            if isinstance(e, dict) else str(e)
-            for e in detail
-        ]  # fmt: skip
-        return _harmless("; ".join(parts), mask)
-    return _harmless(detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False), mask)
 
 
 def _harmless(text: str, mask: Mask) -> str:

@@ -40,6 +40,7 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
+        self._idle_since = steady()
         self._pause_until = 0.0
         self._probe_at = 0.0  # in an outage
         self._in_a_row = 0
@@ -99,6 +100,8 @@ class Gate:
         full = bool(self._waiting) or 2 * self.in_flight >= self.adaptive.limit
         self.in_flight -= 1
         now = self._steady()
+        if not self.in_flight:
+            self._idle_since = now
         if verdict is not None:
             self._learn(verdict, now, now - entered, timed, full)
         if self._waiting:
@@ -118,6 +121,9 @@ class Gate:
                     self.close(Stop(Reason.UNAVAILABLE, f"the service asks to wait {pause_s:.0f} s", "run again then"))
                 self._pause_until = max(self._pause_until, now + pause_s)
                 self.adaptive.refused(now, took_s)
+                self._fail(verdict, now)
+            case Kind.UNAVAILABLE | Kind.UNKNOWN if verdict.lost:
+                self.adaptive.lost(now, took_s)
                 self._fail(verdict, now)
             case Kind.UNAVAILABLE:
                 self.adaptive.refused(now, took_s)
@@ -157,6 +163,7 @@ class Gate:
     def _go(self, now: float) -> None:
         if not self.in_flight:
             self._stragglers = 0  # however they ended
+            self.adaptive.idle(now - self._idle_since)
         self.in_flight += 1
         if self._interval_s:
             self._next_at = max(now - self._late_s, self._next_at) + self._interval_s

@@ -28,6 +28,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import aiohttp
 from yarl import URL
 
+from ..version import __version__
+
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
     from multidict import CIMultiDictProxy
@@ -39,6 +41,7 @@ with contextlib.suppress(ImportError):  # then `LACKING` names it
     from aiohttp.http_exceptions import HttpProcessingError
 
 BUFFER_BYTES: Final = 1 << 16
+USER_AGENT: Final = f"batcher/{__version__}"
 LOOK_S: Final = 0.25  # between two looks whether a reply has come while the kernel takes nothing
 PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
 
@@ -158,7 +161,7 @@ class Wire:
         self._keepalive_s = keepalive_s
         self._path = quote(parts.path, safe=PATH_SAFE)
         host = parts.netloc.rpartition("@")[2]
-        self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n".encode()
+        self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: {USER_AGENT}\r\n".encode()
         self._request = _target(base, context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = timeout
@@ -173,7 +176,7 @@ class Wire:
         if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             text = f"{method} {self._path}{path}".encode("ascii") + self._head + lines.encode("latin-1")
-            if text.count(b"\n") != 3 + len(headers):
+            if text.count(b"\n") != 4 + len(headers):
                 raise ValueError("a line break in a header")
             self._last = what, text
         if length is None:

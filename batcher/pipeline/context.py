@@ -12,9 +12,9 @@ import random
 from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import anyio
 
@@ -28,6 +28,7 @@ from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import Listing, RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
+from ..core.suspicion import LOOK, Meaning, Suspicion
 from .ports import Body, Client, Clock, ImageLook, Journal, Sources
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
@@ -35,6 +36,10 @@ POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # between two looks at a list; the la
 KNOWN: Final = 16  # flows that the journal began with, and that it has last, are looked for on a list of flows
 IDS_KEPT: Final = 1000  # of the beginning, and of the end, of such a list
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
+NEW_KEYS: Final = 10  # one after another, with nothing done by any of them; then it is no rotation
+FIRST_KEY_S: Final = 2.0  # a key that was never any good in this run is mostly a wrong one
+KEY_LOOK_S: Final = (0.05, 0.1, 0.25, 0.5)  # between two looks for a new key; the last again and again
+_LASTING: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START, Call.DELETE, Call.OUTPUT})  # what a run leaves behind
 
 _NO_VALUE: Final = (Reply, Fault)
 _DONE: Final = Verdict(Kind.DONE)
@@ -77,6 +82,7 @@ class FlowRun:
     uploaded: int = 0  # inputs of it that are accepted, for the report
     uploaded_bytes: int = 0
     trouble: Verdict | None = None  # an upload said that the flow is gone, or takes no inputs
+    said: tuple[str | None, Verdict] | None = None  # the last write that was answered with an error: its input, if any
     opened: asyncio.Event = field(default_factory=asyncio.Event)  # it has an id, or never will (`failed`)
     times: FlowTimes = field(default_factory=FlowTimes)
     problem: Problem | None = None  # the last one; the report keeps the first thousand of a run only
@@ -125,8 +131,18 @@ class Context:
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
-    key_read: bool = False
+    suspicion: Suspicion = field(default_factory=Suspicion)
+    undeletable: dict[str, Verdict] = field(default_factory=dict)  # flow ids; the service refuses to delete these
+    key_wait_s: float = 0.0  # so long another key is waited for
     key_generation: int = 0
+    key_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while one looks for another key, or asks if it is good
+    new_keys: int = 0  # since anything was done
+    refused_at: float | None = None  # when the key was refused first, since anything was done
+    look_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looked_at: float = -1.0
+    look_refused: bool = False
+    reached: bool = False  # something was done: there is a service
+    lasting: bool = False  # something was, or may have been, done that stays
     outage_told: bool = False
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -206,8 +222,12 @@ class Context:
         """Whether a write that was answered and not done may be sent once more; waits before it. Bounded by `retries`."""
         flow.tries += 1
         if flow.tries > self.limits.retries:
-            message = f"{what}, {flow.tries} times"
-            self.problem(flow, Problem("unavailable", message, "run again later", flow.plan.flow.place, flow.name))
+            message, label, status = f"{what}, {flow.tries} times", None, None
+            if flow.said is not None:
+                label, said = flow.said
+                message, status = f"{message}; the last time it said {said.message}", said.status
+            problem = Problem("unavailable", message, "run again later", flow.plan.flow.place, flow.name, label, status)
+            self.problem(flow, problem)
             return False
         await self.sleep(backoff_s(flow.tries, self.chance))
         return True
@@ -235,16 +255,10 @@ class Context:
         """Send, and send again where that is safe, at most `retries` times. A value, or the verdict that ended it.
         `timed`: how long it takes tells how quick the service is.
 
-        Raises Stop when the run is to end, the key is refused or the credit exhausted."""
+        Raises Stop when the run is to end, the key is refused or the credit exhausted, or there is no way to the service."""
         attempt = 1
         while True:
-            entered = self.gate.enter_now()
-            if entered is None:
-                try:
-                    entered = await self.gate.enter()
-                except Stop as stop:
-                    self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
-                    raise
+            entered = await self._enter(call)
             verdict: Verdict | None = None
             generation = self.key_generation
             self.measures.leaves(entered)
@@ -260,20 +274,17 @@ class Context:
                 verdict = classify(call, what)
             finally:
                 now = self.gate.leave(verdict, entered, timed=timed)
-                self.measures.ends(now, call, now - entered, verdict.kind if verdict is not None else None)
-                if self.events.enabled and self.gate.outage is not self.outage_told:
-                    self.outage_told = self.gate.outage
-                    self.tell("outage_begun" if self.outage_told else "outage_over", level="warning")
+                self._note(call, verdict, entered, now)
             match verdict.kind:
-                case Kind.KEY if generation != self.key_generation:
-                    continue  # it left with the key that has been replaced meanwhile
-                case Kind.KEY if not self.key_read and self.client.read_key_again():
-                    self.key_read = True
-                    self.key_generation += 1
-                    self.tell("key_read_again", level="warning", status=verdict.status)
-                    continue
-                case Kind.KEY | Kind.FATAL:
+                case Kind.KEY:
+                    await self._another_key(generation, verdict)
+                case Kind.DENIED:
+                    return await self._denied(call, verdict, entered, now)
+                case Kind.FATAL | Kind.NO_WAY:
                     self._fatal(verdict)
+                case Kind.REFUSED if call is Call.FLOWS and verdict.status == 404 and not self.reached:
+                    message = f"{self.manifest.endpoint} has no /flows: {verdict.message}"
+                    self._fatal(replace(verdict, kind=Kind.NO_WAY, message=message, hint="check the endpoint's address"))
                 case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self.limits.retries:
                     self.report.requests.throttled += verdict.kind is Kind.THROTTLED
                     self.tell("request_retried", level="warning", call=call.value, attempt=attempt, kind=verdict.kind.value,
@@ -284,17 +295,107 @@ class Context:
                 case _:
                     return verdict
 
-    def _fatal(self, verdict: Verdict) -> None:
-        if verdict.status == 402:
-            stop = Stop(Reason.FATAL, f"the credit is exhausted: {verdict.message}", "top it up, then run again", 402)
-        elif not self.client.has_key:
-            stop = Stop(Reason.FATAL, f"the service wants a key: {verdict.message}",
-                        "set GENERIO_API_KEY, or GENERIO_API_KEY_FILE", verdict.status)  # fmt: skip
-        else:
-            stop = Stop(Reason.FATAL, f"the service refuses the key: {verdict.message}",
-                        "check GENERIO_API_KEY (keys expire), then run again", verdict.status)  # fmt: skip
+    async def _enter(self, call: Call) -> float:
+        """Leave to go; the moment at which it was given. None goes with a key that is being replaced, and none but the look
+        while it is not known whether the key is any good. Raises Stop."""
+        while True:
+            entered = self.gate.enter_now()
+            if entered is None:
+                try:
+                    entered = await self.gate.enter()
+                except Stop as stop:
+                    self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
+                    raise
+            if self.key_lock.locked():
+                lock = self.key_lock
+            elif self.look_lock.locked() and call is not LOOK:
+                lock = self.look_lock
+            else:
+                return entered
+            self.gate.leave(None, entered)
+            async with lock:
+                pass
+
+    def _note(self, call: Call, verdict: Verdict | None, entered: float, now: float) -> None:
+        """What one request, let go at `entered`, says of the service, the key and the run."""
+        self.measures.ends(now, call, now - entered, verdict.kind if verdict is not None else None)
+        if verdict is not None:
+            if verdict.kind is Kind.DONE:
+                self.reached = True
+                self.refused_at = None
+                self.suspicion.done(call, now)
+            if call in _LASTING and (verdict.kind is Kind.DONE or verdict.kind is Kind.UNKNOWN):
+                self.lasting = True
+        if self.events.enabled and self.gate.outage is not self.outage_told:
+            self.outage_told = self.gate.outage
+            self.tell("outage_begun" if self.outage_told else "outage_over", level="warning")
+
+    async def _another_key(self, generation: int, verdict: Verdict) -> None:
+        """The key of that generation was refused: returns when there is another one. Raises Stop where none comes within
+        `key_wait_s`, or none of so many was any good. One looks; whoever is refused meanwhile waits for what it finds."""
+        async with self.key_lock:
+            if generation != self.key_generation:
+                return  # it left with a key that has been replaced meanwhile
+            now = self.clock.steady()
+            if self.refused_at is None:
+                self.refused_at, self.new_keys = now, 0
+            looks, wait_s = 0, self.key_wait_s if self.reached else min(self.key_wait_s, FIRST_KEY_S)
+            while self.new_keys < NEW_KEYS:
+                if self.client.read_key_again():
+                    self.key_generation += 1
+                    self.new_keys += 1
+                    self.tell("key_read_again", level="warning", status=verdict.status)
+                    return
+                if self.clock.steady() - self.refused_at >= wait_s:
+                    break
+                await self.sleep(KEY_LOOK_S[min(looks, len(KEY_LOOK_S) - 1)])
+                looks += 1
+            self._fatal(verdict)
+
+    async def _denied(self, call: Call, verdict: Verdict, entered: float, now: float) -> Verdict:
+        """A request was refused with 402 or 403: it alone. Raises Stop where that is the key or the account."""
+        meaning = self.suspicion.refused(call, verdict.status or 0, entered)
+        if meaning is Meaning.EVERYTHING or (meaning is Meaning.LOOK and not await self._may_look(now)):
+            self._fatal(verdict)
+        return replace(verdict, kind=Kind.REFUSED)
+
+    def nothing_allowed(self) -> None:
+        """The run has come to its end: where it could do nothing of one kind, that was the key or the account after all."""
+        status = self.suspicion.at_end()
+        if status is not None and self.stop is None:
+            verdict = Verdict(Kind.DENIED, f"{status} for all that was tried", status)
+            self.halt(stop_of(verdict, has_key=self.client.has_key, lasting=self.lasting))
+
+    async def _may_look(self, since: float) -> bool:
+        """Whether the key may have the most harmless look there is; one look for all who ask at the same time."""
+        async with self.look_lock:
+            if self.looked_at < since:
+                self.looked_at = self.clock.steady()
+                found = await self.ask(LOOK, partial(self.client.templates, lambda template: None))
+                self.look_refused = isinstance(found, Verdict) and found.status in (402, 403)
+            return not self.look_refused
+
+    def _fatal(self, verdict: Verdict) -> NoReturn:
+        stop = stop_of(verdict, has_key=self.client.has_key, lasting=self.lasting)
         self.halt(stop)
         raise stop
+
+
+def stop_of(verdict: Verdict, *, has_key: bool, lasting: bool) -> Stop:
+    """Why a run ends with a verdict that holds for every request. `lasting`: it has done something that stays."""
+    status, words = verdict.status, verdict.message
+    if verdict.kind is Kind.NO_WAY:
+        return Stop(Reason.FATAL if lasting else Reason.USAGE, words, verdict.hint, status)
+    if status == 402:
+        return Stop(Reason.FATAL, f"the credit is exhausted: {words}", "top it up, then run again", status)
+    if status == 429:
+        hint = "raise it, or wait until it is renewed, then run again"
+        return Stop(Reason.FATAL, f"the quota is exhausted: {words}", hint, status)
+    if not has_key:
+        hint = "set GENERIO_API_KEY, or GENERIO_API_KEY_FILE"
+        return Stop(Reason.FATAL, f"the service wants a key: {words}", hint, status)
+    hint = "check GENERIO_API_KEY (keys expire), then run again"
+    return Stop(Reason.FATAL, f"the service refuses the key: {words}", hint, status)
 
 
 def begin(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:

@@ -454,7 +454,7 @@ class Fetching:
 
 def _kind_of(verdict: Verdict) -> tuple[ProblemKind, str]:
     match verdict.kind:
-        case Kind.REFUSED:
+        case Kind.REFUSED if verdict.status not in (402, 403):  # those may be given to another key
             return "refused", "the service refuses it; look at the flow there"
         case Kind.THROTTLED | Kind.UNAVAILABLE:
             return "unavailable", "collect again later"

@@ -103,7 +103,8 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                 await context.sleep(until - context.journal.now())
             case SendAgain(keys=keys, not_before=not_before):
                 await _send_again(context, flow, keys, not_before)
-                return await context.try_again(flow, "the service answered an upload with an error, and does not list it")
+                what = f"the upload of {flow.said[0]}" if flow.said is not None and flow.said[0] else "an upload"
+                return await context.try_again(flow, f"the service answered {what} with an error, and does not list it")
             case Refused(keys=keys):
                 await _refused(context, flow, keys)
                 return False
@@ -369,6 +370,7 @@ async def _start(context: Context, flow: FlowRun) -> bool:
     verdict = answer
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
+            flow.said = None, verdict
             context.tell("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
                          message=verdict.message)  # fmt: skip
             flow.facts = replace(flow.facts, until=context.journal.now() + context.limits.settle_s)

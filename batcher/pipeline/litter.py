@@ -42,6 +42,8 @@ async def delete(context: Context, flow_id: str, name: str) -> FlowFacts | None:
     if isinstance(found, RemoteFlow) and found.state in ("created", ""):
         verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
         assert isinstance(verdict, Verdict)  # a deletion's reply has no value
+        if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
+            context.undeletable[flow_id] = verdict  # not now, and not in a moment
         if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED):
             _gone(context, flow_id, name, verdict)
             return None

@@ -95,7 +95,12 @@ async def _rid_of_earlier(context: Context, flow: FlowRun) -> bool:
                 flow.facts, flow.failed = started, True
                 return False
         await context.journal.record()
-        if litter() and not await context.try_again(flow, "what was given up of the flow could not be deleted"):
+        what = "what was given up of the flow could not be deleted"
+        denied = next((verdict for one in litter() if (verdict := context.undeletable.get(one)) is not None), None)
+        if denied is not None:
+            context.problem(flow, of_read(denied, flow, what))
+            return False
+        if litter() and not await context.try_again(flow, what):
             return False
     return True
 
@@ -119,6 +124,7 @@ async def _create(context: Context, flow: FlowRun) -> None:
         context.journal.post(PutFlow(flow.facts))
     elif result.kind is Kind.UNKNOWN:
         now = context.journal.now()
+        flow.said = None, result
         context.tell("flow_create_unknown", flow.name, "warning", status=result.status, message=result.message)
         flow.facts = flow.facts.on(FlowEvent.NOT_CREATED).on(
             FlowEvent.ANNOUNCE_CREATE, until=now + context.limits.settle_s

@@ -184,6 +184,7 @@ async def run(context: Context) -> None:
                 await context.in_time(_stages(context, planner))
             if context.stop is None:
                 await context.in_time(_sweep(context))
+            context.nothing_allowed()
     except Stop as stop:
         if context.report.stop is None:
             context.report.stop = stop
@@ -264,7 +265,12 @@ async def _sweep(context: Context) -> None:
     await _delete_litter(context, tried)
     for flow_id, name in context.journal.litter():
         message = f"the flow {flow_id}, given up and never started, could not be deleted"
-        context.problem(None, Problem("unavailable", message, "the next run tries again", flow=name))
+        denied = context.undeletable.get(flow_id)
+        if denied is None:
+            context.problem(None, Problem("unavailable", message, "the next run tries again", flow=name))
+        else:
+            hint = "delete it yourself, or run again with a key that may"
+            context.problem(None, Problem("unsettled", f"{message}: {denied.message}", hint, flow=name, status=denied.status))
 
 
 async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
@@ -286,7 +292,8 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
     builds = await context.lister.builds()
     if isinstance(builds, Verdict):
         message = f"the service's flows cannot be listed: {builds.message}"
-        raise Stop(Reason.UNAVAILABLE, message, "run it again later", builds.status)
+        reason = Reason.UNSETTLED if builds.kind is Kind.REFUSED else Reason.UNAVAILABLE
+        raise Stop(reason, message, "run it again later", builds.status)
     if not builds.listing.whole:
         message = f"there may be more: the list of flows is not whole: {builds.listing.why}"
         context.problem(None, Problem("unsettled", message, LIST_ADVICE))

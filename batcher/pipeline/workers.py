@@ -54,6 +54,8 @@ async def _deliver(context: Context, payload: Payload) -> None:
         case Verdict(kind=Kind.UNKNOWN):
             until = context.journal.now() + context.limits.settle_s
             row = row.on(InputEvent.LOSE, until=until, answered=result.answered)
+            if result.answered:
+                flow.said = payload.plan.input.label, result
         case Verdict(kind=Kind.REFUSED):
             row = row.on(InputEvent.REFUSE)
             context.report.inputs.failed += 1

@@ -147,7 +147,8 @@ SELECTORS: Final[Mapping[str, Callable[[str], Any]]] = {
 OPTIONS: Final[Mapping[str, Callable[[str], Any]]] = {
     "latency": parse_duration,  # before everything else; alone, it is a fault of its own, and adds up
     "retry_after": _retry_after,  # seconds, or date:seconds
-    "body": _one_of("json", "html", "empty", "echo"),  # of an error; echo: says again what stood in Authorization
+    # Of an error. echo: says again what stood in Authorization; input: as FastAPI does, what was sent; quota: as OpenAI does
+    "body": _one_of("json", "html", "empty", "echo", "xml", "problem", "message", "errors", "quota", "input"),
     "when": _one_of("before", "after"),  # the commit
     "over": _one_of("503", "429", "queue"),  # what a call above `capacity` gets
     "status": _status,  # with late_commit: the reply that is given at once

@@ -6,6 +6,7 @@ In: a status and a body, whole or in pieces. Out: an aiohttp response, sent. Cal
 from __future__ import annotations
 
 import contextlib
+import html
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -46,14 +47,26 @@ def refusal_reply(refusal: Refusal, readings: Readings) -> Reply:
 
 
 def error_reply(status: int, detail: object, form: str) -> Reply:
-    """`form`: detail or json, message, html, empty."""
+    """`form`: detail or json, message, html, empty; as S3 (xml), RFC 9457 (problem), OpenAI (quota) and others (errors) do."""
+    text = detail if isinstance(detail, str) else dump(detail)
     match form:
         case "html":
             return Reply(status, html_page(status), "text/html")
         case "empty":
             return Reply(status, b"", "text/plain")
+        case "xml":
+            words = f"<Error><Code>SandboxFault</Code><Message>{html.escape(text)}</Message><RequestId>1</RequestId></Error>"
+            return Reply(status, f'<?xml version="1.0" encoding="UTF-8"?>\n{words}'.encode(), "application/xml")
+        case "problem":
+            problem = {"type": "about:blank", "title": phrase_of(status), "status": status, "detail": text}
+            return Reply(status, dump(problem).encode(), "application/problem+json")
+        case "errors":
+            return json_reply(dump({"errors": [{"field": "data", "message": text}]}), status)
+        case "quota":
+            message = f"You exceeded your current quota, please check your plan and billing details. {text}"
+            error = {"message": message, "type": "insufficient_quota", "param": None, "code": "insufficient_quota"}
+            return json_reply(dump({"error": error}), status)
         case "message":
-            text = detail if isinstance(detail, str) else dump(detail)
             return json_reply(dump({"error": {"code": status, "message": text}}), status)
         case _:
             return json_reply(dump({"detail": detail}), status)

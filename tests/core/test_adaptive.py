@@ -144,3 +144,63 @@ def test_it_begins_with_a_few_and_never_exceeds_its_bound() -> None:
     for _ in range(100):
         limit.refused(10.0, 0.0)
     assert limit.allowed(10.0) == 1, "never none: somebody has to find out"
+
+
+def grown(most: int = 16) -> Adaptive:
+    limit = Adaptive(most)
+    for _ in range(40):
+        limit.done(0.0, 0.01, full=True)
+    assert limit.limit == most
+    return limit
+
+
+def test_the_first_request_that_is_lost_after_long_cuts_and_the_others_of_its_time_tell_how_deep() -> None:
+    limit = grown()
+    limit.lost(3.0, 3.0)
+    assert limit.limit == 8
+    for _ in range(11):
+        limit.lost(3.1, 3.0)
+    assert limit.limit == 4, "so many were not lost"
+    for _ in range(9):
+        limit.lost(3.1, 3.0)
+    assert limit.limit == 1
+
+
+def test_after_a_loss_growth_is_slow_and_slower_after_another_one() -> None:
+    limit = grown()
+    for _ in range(12):
+        limit.lost(3.0, 3.0)
+    limit.done(3.0 + 30.0, None, full=True)
+    assert limit.limit < 5
+    limit.done(3.0 + 45.0, None, full=True)
+    at = limit.limit
+    assert 5 < at < 8
+    limit.lost(50.0, 3.0)
+    limit.done(50.0 + 45.0, None, full=True)
+    assert limit.limit < at / 2 + 1
+
+
+def test_time_in_which_nothing_was_in_flight_is_none_in_which_it_grows() -> None:
+    limit = grown()
+    for _ in range(12):
+        limit.lost(3.0, 3.0)
+    limit.idle(1000.0)
+    limit.done(1003.5, None, full=True)
+    assert limit.limit < 4.1
+
+
+def test_one_loss_among_many_successes_is_chance() -> None:
+    limit = grown()
+    for _ in range(100):
+        for number in range(200):
+            limit.done(number / 100, 0.01, full=True)
+        limit.lost(2.0, 60.0)
+    assert limit.limit > 12
+
+
+def test_what_is_lost_at_once_counts_as_refused() -> None:
+    limit, other = grown(), grown()
+    for number in range(100):
+        limit.lost(number / 10, 0.01)
+        other.refused(number / 10, 0.01)
+    assert limit.limit == other.limit < 16

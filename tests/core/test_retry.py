@@ -97,9 +97,42 @@ def test_every_outcome_has_a_verdict_and_no_write_that_may_be_done_is_sent_again
             assert call.writes, "a read is asked again"
         if isinstance(what, Fault) and what.kind in (FaultKind.NOT_CONNECTED, FaultKind.NOT_SENT):
             assert verdict.kind is Kind.UNAVAILABLE, "what has not left may be sent again"
+        if isinstance(what, Fault) and what.kind is FaultKind.NO_WAY:
+            assert verdict.kind is Kind.NO_WAY, "what can never leave is not tried again"
         if verdict.answered:
             assert verdict.kind is Kind.UNKNOWN
             assert what.kind is FaultKind.CUT_OFF if isinstance(what, Fault) else status in ANSWERED or status < 300
         assert (verdict.pause_s is not None) <= (verdict.kind is Kind.THROTTLED)
         assert verdict.status == status
-    assert {classify(call, what).kind for what in OUTCOMES} >= SENT_AGAIN | {Kind.DONE, Kind.FATAL, Kind.REFUSED}
+    assert {classify(call, what).kind for what in OUTCOMES} >= SENT_AGAIN | {Kind.DONE, Kind.DENIED, Kind.NO_WAY, Kind.REFUSED}
+
+
+SPENT = [
+    "insufficient_quota: You exceeded your current quota, please check your plan and billing details.",
+    "billing_hard_limit_reached: Billing hard limit has been reached",
+    "Monthly quota exceeded",
+    "You have used up your quota",
+    "insufficient funds",
+]
+TOO_FAST = [
+    "", "rate limit exceeded", "Too Many Requests", "Quota exceeded for quota metric 'Reads' and limit 'Reads per minute'",
+    "rate_limit_exceeded: quota reached", "Quota exceeded, try again in 20 s",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SPENT)
+def test_a_quota_that_is_spent_is_fatal_and_not_waited_for(words: str) -> None:
+    assert classify(Call.UPLOAD, Reply(429, detail=words)).kind is Kind.FATAL
+
+
+@pytest.mark.parametrize("words", TOO_FAST)
+def test_a_429_that_says_nothing_of_that_kind_is_throttled(words: str) -> None:
+    assert classify(Call.UPLOAD, Reply(429, detail=words)).kind is Kind.THROTTLED
+    assert classify(Call.UPLOAD, Reply(429, detail="quota exceeded", retry_after_s=2.0)).kind is Kind.THROTTLED
+
+
+def test_what_was_lost_on_the_way_is_told_from_what_was_answered() -> None:
+    lost = {kind for kind in FaultKind if classify(Call.UPLOAD, Fault(kind, "")).lost}
+    assert lost == {FaultKind.NOT_SENT, FaultKind.NO_ANSWER}
+    assert not classify(Call.UPLOAD, Fault(FaultKind.NOT_SENT, "", 413)).lost, "there was an answer"
+    assert not any(classify(Call.UPLOAD, Reply(status)).lost for status in range(200, 600))

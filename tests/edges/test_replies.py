@@ -6,17 +6,25 @@ import base64
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from batcher.core.errors import UsageError
-from batcher.core.remote import Listing, RemoteFlow, Template
+from batcher.core.facts import Print
+from batcher.core.model import ABSENT, Input, Place
+from batcher.core.planning import InputPlan, Standing
+from batcher.core.remote import Listing, RemoteFlow, StartReply, Template
 from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
 from batcher.edges.flows_api import FlowsApi, Key, check_endpoint, is_loopback
+from batcher.edges.limits import Bandwidth
+from batcher.edges.sources import WHOLE_BYTES, LocalSources
+from batcher.version import __version__
 
 pytestmark = pytest.mark.anyio
 
@@ -103,10 +111,22 @@ async def test_data_that_cannot_be_read_is_a_fault(body: bytes) -> None:
     [
         (b'{"detail": "no"}', "no"),
         (b'{"detail": [{"loc": ["body", 1], "msg": "bad"}, "x", {"msg": "worse"}]}', "body.1: bad; x; worse"),
-        (b'{"message": "no"}', '{"message": "no"}'),
+        (b'{"message": "no"}', "no"),
+        (b'{"error": {"code": 422, "message": "no"}}', "no"),
+        (b'{"error": {"type": "invalid_request_error", "message": "no"}}', "invalid_request_error: no"),
+        (b'{"error": "no"}', "no"),
+        (b'{"error": "invalid_scope", "error_description": "no"}', "no"),
+        (b'{"errors": [{"field": "data", "message": "bad"}, "worse"]}', "data: bad; worse"),
+        (b'{"type": "about:blank", "title": "Forbidden", "status": 403, "detail": "no"}', "Forbidden: no"),
+        (b'{"odd": 1}', '{"odd": 1}'),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code><Message>not &amp; never</Message></Error>',
+         "AccessDenied: not & never"),
+        (b'<Error xmlns="x"><Code>SlowDown</Code></Error>', "SlowDown"),
+        (b"<?xml version='1.0'?><a/>", "XML without words"),
         (b"<html>\x1b", "an HTML page"),
+        (b"<!DOCTYPE html><title>502</title><message>x</message>", "an HTML page"),
         (b"plain \x1b[1m", "plain \\x1b[1m"),
-        (b"x" * 2_000_000, ""),
+        (b"x" * 2_000_000, "x" * 300 + "…"),
         (b"y" * 400, "y" * 300 + "…"),
     ],
 )
@@ -176,3 +196,36 @@ async def test_plain_http_is_for_loopback_and_proxies_and_certificates_are_looke
     with pytest.raises(UsageError, match="--ca-file"):
         async with FlowsApi("https://x.example", Key(lambda: None), timeout_s=1, connections=1, ca_file="/none"):
             pass
+
+
+@pytest.mark.parametrize("bandwidth", [None, 1e9], ids=["one connection's wire", "aiohttp's session"])
+async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | None) -> None:
+    agents: list[str | None] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        async for _ in request.content.iter_any():
+            pass
+        agents.append(request.headers.get("User-Agent"))
+        return web.json_response({})
+
+    path = tmp_path / "a.png"
+    path.write_bytes(os.urandom(3 * WHOLE_BYTES))  # it leaves bit by bit
+    sources = LocalSources(0, time.time)
+    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    outside = sources.look(what)
+    assert isinstance(outside, Print)
+    body = sources.body(InputPlan(what, b"k" * 16, outside, "image/png", b"m", Standing.NEW, None))
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    cap = Bandwidth(bandwidth, time.monotonic)
+    try:
+        async with FlowsApi(url, Key(lambda: "k"), timeout_s=5, connections=2, bandwidth=cap) as client:
+            assert await client.start("f", lambda: None) == StartReply("")
+            assert await client.upload("f", body, lambda: None) == Reply(200, {})
+    finally:
+        sources.close()
+        await runner.cleanup()
+    assert agents == [f"batcher/{__version__}"] * 2

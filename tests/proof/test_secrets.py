@@ -87,7 +87,12 @@ SAID = [  # the service says the key, and batcher repeats the words around it
     ("upload:nth=2,status=422,body=echo", 3),
     ("*:status=401,body=echo", 7),
 ]
-SAID_TOO = [("create:status=400,body=echo", 3), ("flows:status=403,body=echo", 7), ("*:status=503,body=echo", 5)]
+SAID_TOO = [
+    ("create:status=400,body=echo", 3),
+    ("flows:status=403,body=echo", 12),
+    ("*:status=403,body=echo", 7),
+    ("*:status=503,body=echo", 5),
+]
 UNSAID = [
     ("start:nth=1,error_after_commit=500,body=echo", 0),
     ("inputs:status=404,body=echo", 12),
