@@ -133,7 +133,9 @@ class Lack:
     def words(self) -> str:
         whose = ", ".join(self.labels) if self.told else ""
         more = f" and {self.missing - len(self.labels):,} more" if whose and self.missing > len(self.labels) else ""
-        return f"{self.missing:,} missing" + (f": of {whose}{more}" if whose else "; of which inputs cannot be told")
+        verb = "is" if self.missing == 1 else "are"
+        whose = f", of {whose}{more}" if whose else "; of which inputs cannot be told"
+        return f"{self.missing:,} {verb} missing{whose}"
 
 
 def poll_delay_s(quiet_rounds: int, chance: Chance) -> float:

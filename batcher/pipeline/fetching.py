@@ -218,7 +218,7 @@ class Fetching:
             self.problem(watched, "unsettled", message, "collect again; look at it on the service")
         elif missing and not accepted:
             message = f"the flow {end.flow_id} is completed, and lists {lack.outputs:,} output(s) for {lack.inputs:,} inputs"
-            hint = "collect again later; where its template makes fewer outputs than it takes inputs, --accept-fewer"
+            hint = "collect again later; with --accept-fewer where its template makes fewer outputs than it takes inputs"
             self.problem(watched, "unsettled", f"{message}; {lack.words}", hint)
         whole = bool(lack.outputs) and (accepted or not missing)
         return replace(end, listed=whole, missing=missing, accepted=accepted)
