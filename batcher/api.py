@@ -149,13 +149,14 @@ async def run(
     report: Report | None = None,
     started: Callable[[Context], None] = lambda context: None,
     collect_to: str | os.PathLike[str] | None = None,
+    accept_fewer: bool = False,
     events: Events = SILENT,
 ) -> Report:
     """Bring the batch to done, and say what came of it. Call `started`'s context's `halt` to end it early, in order.
 
     `journal`: another one than the SQLite file, a `MemoryJournal` for example. `collect_to`: wait for what was started,
-    and bring its outputs there, as `collect` does. `events` is told what happens meanwhile. The manifest's `notify` and
-    `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
+    and bring its outputs there, as `collect` does; `accept_fewer` as there. `events` is told what happens meanwhile. The
+    manifest's `notify` and `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
     with contextlib.ExitStack() as stack:
@@ -163,7 +164,7 @@ async def run(
         async with _session(manifest, settings, journal, report, started, events) as context:
             await _run(context)
             if folder is not None and report.stop is None and "manifest" not in report.kinds:
-                await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME)))
+                await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer))
     return report
 
 
@@ -175,6 +176,7 @@ async def collect(
     name: str = DEFAULT_NAME,
     wait_s: float | None = None,
     delete_remote: bool = False,
+    accept_fewer: bool = False,
     journal: Journal | None = None,
     report: Report | None = None,
     started: Callable[[Context], None] = lambda context: None,
@@ -185,10 +187,12 @@ async def collect(
 
     `name`: a pattern of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}. `wait_s` bounds the waiting (None: until
     all have ended; 0: what is there now). `delete_remote`: delete each completed flow from the service once all of its
-    outputs are verified on disk. The other arguments as in `run`. Raises Locked, JournalError, UsageError.
+    outputs are verified on disk. `accept_fewer`: a completed flow that lists fewer outputs than it has inputs is whole
+    nevertheless, from now on; else that is a problem, and the next collect looks again. The other arguments as in `run`. Raises
+    Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    wishes = CollectWishes(parse_name(name), wait_s, delete_remote)
+    wishes = CollectWishes(parse_name(name), wait_s, delete_remote, accept_fewer)
     path = journal_path(manifest, settings.state)
     if journal is None and not is_journal(path):
         raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",

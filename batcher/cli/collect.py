@@ -27,6 +27,7 @@ from .afterwards import Afterwards, load_failed
               help="of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}")
 @click.option("--wait", "wait_s", type=common.DURATION, help="wait for running flows so long at most; 0: not at all")
 @click.option("--delete-remote", is_flag=True, help="delete a flow from the service once its outputs are verified on disk")
+@click.option("--accept-fewer", is_flag=True, help="a completed flow with fewer outputs than inputs is whole nevertheless")
 @click.option("--checksum", is_flag=True, help="read every file again, whatever its size and time say")
 @click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="requests in flight at most")
@@ -36,8 +37,8 @@ from .afterwards import Afterwards, load_failed
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, to: Path, name: str, wait_s: float | None,
-    delete_remote: bool, concurrency: int | None, rate: float | None, timeout: float | None, retries: int | None,
-    **wishes: Any,
+    delete_remote: bool, accept_fewer: bool, concurrency: int | None, rate: float | None, timeout: float | None,
+    retries: int | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
 
@@ -51,7 +52,8 @@ def command(
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  timeout_s=timeout, retries=retries)  # fmt: skip
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
-        work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote, events=events)
+        work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
+                       accept_fewer=accept_fewer, events=events)  # fmt: skip
         after = Afterwards(loaded, events, mask)  # pings, hooks and metrics are of runs
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
@@ -76,6 +78,7 @@ def collected(report: Report) -> str:
     }  # fmt: skip
     parts = [f"{count} {what}" for what, count in counts.items() if count] or ["none started"]
     failed = f", {outputs.failed} not to be had" if outputs.failed else ""
+    failed += f", {outputs.missing} missing" if outputs.missing else ""
     lines = [
         f"flows:   {', '.join(parts)}",
         f"outputs: {outputs.collected_now} collected now ({size(outputs.bytes_now)}), {outputs.collected} of "
@@ -86,4 +89,6 @@ def collected(report: Report) -> str:
         lines.append(f"names:   {outputs.shared_names} inputs ask for a name that others ask for: a short key tells them apart")
     if outputs.without_source:
         lines.append(f"names:   {outputs.without_source} outputs cannot be told their input: they are named by their ids")
+    if outputs.longer:
+        lines.append(f"note:    {outputs.longer} GLBs have bytes after their declared end: they are kept as they came")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ..api import run as run_batch
-from ..core.errors import BatcherError
+from ..core.errors import BatcherError, UsageError
 from ..core.report import Report
 from ..edges.progress import size, style_of
 from ..edges.secrets import Mask
@@ -38,12 +38,13 @@ from .collect import collected
 @click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 @click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
+@click.option("--accept-fewer", is_flag=True, help="with --collect: as there")
 @click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False), help="a file for Prometheus, written at the end")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
     bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None,
-    metrics: str | None, **wishes: Any,
+    accept_fewer: bool, metrics: str | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 
@@ -52,13 +53,15 @@ def command(
     mask = Mask()
     events = common.open_log(log_file, log_format, verbose, mask)
     try:
+        if accept_fewer and collect_to is None:
+            raise UsageError("--accept-fewer is about outputs", "add --collect DIR")
         with load_failed(events, manifest):
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
         if metrics is not None:
             loaded = replace(loaded, metrics=os.path.abspath(metrics))
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
-        work = partial(run_batch, loaded, settings, collect_to=collect_to, events=events)
+        work = partial(run_batch, loaded, settings, collect_to=collect_to, accept_fewer=accept_fewer, events=events)
         after = Afterwards(loaded, events, mask, notify=loaded.notify, metrics=loaded.metrics, ca_file=ca_file)
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:

@@ -14,8 +14,9 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import groupby
 from typing import Final
 
 from .errors import Reason, Stop, UsageError
@@ -24,6 +25,7 @@ from .model import Input
 from .retry import Chance
 
 POLL_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0)  # the service asks for about 5 s; then it eases off
+STILL_S: Final = 60.0  # so long an unknown state with a set end, or all of its progress, is held for one that goes on
 CREATED_POLLS: Final = 4  # a flow that was started and is so often shown as `created` in a row was not started
 FAILED: Final = "failed"  # the folder of what failed and aborted flows left
 RESULTS: Final = "results"  # results.csv and results.jsonl
@@ -32,16 +34,19 @@ VARIABLES: Final = ("flow", "stem", "suffix", "name", "parent", "index", "asset_
 COMPONENT_BYTES: Final = 180  # of a file's 255: the rest is for what tells two outputs apart, and for the suffix
 MARK_BYTES: Final = 32  # of what tells two outputs apart
 ENDING_CHARS: Final = 20  # of a pattern's own ending; a longer one is a part of the name
+LABELS: Final = 3  # of the inputs that an output is missing of, in a message
 HEAD_BYTES: Final = 16  # enough for every magic below
 
 
 @dataclass(frozen=True, slots=True)
 class CollectWishes:
-    """What the flags of `collect` ask for. `wait_s` bounds the waiting for flows that run; None: until they have ended."""
+    """What the flags of `collect` ask for. `wait_s` bounds the waiting for flows that run; None: until they have ended.
+    `accept_fewer`: a completed flow that lists fewer outputs than it has inputs is whole nevertheless."""
 
     name: NamePattern
     wait_s: float | None = None
     delete_remote: bool = False
+    accept_fewer: bool = False
 
 
 class Step(Enum):
@@ -52,9 +57,86 @@ class Step(Enum):
     WAIT = "wait"
 
 
+class End(Enum):
+    """How a flow ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+# The service's three words first (flows-api, States), then those that other services have for the same.
+_ENDS: Final = {
+    End.COMPLETED: ("completed", "complete", "succeeded", "success", "successful", "done", "finished"),
+    End.FAILED: ("failed", "failure", "error", "errored", "expired", "timeout", "timed_out"),
+    End.ABORTED: ("aborted", "cancelled", "canceled", "terminated"),
+}
+_END_OF: Final = {word: end for end, words in _ENDS.items() for word in words}
+UNDER_WAY: Final = frozenset({"", "created", "starting", "running", "aborting"})
+
+
+def end_of(state: str) -> End | None:
+    """How a flow ended whose state is `state`, lower case; None: by all that is known it has not. States that nobody
+    knows are not the end."""
+    return _END_OF.get(state.replace("-", "_").replace(" ", "_"))
+
+
 def step(state: str) -> Step:
-    """What to do about a flow whose state is `state`, lower case. States that nobody knows are not the end."""
-    return {"completed": Step.FETCH, "failed": Step.FETCH_APART, "aborted": Step.FETCH_APART}.get(state, Step.WAIT)
+    """What to do about a flow whose state is `state`, lower case."""
+    match end_of(state):
+        case None:
+            return Step.WAIT
+        case End.COMPLETED:
+            return Step.FETCH
+        case _:
+            return Step.FETCH_APART
+
+
+def stands_still(state: str, finished: bool, progress: float, unchanged_s: float, over: bool) -> bool:
+    """Whether a flow in a state that nobody knows is to be waited for no longer: its end is set or its progress is 1, and
+    nothing has changed for long. `over`: the waiting is, so that an end that is set has to do."""
+    if state in UNDER_WAY or end_of(state) is not None:
+        return False
+    return (finished and over) or ((finished or progress >= 1.0) and unchanged_s >= STILL_S)
+
+
+@dataclass(slots=True)
+class Lack:
+    """What the outputs of a completed flow leave open, counted while its inputs and its outputs are walked. `inputs`: as
+    it was started; `unsourced`: outputs of nobody knows which input; `tagged` and `others`: inputs without an output, by
+    whether an output of theirs would tell; `labels`: the first of the tagged ones."""
+
+    inputs: int
+    outputs: int = 0
+    unsourced: int = 0
+    tagged: int = 0
+    others: int = 0
+    labels: list[str] = field(default_factory=list)
+
+    def add(self, label: str, tagged: bool) -> None:
+        """An input that no output tells of."""
+        self.tagged += tagged
+        self.others += not tagged
+        if tagged and len(self.labels) < LABELS:
+            self.labels.append(label)
+
+    @property
+    def missing(self) -> int:
+        """How many inputs have no output, at the least: one that tells of no input may be of any."""
+        return max(0, self.inputs - self.outputs, self.tagged + self.others - self.unsourced)
+
+    @property
+    def told(self) -> int:
+        """How many of them are known by name."""
+        return self.tagged if self.tagged <= self.missing else 0
+
+    @property
+    def words(self) -> str:
+        whose = ", ".join(self.labels) if self.told else ""
+        more = f" and {self.missing - len(self.labels):,} more" if whose and self.missing > len(self.labels) else ""
+        verb = "is" if self.missing == 1 else "are"
+        whose = f", of {whose}{more}" if whose else "; of which inputs cannot be told"
+        return f"{self.missing:,} {verb} missing{whose}"
 
 
 def poll_delay_s(quiet_rounds: int, chance: Chance) -> float:
@@ -77,22 +159,43 @@ class Unplaceable(Exception):
 
 # ---- what was downloaded
 
+GLB: Final = "model/gltf-binary"
+# What each template makes (flows-api, Templates known today). Of another template every known kind of file is taken.
+OUTPUT_TYPES: Final[dict[str, frozenset[str]]] = {
+    "model_generate_fromprompt": frozenset({GLB}),
+    "model_generate_fromimage": frozenset({GLB}),
+    "model_optimize": frozenset({GLB}),
+}
 MAGIC: Final = (
-    (b"glTF", "model/gltf-binary"),
+    (b"glTF", GLB),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"II*\0", "image/tiff"),
     (b"MM\0*", "image/tiff"),
+    (b"GIF8", "image/gif"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"Kaydara FBX", "model/fbx"),
+    (b"PK\x03\x04", "application/zip"),
 )
+_INSIDE: Final = ((b"WEBP", 8, b"RIFF", "image/webp"), (b"ftyp", 4, b"", "video/mp4"))  # (magic, where, start, type)
 SUFFIXES: Final = {
-    "model/gltf-binary": ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl",
-    "model/vnd.usdz+zip": ".usdz", "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp",
-    "image/tiff": ".tiff", "text/plain": ".txt", "application/zip": ".zip",
+    GLB: ".glb", "model/gltf+json": ".gltf", "model/obj": ".obj", "model/stl": ".stl", "model/ply": ".ply",
+    "model/fbx": ".fbx", "model/vnd.usdz+zip": ".usdz", "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp",
+    "image/tiff": ".tiff", "image/gif": ".gif", "video/mp4": ".mp4", "video/webm": ".webm", "video/quicktime": ".mov",
+    "text/plain": ".txt", "application/zip": ".zip",
 }  # fmt: skip
-_SAME: Final = {"image/jpg": "image/jpeg", "image/tif": "image/tiff"}
+_SAME: Final = {
+    "image/jpg": "image/jpeg", "image/tif": "image/tiff", "model/x-stl": "model/stl", "application/sla": "model/stl",
+    "model/x-ply": "model/ply", "application/ply": "model/ply", "application/fbx": "model/fbx",
+    "application/x-fbx": "model/fbx", "model/vnd.fbx": "model/fbx", "model/usdz": "model/vnd.usdz+zip",
+    "video/x-m4v": "video/mp4", "application/x-zip-compressed": "application/zip",
+}  # fmt: skip
+# Files of several kinds begin alike: which it is tells the type that it is said to have.
+_ALSO: Final = {"application/zip": ("model/vnd.usdz+zip",), "video/mp4": ("video/quicktime",)}
 # Types that say nothing of an output; a service's error page or a gateway's comes under one of them, too.
 _NOTHING: Final = frozenset({"", "application/json", "text/html", "text/json", "application/xhtml+xml", "application/xml"})
-_MAGICAL: Final = frozenset({mime for _, mime in MAGIC} | {"image/webp"})
+# What is said to be one of these begins as one. (FBX is not among them: some of its files are plain text.)
+_MAGICAL: Final = {*(mime for _, mime in MAGIC), *(mime for *_, mime in _INSIDE), "model/vnd.usdz+zip"} - {"model/fbx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +207,12 @@ class Spoiled:
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """A download that is whole, checked and on the disk, beside its place. `mime` is "" where nothing tells its type."""
+    """A download that is whole, checked and on the disk, beside its place. `more`: bytes after a GLB's declared end."""
 
     mime: str
     sha256: bytes
     print: Print
+    more: int = 0
 
 
 def plain_mime(declared: str) -> str:
@@ -119,8 +223,9 @@ def plain_mime(declared: str) -> str:
 
 def detect(head: bytes) -> str:
     """The type by the first bytes; "" where they tell nothing."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
+    for magic, at, start, mime in _INSIDE:
+        if head.startswith(start) and head[at : at + len(magic)] == magic:
+            return mime
     return next((mime for magic, mime in MAGIC if head.startswith(magic)), "")
 
 
@@ -129,13 +234,35 @@ def content_of(head: bytes, size: int, declared: str) -> str | Spoiled:
     declared, found = plain_mime(declared), detect(head)
     if size == 0:
         return Spoiled("it is empty")
-    if found == "model/gltf-binary":
+    if found == GLB:
         return _glb(head, size) or found
+    if declared in _ALSO.get(found, ()):
+        return declared
     if declared in _MAGICAL and found != declared:
         return Spoiled(f"it is said to be {declared}, and its first bytes are {head[:4]!r}")
-    if not found and declared in _NOTHING:
+    stray = _is_text(head) and not declared.startswith(("text/", "model/"))
+    if not found and (declared in _NOTHING or stray):
         return Spoiled(f"it is no file of a kind that is known ({declared or 'without a type'}, {size} bytes)")
     return found or declared
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so is most likely a text: an error in words, for example."""
+    text = head.decode(errors="replace").rstrip("\ufffd")  # the last character may be cut
+    return bool(text) and all((char.isprintable() and char != "\ufffd") or char in "\t\r\n" for char in text)
+
+
+def not_made_by(template: str | None, mime: str) -> Spoiled | None:
+    """That an output of this type is none of the template's; None where it is, or the template is not known."""
+    made = OUTPUT_TYPES.get(template or "")
+    if made is None or mime in made:
+        return None
+    return Spoiled(f"it is {mime}, and {template} makes {' or '.join(sorted(made))}")
+
+
+def bytes_after(head: bytes, size: int) -> int:
+    """How many bytes follow the declared end of a GLB of `size` bytes that begins with `head`."""
+    return max(0, size - int.from_bytes(head[8:12], "little")) if detect(head) == GLB else 0
 
 
 def _glb(head: bytes, size: int) -> Spoiled | None:
@@ -145,7 +272,9 @@ def _glb(head: bytes, size: int) -> Spoiled | None:
     version, length = int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:12], "little")
     if version not in (1, 2):
         return Spoiled(f"it is a GLB of version {version}")
-    return Spoiled(f"it is a GLB that declares {length} bytes, and {size} came") if length != size else None
+    if not 12 <= length <= size:
+        return Spoiled(f"it is a GLB that declares {length} bytes, and {size} came")
+    return None  # more bytes harm nobody: readers stop at the declared end
 
 
 # ---- what it is called
@@ -309,6 +438,20 @@ class Names:
         """How many inputs ask for this place."""
         one = int.from_bytes(spot(place), "big")
         return bisect_right(self._all, one) - bisect_left(self._all, one)
+
+
+class Ids:
+    """How many different ids there are, and whether they are the same as others: 8 bytes for each that was added."""
+
+    def __init__(self) -> None:
+        self._all = array("Q")
+
+    def add(self, asset_id: str) -> None:
+        self._all.append(int.from_bytes(hashlib.blake2b(asset_id.encode(), digest_size=8).digest(), "big"))
+
+    def distinct(self) -> array[int]:
+        """In order, each once: a list may show an output twice."""
+        return array("Q", (one for one, _ in groupby(sorted(self._all))))
 
 
 def place_of(pattern: NamePattern, names: Names, values: Values, key: bytes | None, number: int) -> str:

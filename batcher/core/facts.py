@@ -102,15 +102,19 @@ class Remote(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EndFacts:
-    """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place.
+    """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place; it is not asked
+    for them again.
 
-    `state` is the service's word for it, lower case."""
+    `state` is the service's word for it, lower case. `missing`: how many of its inputs have no output, for a completed
+    flow; `accepted`: that this was said to be right."""
 
     flow_id: str
     flow: str
     state: str
     listed: bool = False
     remote: Remote = Remote.KEPT
+    missing: int = 0
+    accepted: bool = False
 
 
 class OutputState(Enum):

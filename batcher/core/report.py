@@ -65,7 +65,8 @@ class InputCounts:
 class OutputCounts:
     """Outputs that the service has listed so far, for `collect`. `collected` are on disk and checked; `_now`: by this
     run. `failed` could not be had. `shared_names`: inputs that a short key tells apart, for they ask for one name.
-    `without_source`: outputs that cannot be told which input they came from; they are named by their ids."""
+    `without_source`: outputs that cannot be told which input they came from; they are named by their ids. `missing`:
+    inputs of completed flows that have no output; `longer`: GLBs collected by this run that have bytes after their end."""
 
     total: int = 0
     collected: int = 0
@@ -75,6 +76,8 @@ class OutputCounts:
     bytes_now: int = 0
     shared_names: int = 0
     without_source: int = 0
+    missing: int = 0
+    longer: int = 0
 
 
 @dataclass(slots=True)

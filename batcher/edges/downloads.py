@@ -1,4 +1,5 @@
-"""Downloads decoded while they stream: `{"data": "data:…;base64,…"}`, or the bytes themselves, told apart by content.
+"""Downloads decoded while they stream: `{"data": "data:…;base64,…"}`, the bytes themselves, or the address where they lie,
+told apart by content. A text that is not declared as one is none of them: it may be an error in words.
 
 In: pieces of a reply's body in order. Out: pieces of the content, and the type that it was said to have. Called by the
 client, for outputs and for the digests of inputs. Nothing but a text (which is bounded) is held whole. The service's
@@ -18,6 +19,11 @@ from ..core.collecting import HEAD_BYTES, detect, plain_mime
 SEEK_BYTES: Final = 1 << 20  # what may stand before the member `data`: an `additional`, for example
 TEXT_BYTES: Final = 64 << 20  # a text, as JSON spells it: 16 MiB of UTF-8 may take so much
 HEADER_BYTES: Final = 1024  # of a data URI
+NOTE_BYTES: Final = 64 << 10  # a reply that names an address is no larger
+SHOWN_CHARS: Final = 100
+ADDRESS_NAMES: Final = ("data", "url", "download_url", "signed_url", "href", "uri", "location")
+_ADDRESS: Final = re.compile(r"https?://[^\s\"<>\\]+", re.IGNORECASE)
+_SIGNED: Final = re.compile(r"(https?://[^\s?#]*)[?#]\S*", re.IGNORECASE)
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 _SPACE: Final = re.compile(rb"\s*")
 _UNCUT: Final = re.compile(rb'[^"\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*)*', re.DOTALL)
@@ -25,6 +31,40 @@ _UNCUT: Final = re.compile(rb'[^"\\]*(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*)*', re
 
 class NotAnOutput(Exception):
     """What came is whole, and no output; the message is for people."""
+
+
+class Elsewhere(Exception):
+    """What came is whole, and names the address of the output. Whoever knows it may read there: it is never shown."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__("an address")
+        self.address = address
+
+
+def unsigned(text: str) -> str:
+    """A text for people: of addresses in it only what is no secret."""
+    return _SIGNED.sub(r"\1?…", text)
+
+
+def _of_text(text: str) -> Elsewhere | NotAnOutput:
+    text = text.strip()
+    if _ADDRESS.fullmatch(text):
+        return Elsewhere(text)
+    shown = unsigned(text)
+    return NotAnOutput(f"it is a text: {shown if len(shown) <= SHOWN_CHARS else shown[:SHOWN_CHARS] + '…'}")
+
+
+def _of_note(note: bytes) -> Elsewhere | NotAnOutput | None:
+    """What a small reply without a string `data` says: an address, a text, or nothing."""
+    try:
+        value = json.loads(note)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, str):
+        return _of_text(value)
+    holders = [value, value.get("data")] if isinstance(value, dict) else []
+    named = (holder.get(name) for holder in holders if isinstance(holder, dict) for name in ADDRESS_NAMES)
+    return next((Elsewhere(each) for each in named if isinstance(each, str) and _ADDRESS.fullmatch(each)), None)
 
 
 class DataMember:
@@ -44,6 +84,16 @@ class DataMember:
         self._padded = False
         self._ended = False
         self._last = b""
+
+    @property
+    def seeking(self) -> bool:
+        """Whether no value has been found yet."""
+        return self._seek is not None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is a text, not a data URI."""
+        return self._text is not None
 
     def feed(self, piece: bytes) -> bytes:
         """What the piece adds to the output. Raises NotAnOutput."""
@@ -165,6 +215,8 @@ class Decoder:
         self._head = bytearray()
         self._chosen = False
         self._json: DataMember | None = None
+        self._note: bytearray | None = None  # a reply that is held, for it is no output and may name an address
+        self._wrong = NotAnOutput("the reply has no member `data`")
 
     def feed(self, piece: bytes) -> bytes:
         """What the piece adds to the output. Raises NotAnOutput."""
@@ -173,21 +225,54 @@ class Decoder:
             if len(self._head.lstrip()) < HEAD_BYTES:
                 return b""
             piece = self._choose()
-        return piece if self._json is None else self._json.feed(piece)
+        return self._more(piece)
 
     def end(self) -> bytes:
-        """What is left. Raises NotAnOutput; ValueError where the reply was cut off."""
-        left = b"" if self._chosen else self._choose()
-        if self._json is not None:
-            left = self._json.feed(left) + self._json.end()
+        """What is left. Raises NotAnOutput, Elsewhere; ValueError where the reply was cut off."""
+        left = self._more(b"" if self._chosen else self._choose())
+        if self._json is not None and not self._json.seeking:
+            left += self._json.end()
+            if self._json.is_text:
+                raise _of_text(left.decode(errors="replace"))
             self.declared = self._json.declared
+        elif self._note is not None:
+            note = bytes(self._note)
+            raise (_of_text(note.decode(errors="replace")) if note[:1] == b"h" else _of_note(note)) or self._wrong
         return left
+
+    def _more(self, piece: bytes) -> bytes:
+        if self._json is not None:
+            if self._json.seeking:
+                self._note = (self._note or bytearray()) + piece
+            try:
+                found = self._json.feed(piece)
+                if not self._json.seeking:
+                    self._note = None
+                return found
+            except NotAnOutput as error:
+                if not self._json.seeking:
+                    raise
+                self._json, self._wrong = None, error
+        elif self._note is None:
+            return piece
+        else:
+            self._note += piece
+        if len(self._note or b"") > NOTE_BYTES:
+            raise self._wrong
+        return b""
 
     def _choose(self) -> bytes:
         """By content: a magic is a file; else an object is JSON, unless the header names a kind of file."""
         self._chosen = True
         head = bytes(self._head)
+        start = head.lstrip()
         kind = plain_mime(self.declared).partition("/")[0]
-        if not detect(head) and head.lstrip()[:1] == b"{" and kind not in ("model", "image"):
-            self._json = DataMember()
+        if not detect(head) and kind not in ("model", "image", "video", "audio"):
+            if start[:1] == b"{":
+                self._json = DataMember()
+            elif start[:1] == b'"' or start.startswith((b"http://", b"https://")):
+                self._note = bytearray()
+                return start
+            elif kind == "text":
+                self.declared = ""  # an error in words comes under the same
         return head

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -39,7 +39,7 @@ from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from . import wire
 from .boundary import reached
-from .downloads import DataMember, Decoder, NotAnOutput
+from .downloads import DataMember, Decoder, Elsewhere, NotAnOutput, unsigned
 from .limits import Bandwidth
 from .listing import ListParser, plain
 from .noway import check_proxy, no_way
@@ -68,6 +68,9 @@ FLOWS: Final = frozenset({"flows", "jobs", "tasks", "runs", "workflows"})
 INPUTS: Final = frozenset({"inputs", "assets", "files", "inputassets"})
 OUTPUTS: Final = frozenset({"outputs", "assets", "files", "outputassets"})
 FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})
+
+HOPS: Final = 5  # from an output's reply to the place where its bytes lie
+REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 CREDENTIALS: Final = re.compile(r"//[^/\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
@@ -339,15 +342,15 @@ class FlowsApi:
     async def _call(
         self, call: Call, method: str, path: str, read: Callable[[Response, _Sent], Any],
         *, body: SmallBody | StreamBody | None = None, departs: Callable[[], None] = lambda: None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None, other: Callable[[Response, _Sent], Any] | None = None,
     ) -> Any:  # fmt: skip
-        """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply."""
+        """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply, or what `other` makes of it."""
         watch, direct = self._watch, self._wire
         assert watch is not None
         reached("before request")
         sent = _Sent(departs, watch, self._key.mask)
         if direct is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
-            return await self._long_call(method, path, read, body, query, sent)
+            return await self._long_call(method, path, read, other or _reply, body, query, sent)
         status: int | None = None
         try:
             pieces = [b""]
@@ -376,7 +379,7 @@ class FlowsApi:
                 sent.moved(length or 0)
                 if status < 300 and (not sent.left or unsent(connection.transport)):
                     raise _NotWritten  # a success for a request that has not arrived whole is none
-                found = await (read if 200 <= status < 300 else _reply)(response, sent)
+                found = await (read if 200 <= status < 300 else other or _reply)(response, sent)
                 if sent.late:
                     raise TimeoutError  # the connection's end, which was ours, may have looked like the reply's
                 if not sent.left:
@@ -402,8 +405,8 @@ class FlowsApi:
         return Fault(FaultKind.NO_WAY, _harmless(found[0], sent.mask), hint=found[1]) if found is not None else None
 
     async def _long_call(
-        self, method: str, path: str, read: Callable[[Response, _Sent], Any], body: SmallBody | StreamBody | None,
-        query: Mapping[str, str] | None, sent: _Sent,
+        self, method: str, path: str, read: Callable[[Response, _Sent], Any], other: Callable[[Response, _Sent], Any],
+        body: SmallBody | StreamBody | None, query: Mapping[str, str] | None, sent: _Sent,
     ) -> Any:  # fmt: skip
         """The same through aiohttp's session: bodies that are written bit by bit, proxies, and all where there is no wire."""
         status: int | None = None
@@ -417,7 +420,7 @@ class FlowsApi:
                         abort(taken())
                         # A success for a request that has not arrived whole is none.
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
-                    found = await (read if 200 <= status < 300 else _reply)(response, sent)
+                    found = await (read if 200 <= status < 300 else other)(response, sent)
                     reached("after reply")
                     return found
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
@@ -516,9 +519,10 @@ class FlowsApi:
         return await self._list(Call.OUTPUTS, path, {"include_data": "false"}, OUTPUTS, each)
 
     async def output(self, flow_id: str, asset_id: str, sink: Any) -> Arrived | Spoiled | Reply | Fault:
-        """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output."""
+        """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output. An address that is
+        named in its place is followed."""
 
-        async def read(response: Response, sent: _Sent) -> Arrived | Spoiled:
+        async def read(response: Response, sent: _Sent) -> Arrived | Spoiled | Elsewhere:
             decoder = Decoder(response.headers.get("Content-Type", ""))
             try:
                 async for piece in response.content.iter_any():
@@ -526,11 +530,51 @@ class FlowsApi:
                     sent.moved(len(piece))
                 await sink.write(decoder.end())
             except NotAnOutput as error:
-                return Spoiled(str(error))
+                return Spoiled(_harmless(str(error), sent.mask))
+            except Elsewhere as place:
+                return place
             return Arrived(decoder.declared)
 
+        async def other(response: Response, sent: _Sent) -> Reply | Elsewhere:
+            place = _moved(response, self._base + path)
+            return place if place is not None else await _reply(response, sent)
+
         path = f"/flows/{quote(flow_id, safe='')}/outputs/{quote(asset_id, safe='')}"
-        return await self._call(Call.OUTPUT, "GET", path, read)  # type: ignore[no-any-return]
+        found = await self._call(Call.OUTPUT, "GET", path, read, other=other)
+        hops = 0
+        while isinstance(found, Elsewhere):
+            hops += 1
+            found = await self._elsewhere(found.address, read) if hops <= HOPS else Spoiled(f"it is {HOPS} addresses away")
+        return found  # type: ignore[no-any-return]
+
+    async def _elsewhere(
+        self, address: str, read: Callable[[Response, _Sent], Coroutine[Any, Any, Arrived | Spoiled | Elsewhere]]
+    ) -> Arrived | Spoiled | Elsewhere:
+        """What lies at an address that stood in an output's place: asked for without the key, whoever serves it. What goes
+        wrong there is not the service's doing: another request to it may name an address that works."""
+        assert self._session is not None
+        assert self._watch is not None
+        sent = _Sent(lambda: None, self._watch, self._key.mask)
+        where = "its address"
+        try:
+            parts = urlsplit(address)
+            host = parts.hostname or ""
+            where = _harmless(f"its address at {parts.scheme}://{host}", sent.mask)
+            local = is_loopback(host) and is_loopback(urlsplit(self._base).hostname or "")
+            if parts.scheme != "https" and not (parts.scheme == "http" and local):
+                return Spoiled(f"{where} is not followed: it is not https")
+            if self._wire is not None:
+                self._wire.give_back()  # or the session would wait for them
+            url = URL(address, encoded=True)  # a signature is over the very characters
+            with sent:
+                sent.left = True
+                async with self._session.get(url, allow_redirects=False, proxy=proxy_for(address)) as response:
+                    if 200 <= response.status < 300:
+                        return await read(response, sent)
+                    return _moved(response, address) or Spoiled(f"{where} answers {response.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            words = f"nothing moved for {self._timeout_s:g} s" if isinstance(error, TimeoutError) else unsigned(_words(error))
+            return Spoiled(f"{where} gives nothing: {_harmless(words, sent.mask)}")
 
     async def _list(
         self, call: Call, path: str, query: Mapping[str, str], names: frozenset[str],
@@ -623,6 +667,12 @@ async def _json(response: Response, sent: _Sent) -> Reply:
         return Reply(response.status, readable=False, detail=_harmless(data.decode(errors="replace"), sent.mask))
 
 
+def _moved(response: Response, asked: str) -> Elsewhere | None:
+    """Where a redirect leads from the address that was asked."""
+    place = response.headers.get("Location", "")
+    return Elsewhere(urljoin(asked, place)) if response.status in REDIRECTS and place else None
+
+
 async def _reply(response: Response, sent: _Sent) -> Reply:
     """A reply that is no success: its status matters, its words are shown."""
     if response.status // 100 == 3:
@@ -709,7 +759,8 @@ def _remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | 
     progress = item.get("progress")
     known = isinstance(progress, int | float) and 0 <= progress <= 1
     return RemoteFlow(found, _harmless(_state(item).lower(), mask), str(item.get("template", "")), item.get("parameters"),
-                      additional, read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
+                      additional, read_flow_tag(additional), float(progress) if known else 0.0,  # type: ignore[arg-type]
+                      bool(item.get("finished_at")))  # fmt: skip
 
 
 def _start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:

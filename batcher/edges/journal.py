@@ -106,6 +106,14 @@ MIGRATIONS: Final = (
     DROP TABLE inputs;
     ALTER TABLE rows RENAME TO inputs
     """,
+    # What counted as collected with fewer outputs than inputs is looked at again.
+    """
+    ALTER TABLE ends ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE ends ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+    UPDATE ends SET listed=0 WHERE state='completed' AND remote='kept' AND
+        (SELECT count(*) FROM outputs o WHERE o.flow_id=ends.flow_id)
+        < (SELECT inputs FROM flows f WHERE f.name=ends.flow AND f.flow_id=ends.flow_id)
+    """,
 )
 _LET_GO: Final = "let go "  # before the id of a flow
 PAGE: Final = 500  # rows that one statement reads of a long table
@@ -138,6 +146,7 @@ _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
 _OLD_RUNS: Final = f"""
     DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
     OR requests=0 AND began < (SELECT max(began) FROM runs)"""
+_END_COLUMNS: Final = "flow_id, flow, state, listed, remote, missing, accepted"
 _OUTPUT_COLUMNS: Final = "flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode"
 _PUT_OUTPUT: Final = f"INTO outputs({_OUTPUT_COLUMNS}, spot) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEE_OUTPUT: Final = (
@@ -349,8 +358,8 @@ class _Reader:
         return [(row[0], row[1]) for row in rows]
 
     def end(self, flow_id: str) -> EndFacts | None:
-        row = self._ask_one("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id)
-        return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]))
+        row = self._ask_one(f"SELECT {_END_COLUMNS} FROM ends WHERE flow_id=?", flow_id)
+        return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]), row[5], bool(row[6]))
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND asset_id>? ORDER BY asset_id LIMIT ?"
@@ -804,8 +813,8 @@ class SqliteJournal(_Reader):
                     write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
                     write(_OLD_RUNS)
                 case PutEnd(e):
-                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value)
-                    write("INSERT OR REPLACE INTO ends VALUES(?,?,?,?,?)", values)
+                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.missing, e.accepted)
+                    write(f"INSERT OR REPLACE INTO ends({_END_COLUMNS}) VALUES(?,?,?,?,?,?,?)", values)
                 case SeeOutput(output):
                     write(_SEE_OUTPUT, _output_row(output))
                 case PutOutput(output):

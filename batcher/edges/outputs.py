@@ -20,21 +20,22 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..core.collecting import HEAD_BYTES, RESULTS, Landed, Spoiled, Unplaceable, cannot_write, content_of
+from ..core.collecting import HEAD_BYTES, RESULTS, Landed, Spoiled, Unplaceable, bytes_after, cannot_write, content_of
 from ..core.errors import UsageError
 from ..core.facts import Print
 from ..core.model import JSON
 from .host import patiently
 from .sources import outside_of
-from .system import folder_to_disk, to_disk
+from .system import folder_to_disk, lock, to_disk
 
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
 IN_THE_WAY: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # of one path, not of the whole disk
-COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256")
+COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256", "batch")
 
 T = TypeVar("T")
 
@@ -82,7 +83,32 @@ class OutputFolder:
             if folder == self._root or self._root in folder.parents:
                 patiently(partial(folder_to_disk, folder))
 
-    def write_results(self, rows: Iterator[Mapping[str, JSON]]) -> None:
+    def head(self, path: str) -> bytes:
+        with open(self._root / path, "rb") as file:
+            return file.read(HEAD_BYTES)
+
+    def write_results(self, rows: Iterator[Mapping[str, JSON]], ours: Callable[[Mapping[str, JSON]], bool]) -> None:
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: as it was before there were any
+                lock(folder, wait=True)  # another manifest's collect may be at it
+            self._write_results(chain(rows, self._others(ours)))
+        finally:
+            os.close(folder)
+
+    def _others(self, ours: Callable[[Mapping[str, JSON]], bool]) -> Iterator[Mapping[str, JSON]]:
+        """The rows of other manifests that were collected into this folder."""
+        try:
+            with open(self._root / f"{RESULTS}.jsonl", encoding="utf-8", errors="replace") as lines:
+                for line in lines:
+                    with contextlib.suppress(ValueError, RecursionError):
+                        row = json.loads(line)
+                        if isinstance(row, dict) and not ours(row):
+                            yield {name: row.get(name, "") for name in COLUMNS}
+        except FileNotFoundError:
+            return
+
+    def _write_results(self, rows: Iterator[Mapping[str, JSON]]) -> None:
         parts = [self._root / f".{RESULTS}.{kind}.part" for kind in ("csv", "jsonl")]  # the next run's, too, after a kill
         try:
             with open(parts[0], "w", encoding="utf-8", newline="") as table, open(parts[1], "w", encoding="utf-8") as lines:
@@ -163,7 +189,7 @@ class PartFile:
         to_disk(file.fileno())
         found = os.fstat(file.fileno())
         file.close()
-        return Landed(mime, self._hashed.digest(), outside_of(found))
+        return Landed(mime, self._hashed.digest(), outside_of(found), bytes_after(self._head, self._size))
 
     def drop(self) -> None:
         with self._lock:

@@ -38,10 +38,11 @@ def check() -> None:
                          "batcher runs on Linux and macOS; on Windows, run it within WSL")  # fmt: skip
 
 
-def lock(file: int, *, shared: bool = False) -> None:
-    """Take the kernel's lock on the file, which dies with the process. Raises BlockingIOError where another process has it."""
+def lock(file: int, *, shared: bool = False, wait: bool = False) -> None:
+    """Take the kernel's lock on the file, which dies with the process. Where another process has it: wait for it, or raise
+    BlockingIOError."""
     check()
-    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
 
 
 def allocate(file: int, size: int) -> None:

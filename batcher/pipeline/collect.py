@@ -10,16 +10,28 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ..core.collecting import CREATED_POLLS, CollectWishes, Names, Step, cannot_write, poll_delay_s, step, values_of
+from ..core.collecting import (
+    CREATED_POLLS,
+    UNDER_WAY,
+    CollectWishes,
+    Names,
+    Step,
+    cannot_write,
+    poll_delay_s,
+    stands_still,
+    step,
+    values_of,
+)
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import EndFacts, OutputFacts, OutputState, Remote
+from ..core.facts import EndFacts, OutputFacts, OutputState, PutEnd, Remote
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Flow, Input, Problem
 from ..core.remote import Listing, RemoteFlow
@@ -30,7 +42,6 @@ from .fetching import Fetching, Watched
 from .ports import Folder
 
 WINDOW: Final = 500  # flows that are waited for at a time; the others are not held
-FLOWS: Final = 32  # flows whose outputs are listed and brought at a time
 LIST_FROM: Final = 64  # from so many waiting flows on, one list is asked for instead of each flow,
 LIST_PAYS: Final = 20  # as long as it is not so many times longer than what is waited for
 
@@ -71,7 +82,6 @@ class _Collector:
         self._manifest_thread = ThreadPoolExecutor(1, "names")
         self._fetching = Fetching(context, folder, wishes, outputs, ends, self._names, self._manifest_thread)
         self._gone: list[str] = []  # started flows that the manifest no longer has
-        self._flows = asyncio.Semaphore(FLOWS)
         self._list_pays = True
         self._started = 0
         self._ended = 0
@@ -93,7 +103,7 @@ class _Collector:
                 watcher.cancel()
         await self._context.journal.record()
         try:
-            await asyncio.to_thread(self._folder.write_results, self._results())
+            await asyncio.to_thread(self._folder.write_results, self._results(), self._is_ours)
         except OSError as error:
             raise cannot_write(error) from error
         if self._late and self._context.report.stop is None:
@@ -158,13 +168,14 @@ class _Collector:
         waiting: dict[str, Watched] = {}
         more, quiet = True, 0
         until = None if self._wishes.wait_s is None else context.clock.steady() + self._wishes.wait_s
+        self._fetching.until = until
         while True:
             while more and len(waiting) < WINDOW:
                 found = await self._hop(lambda: list(islice(feed, WINDOW)))
                 more = len(found) == WINDOW
                 for watched in found:
-                    if watched.end is not None and watched.end.listed:
-                        await self._begin(group, watched)
+                    if watched.end is not None and watched.end.listed and step(watched.end.state) is Step.FETCH:
+                        await self._begin(group, watched)  # of the others, the service may have completed one since
                     else:
                         waiting[watched.flow_id] = watched
             if not waiting:
@@ -175,7 +186,9 @@ class _Collector:
             quiet = 0 if moved else quiet + 1
             left = None if until is None else until - context.clock.steady()
             if waiting and left is not None and left <= 0:
-                self._late += len(waiting)
+                for watched in waiting.values():
+                    if not self._stands_still(watched, over=True):
+                        self._late += 1
                 waiting.clear()
             elif waiting and not (more and ended):
                 delay_s = poll_delay_s(quiet, context.chance)
@@ -187,15 +200,22 @@ class _Collector:
         moved = False
         for flow_id, found in (await self._shown(waiting)).items():
             watched = waiting[flow_id]
-            if isinstance(found, Verdict):
+            if isinstance(found, Verdict) and not watched.listed:
                 del waiting[flow_id]
                 self._unknown(watched, found)
                 continue
-            moved = moved or (found.state, found.progress) != (watched.state, watched.progress)
-            watched.state, watched.progress = found.state, found.progress
-            watched.created = watched.created + 1 if found.state == "created" else 0
-            if step(found.state) is not Step.WAIT:
+            if isinstance(found, Verdict):  # how it ended is known
                 ended.append(waiting.pop(flow_id))
+                continue
+            if (found.state, found.progress) != (watched.state, watched.progress):
+                moved, watched.since = True, self._context.clock.steady()
+            watched.state, watched.progress, watched.finished = found.state, found.progress, found.finished
+            watched.template = found.template
+            watched.created = watched.created + 1 if found.state == "created" else 0
+            if step(found.state) is not Step.WAIT or (watched.listed and found.state not in UNDER_WAY):
+                ended.append(waiting.pop(flow_id))
+            elif self._stands_still(watched):
+                del waiting[flow_id]
             elif watched.created >= CREATED_POLLS:
                 del waiting[flow_id]
                 self._no_end()
@@ -239,6 +259,20 @@ class _Collector:
         self._ends.running -= 1
         self._ends.unknown += 1
 
+    def _stands_still(self, watched: Watched, over: bool = False) -> bool:
+        """Whether a flow in a state that nobody knows is waited for no longer; it is said then."""
+        unchanged_s = self._context.clock.steady() - watched.since
+        if not stands_still(watched.state, watched.finished, watched.progress, unchanged_s, over):
+            return False
+        self._no_end()
+        end = EndFacts(watched.flow_id, watched.name, watched.state)
+        self._context.journal.post(PutEnd(end if watched.end is None else replace(watched.end, state=watched.state)))
+        why = "its end time is set" if watched.finished else "its progress is 1"
+        message = f"the flow {watched.flow_id} has been “{watched.state}” for {unchanged_s:.0f} s, and {why}"
+        hint = "batcher does not know this state: look at the flow on the service, then collect again"
+        self._fetching.problem(watched, "unsettled", message, hint)
+        return True
+
     def _unknown(self, watched: Watched, verdict: Verdict) -> None:
         self._no_end()
         if verdict.kind is Kind.GONE:
@@ -250,9 +284,9 @@ class _Collector:
     # ---- one flow
 
     async def _begin(self, group: TaskGroup, watched: Watched) -> None:
-        await self._flows.acquire()
+        await self._fetching.flows.acquire()
         if self._context.stop is not None:
-            self._flows.release()
+            self._fetching.flows.release()
             raise self._context.stop
         self._ended += 1
         self._progress(0.0)
@@ -267,28 +301,57 @@ class _Collector:
         except OSError as error:
             self._context.halt(cannot_write(error))
         finally:
-            self._flows.release()
+            self._fetching.flows.release()
 
     def _results(self) -> Iterator[Mapping[str, JSON]]:
-        """A row per output of every started flow, and one for a flow that has none; in the journal's order."""
-        journal = self._context.journal
-        for facts in journal.flows():
+        """A row per output of every started flow, and one for a flow that has none; in the journal's order. Then one for
+        each input that an output is missing of."""
+        lacks = False
+        for facts in self._context.journal.flows():
             if facts.state is not FlowState.STARTED or facts.flow_id is None:
                 continue
-            end = journal.end(facts.flow_id)
-            flow: dict[str, JSON] = {"source": "", "flow": facts.name, "flow_id": facts.flow_id}
+            end = self._context.journal.end(facts.flow_id)
+            lacks = lacks or (end is not None and end.missing > 0)
             bare = True
             for page in self._fetching.pages(facts.flow_id):
                 for row in page:
                     bare = False
-                    state = self._state_of(row, end)
-                    there = state in ("collected", "partial")
-                    yield flow | {"source": row.source, "asset_id": row.asset_id, "output": row.path if there else "",
-                                  "state": state, "bytes": row.print.size if there else 0,
-                                  "sha256": row.sha256.hex() if there and row.sha256 else ""}  # fmt: skip
-            if bare:
-                state = end.state if end is not None else "running"
-                yield flow | {"asset_id": "", "output": "", "state": state, "bytes": 0, "sha256": ""}
+                    yield self._row(facts.name, facts.flow_id, self._state_of(row, end), row)
+            if bare and (end is None or not end.missing):
+                yield self._row(facts.name, facts.flow_id, end.state if end is not None else "running")
+        if lacks:
+            yield from self._missing()
+
+    def _missing(self) -> Iterator[Mapping[str, JSON]]:
+        there = ((flow.name, flow) for flow in self._context.manifest.flows() if not isinstance(flow, Problem))
+        for name, flow in chain(there, ((name, None) for name in self._gone)):
+            if self._context.stop is not None:
+                return  # the run is to end, and a large manifest takes its time
+            facts = self._context.journal.flow(name)
+            if facts is None or facts.state is not FlowState.STARTED or facts.flow_id is None:
+                continue
+            end = self._context.journal.end(facts.flow_id)
+            if end is not None and end.missing:
+                for source in self._fetching.lacking(end, flow):
+                    yield self._row(name, facts.flow_id, "missing", OutputFacts(facts.flow_id, "", source=source))
+
+    def _row(self, name: str, flow_id: str, state: str, output: OutputFacts | None = None) -> dict[str, JSON]:
+        row = output or OutputFacts(flow_id, "")
+        there = state in ("collected", "partial")
+        return {"source": row.source, "flow": name, "flow_id": flow_id, "asset_id": row.asset_id,
+                "output": row.path if there else "", "state": state, "bytes": row.print.size if there else 0,
+                "sha256": row.sha256.hex() if there and row.sha256 else "",
+                "batch": self._context.manifest.batch}  # fmt: skip
+
+    def _is_ours(self, row: Mapping[str, JSON]) -> bool:
+        """Whether a row of the lists that are there is of this manifest, and thus written anew: its flow is, or was, known
+        to the journal. One that names no file may also be of a flow that was paid for again before it had ended."""
+        flow_id, journal = str(row.get("flow_id")), self._context.journal
+        facts = journal.flow(str(row.get("flow")))
+        if facts is None:
+            return journal.end(flow_id) is not None
+        same = row.get("batch") == self._context.manifest.batch and not row.get("output")
+        return facts.flow_id == flow_id or same or journal.end(flow_id) is not None
 
     def _state_of(self, row: OutputFacts, end: EndFacts | None) -> str:
         if row.state is OutputState.COLLECTED and self._folder.look(row.path) is not None:

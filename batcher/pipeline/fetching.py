@@ -11,14 +11,18 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Final
+from itertools import islice, repeat
+from typing import Final, TypeAlias
 
 import anyio
 
 from ..core.collecting import (
     FAILED,
+    OUTPUT_TYPES,
     CollectWishes,
+    End,
+    Ids,
+    Lack,
     Landed,
     Names,
     Spoiled,
@@ -26,6 +30,9 @@ from ..core.collecting import (
     Unplaceable,
     candidates,
     cannot_write,
+    content_of,
+    end_of,
+    not_made_by,
     part_path,
     place_of,
     spot,
@@ -49,13 +56,19 @@ from ..core.model import Flow, Input, Problem, ProblemKind
 from ..core.remote import Arrived, Listing, RemoteOutput
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict, backoff_s
-from ..core.tags import InputKeys, Multiset, read_input_tag
+from ..core.tags import InputKeys, read_input_tag
 from .context import Context
 from .ports import Folder, Sink
 
+FLOWS: Final = 32  # flows whose outputs are listed and brought at a time
+PAUSING: Final = 500  # flows that wait for their list to grow, and let others list theirs meanwhile
 STEP: Final = 500  # inputs looked up in one query
 DOWNLOAD_BYTES: Final = 2 << 20  # what one download holds at most: pieces read, decoded and being written
-RELIST_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # while a flow at its end still shows outputs as being processed
+# While a flow at its end still shows outputs as being processed, or fewer than it has inputs: a list may lag behind.
+RELIST_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+Sourced: TypeAlias = tuple[bytes, int, Input, list[OutputFacts]]  # an input: its key, its number from 0, its outputs
 
 
 @dataclass(slots=True, eq=False)
@@ -70,15 +83,38 @@ class Watched:
     progress: float = 0.0
     created: int = 0  # polls in a row that showed it as not started
     part: str = ""  # why the list of its outputs is not whole
+    finished: bool = False  # an end time is set
+    since: float = 0.0  # when (steady seconds) it was last seen to change
+    template: str = ""  # as the service names it
     missing: set[str] = field(default_factory=set)  # asset ids of outputs that are not on disk
 
     @property
     def name(self) -> str:
         return self.facts.name
 
+    @property
+    def listed(self) -> bool:
+        """Whether the journal has it as ended, and has all of its outputs."""
+        return self.end is not None and self.end.listed
+
+    def as_ended(self) -> EndFacts:
+        """Its end: the journal's, unless it is to be listed anew, for it had not ended then, or was completed later."""
+        old = self.end
+        if old is None:
+            return EndFacts(self.flow_id, self.name, self.state)
+        completed_later = end_of(self.state) is End.COMPLETED and end_of(old.state) is not End.COMPLETED
+        return old if old.listed and not completed_later else replace(old, state=self.state, listed=False)
+
+    @property
+    def makes(self) -> str | None:
+        """The template, where it is known what that makes."""
+        names = (self.flow.template if self.flow is not None else None, self.template)
+        return next((name for name in names if name in OUTPUT_TYPES), None)
+
 
 class Fetching:
-    """What all flows of one collecting share. `thread` is where the manifest is walked."""
+    """What all flows of one collecting share. `thread` is where the manifest is walked. Set `until` (steady seconds) to
+    bound the waiting for outputs that are not listed yet."""
 
     def __init__(
         self, context: Context, folder: Folder, wishes: CollectWishes, outputs: OutputCounts, ends: EndCounts, names: Names,
@@ -93,108 +129,172 @@ class Fetching:
         self._thread = thread
         self._slots = asyncio.Semaphore(context.limits.concurrency)
         self._claimed: set[bytes] = set()  # spots that are being landed on
+        self.flows = asyncio.Semaphore(FLOWS)  # whoever brings a flow holds one of these places
+        self.until: float | None = None
+        self._pausing = 0
 
     async def bring(self, watched: Watched) -> None:
         """List, name, fetch; then, where that was asked for, delete."""
-        listed = watched.end is not None and watched.end.listed
-        end = watched.end if watched.end is not None and listed else EndFacts(watched.flow_id, watched.name, watched.state)
+        end = watched.as_ended()
         self._count(end)
         apart = step(end.state) is Step.FETCH_APART
         if apart:
-            what = "failed" if end.state == "failed" else "was aborted"
-            message = f"the flow {end.flow_id} {what} on the service; what it left is in {FAILED}/"
+            said = {"failed": "failed", "aborted": "was aborted"}.get(end.state, f"ended as “{end.state}”")
+            message = f"the flow {end.flow_id} {said} on the service; what it left is in {FAILED}/"
             self.problem(watched, "failed", message, f"--redo {watched.name} pays for it again")
-        if not listed:
+        if not end.listed:
             if not await self._list(watched, end):
                 return
-            await self._name(watched, end)
-            end = replace(end, listed=not watched.part)
+            end = self._judge(watched, end, await self._name(watched, end))
             await self._context.journal.record(PutEnd(end))
+        self._outputs.missing += end.missing
         whole = await self._fetch(watched, end)
-        if whole and not apart and not watched.part and self._wishes.delete_remote and end.remote is not Remote.DELETED:
+        if whole and end.listed and not apart and self._wishes.delete_remote and end.remote is not Remote.DELETED:
             await self._delete(watched, end)
 
     def _count(self, end: EndFacts) -> None:
         self._ends.running -= 1
-        self._ends.completed += end.state == "completed"
-        self._ends.failed += end.state == "failed"
-        self._ends.aborted += end.state == "aborted"
+        self._ends.completed += end_of(end.state) is End.COMPLETED
+        self._ends.failed += end_of(end.state) is End.FAILED
+        self._ends.aborted += end_of(end.state) is End.ABORTED
         self._ends.deleted += end.remote is Remote.DELETED
 
     async def _list(self, watched: Watched, end: EndFacts) -> bool:
         """Rows for all that the flow lists; False, with a problem said, where that cannot be had."""
         context = self._context
-        count = busy = 0
+        busy, listed = 0, Ids()
 
         def take(output: RemoteOutput) -> None:
-            nonlocal count, busy
-            count += 1
+            nonlocal busy
+            listed.add(output.asset_id)
             busy += output.status in ("processing", "pending", "created")
             tag = read_input_tag(output.additional)
             state = OutputState.REFUSED if output.status in ("error", "failed") else OutputState.LISTED
             context.journal.post(SeeOutput(OutputFacts(watched.flow_id, output.asset_id, tag and tag[0], state)))
 
         async def listing() -> Listing | Reply | Fault:
-            nonlocal count, busy
-            count = busy = 0
+            nonlocal busy, listed
+            busy, listed = 0, Ids()
             return await context.client.outputs(watched.flow_id, take)
 
-        for number, pause_s in enumerate(RELIST_S):
-            listed = await context.ask(Call.OUTPUTS, listing)
-            if isinstance(listed, Verdict):
-                self.of_verdict(watched, listed, "its outputs cannot be listed")
+        completed = end_of(end.state) is End.COMPLETED
+        # Only by the collect that is the first to see its end: later ones look once, and once more.
+        patient = watched.end is None or end_of(watched.end.state) is not End.COMPLETED
+        for number, pause_s in enumerate((*RELIST_S, 0.0)):
+            shown = await context.ask(Call.OUTPUTS, listing)
+            if isinstance(shown, Verdict):
+                self.of_verdict(watched, shown, "its outputs cannot be listed")
                 return False
-            watched.part = listed.why
-            # A list may lag behind the state; one that is shorter than the inputs is asked for once more.
-            short = end.state == "completed" and count < watched.facts.inputs
-            if not busy and not (short and number == 0):
+            watched.part = shown.why
+            if number == len(RELIST_S):
                 break
-            await context.sleep(pause_s)
+            left_s = pause_s if self.until is None else self.until - context.clock.steady()
+            short = completed and len(listed.distinct()) < max(1, watched.facts.inputs) and not end.accepted
+            if not busy and not (short and (patient or number == 0) and left_s > 0):
+                break
+            await self._pause(pause_s if busy else min(pause_s, left_s))
         if watched.part:
             message = f"the list of the outputs of the flow {end.flow_id} is not whole: {watched.part}"
             self.problem(watched, "unsettled", message, "what it shows is collected; look at it on the service")
-        if not count and end.state == "completed":
-            message = f"the flow {end.flow_id} is completed, and lists no outputs"
-            self.problem(watched, "unsettled", message, "collect again; look at it on the service")
-            return False
         return True
 
-    async def _name(self, watched: Watched, end: EndFacts) -> None:
-        """Give every output its place, from the manifest's inputs in their order; then those from nobody knows where."""
-        apart = f"{FAILED}/" if step(end.state) is Step.FETCH_APART else ""
-        await self._context.journal.record()  # all that the list showed are rows now
-        batches = self._named(watched, apart)
-        while records := await asyncio.get_running_loop().run_in_executor(self._thread, next, batches, None):
-            await self._context.journal.record(*records)
+    async def _pause(self, seconds: float) -> None:
+        """Wait for a flow's list to grow, and let others have its place meanwhile."""
+        if self._pausing >= PAUSING:
+            await self._context.sleep(seconds)
+            return
+        self._pausing += 1
+        self.flows.release()
+        try:
+            await self._context.sleep(seconds)
+        finally:
+            self._pausing -= 1
+            await self.flows.acquire()
 
-    def _named(self, watched: Watched, apart: str) -> Iterator[list[Record]]:
-        """In the thread. Each batch is to be recorded before the next is asked for; none is empty."""
-        journal, pattern, names = self._context.journal, self._wishes.name, self._names
-        keys = InputKeys(self._context.manifest.batch, watched.name)
-        items = enumerate(watched.flow.inputs()) if watched.flow is not None else iter(())
+    def _judge(self, watched: Watched, end: EndFacts, lack: Lack) -> EndFacts:
+        """Its end, now that every output has a row and a place: listed, unless outputs are missing, or may be, since the list
+        is not whole; that is said, and the next collect looks again."""
+        if watched.part or end_of(end.state) is not End.COMPLETED:
+            return replace(end, listed=not watched.part)
+        missing = lack.missing
+        accepted = bool(missing and lack.outputs and (end.accepted or self._wishes.accept_fewer))
+        if not lack.outputs:
+            message = f"the flow {end.flow_id} is completed, and lists no outputs"
+            self.problem(watched, "unsettled", message, "collect again; look at it on the service")
+        elif missing and not accepted:
+            message = f"the flow {end.flow_id} is completed, and lists {lack.outputs:,} output(s) for {lack.inputs:,} inputs"
+            hint = "collect again later; with --accept-fewer where its template makes fewer outputs than it takes inputs"
+            self.problem(watched, "unsettled", f"{message}; {lack.words}", hint)
+        whole = bool(lack.outputs) and (accepted or not missing)
+        return replace(end, listed=whole, missing=missing, accepted=accepted)
+
+    async def _name(self, watched: Watched, end: EndFacts) -> Lack:
+        """Give every output its place, from the manifest's inputs in their order; then those from nobody knows where.
+        Returns what they leave open."""
+        apart = f"{FAILED}/" if step(end.state) is Step.FETCH_APART else ""
+        lack = Lack(watched.facts.inputs)
+        await self._context.journal.record()  # all that the list showed are rows now
+        batches = self._named(watched, apart, lack)
+        while (records := await asyncio.get_running_loop().run_in_executor(self._thread, next, batches, None)) is not None:
+            if records:
+                await self._context.journal.record(*records)
+        return lack
+
+    def _named(self, watched: Watched, apart: str, lack: Lack) -> Iterator[list[Record]]:
+        """In the thread. Each batch is to be recorded before the next is asked for."""
+        pattern, names = self._wishes.name, self._names
+        for part in self.sourced(watched.flow_id, watched.name, watched.flow):
+            records: list[Record] = []
+            for key, index, item, rows in part:
+                for number, row in enumerate(rows, 1):
+                    if _unplaced(row, apart):
+                        values = values_of(watched.name, item, index, row.asset_id)
+                        place = apart + place_of(pattern, names, values, key, number)
+                        records.append(_placed(row, place, item.label))
+            for label, tagged in self._lacking(watched.name, part):
+                lack.add(label, tagged)
+            yield records
+        for page in self.pages(watched.flow_id):
+            records = []
+            lack.outputs += len(page)
+            lack.unsourced += sum(not row.source for row in page)
+            for row in page:
+                if _unplaced(row, apart):
+                    values = values_of(watched.name, None, 0, row.asset_id)
+                    place = apart + place_of(pattern, names, values, None, 1)
+                    records.append(_placed(row, place, row.source))
+            yield records
+
+    def sourced(self, flow_id: str, name: str, flow: Flow | None) -> Iterator[list[Sourced]]:
+        """The flow's inputs in their order, some at a time, each with the outputs that were made from it."""
+        keys = InputKeys(self._context.manifest.batch, name)
+        items = enumerate(flow.inputs()) if flow is not None else iter(())
         while part := list(islice(items, STEP)):
             known = [(keys.next(item), index, item) for index, item in part if isinstance(item, Input)]
             rows: dict[bytes | None, list[OutputFacts]] = {}
-            for row in journal.outputs_of(watched.flow_id, [key for key, _, _ in known]):
+            for row in self._context.journal.outputs_of(flow_id, [key for key, _, _ in known]):
                 rows.setdefault(row.key, []).append(row)
-            records: list[Record] = []
-            for key, index, item in known:
-                for number, row in enumerate(rows.get(key, ()), 1):
-                    if not row.place:
-                        values = values_of(watched.name, item, index, row.asset_id)
-                        place = apart + place_of(pattern, names, values, key, number)
-                        records.append(PutOutput(replace(row, source=item.label, place=place)))
-            if records:
-                yield records
-        for page in self.pages(watched.flow_id):
-            records = []
-            for row in page:
-                if not row.place:
-                    values = values_of(watched.name, None, 0, row.asset_id)
-                    place = apart + place_of(pattern, names, values, None, 1)
-                    records.append(PutOutput(replace(row, place=place)))
-            if records:
-                yield records
+            yield [(key, index, item, rows.get(key, [])) for key, index, item in known]
+
+    def _lacking(self, name: str, part: Sequence[Sourced]) -> Iterator[tuple[str, bool]]:
+        """Of these inputs those that were sent and have no output: (label, whether an output would tell of it)."""
+        bare = [(key, item) for key, _, item, rows in part if not rows]
+        sent = self._context.journal.inputs(name, [key for key, _ in bare])
+        for key, item in bare:
+            if key in sent and sent[key].may_be_there:
+                yield item.label, sent[key].tagged
+
+    def lacking(self, end: EndFacts, flow: Flow | None) -> Iterator[str]:
+        """The labels of the inputs of a completed flow that have no output; "" where that cannot be told. In a thread."""
+        told = 0
+        parts = self.sourced(end.flow_id, end.flow, flow)
+        if sum(tagged for part in parts for _, tagged in self._lacking(end.flow, part)) <= end.missing:
+            for part in self.sourced(end.flow_id, end.flow, flow):
+                for label, tagged in self._lacking(end.flow, part):
+                    if tagged:
+                        told += 1
+                        yield label
+        yield from repeat("", end.missing - told)
 
     def pages(self, flow_id: str) -> Iterator[Sequence[OutputFacts]]:
         after = ""
@@ -284,7 +384,7 @@ class Fetching:
         context = self._context
         attempt = 1
         while True:
-            result = await self._attempt(row)
+            result = await self._attempt(watched, row)
             match result:
                 case Landed():
                     return result
@@ -300,7 +400,7 @@ class Fetching:
                     self._fail(watched, row, kind, result.message, hint, result.status)
                     return None
 
-    async def _attempt(self, row: OutputFacts) -> Landed | Spoiled | Verdict:
+    async def _attempt(self, watched: Watched, row: OutputFacts) -> Landed | Spoiled | Verdict:
         """One download to its end; a bad one leaves nothing behind."""
         context = self._context
         part = part_path(row.place, row.flow_id, row.asset_id)
@@ -311,7 +411,10 @@ class Fetching:
                 sinks.pop().drop()
             sinks.append(self._folder.open(part))
             found = await context.client.output(row.flow_id, row.asset_id, sinks[0])
-            return await sinks[0].close(found.declared) if isinstance(found, Arrived) else found
+            if not isinstance(found, Arrived):
+                return found
+            landed = await sinks[0].close(found.declared)
+            return landed if isinstance(landed, Spoiled) else not_made_by(watched.makes, landed.mime) or landed
 
         try:
             result: Landed | Spoiled | Verdict = await context.ask(Call.OUTPUT, request)
@@ -337,7 +440,7 @@ class Fetching:
                     await self._context.journal.record(*former, PutOutput(done))
                     part = part_path(row.place, row.flow_id, row.asset_id)
                     await asyncio.to_thread(self._folder.rename, part, path)
-                    self._arrived(watched, done)
+                    self._arrived(watched, done, landed.more)
                     return
             finally:
                 self._claimed.discard(spot(path))
@@ -355,13 +458,14 @@ class Fetching:
             return None
         # The flow was paid for again: its new output takes the old one's place, unless somebody has changed that.
         own = found is not None and self._is(path, found, other)
-        replaced = PutOutput(replace(other, state=OutputState.LISTED, path="", sha256=None, print=Print(0)))
+        replaced = PutOutput(_unlisted(other))
         return [replaced] if own or not self._folder.taken(path) else None
 
-    def _arrived(self, watched: Watched, row: OutputFacts) -> None:
+    def _arrived(self, watched: Watched, row: OutputFacts, more: int) -> None:
         counts = self._outputs
         watched.missing.discard(row.asset_id)
-        self._context.tell("output_collected", watched.name, path=row.path, bytes=row.print.size)
+        counts.longer += more > 0
+        self._context.tell("output_collected", watched.name, path=row.path, bytes=row.print.size, bytes_after_end=more)
         counts.collected += 1
         counts.collected_now += 1
         counts.bytes += row.print.size
@@ -376,11 +480,12 @@ class Fetching:
             message = f"the flow {end.flow_id} was given by its id, and batcher does not delete it"
             self.problem(watched, "changed", message, "")
             return
-        listed, rows = Multiset(), Multiset()
+        listed, rows = Ids(), Ids()
 
         async def listing() -> Listing | Reply | Fault:
-            listed.count = listed.value = 0
-            return await context.client.outputs(end.flow_id, lambda output: listed.add(output.asset_id.encode()))
+            nonlocal listed
+            listed = Ids()
+            return await context.client.outputs(end.flow_id, lambda output: listed.add(output.asset_id))
 
         if end.remote is Remote.KEPT:
             shown = await context.ask(Call.OUTPUTS, listing)
@@ -393,25 +498,32 @@ class Fetching:
                 return
             paths: list[str] = []
             for page in self.pages(end.flow_id):
-                found = await self._held_against_disk(page, True)
+                held = await self._held_against_disk(page, True)
                 if self._context.stop is not None:
                     return
-                for row, outside in found:
-                    rows.add(row.asset_id.encode())
+                for row, outside in held:
+                    rows.add(row.asset_id)
                     paths.append(row.path)
+                    if outside is not None and await asyncio.to_thread(self._is_none, watched, row):
+                        # A batcher before this one took whatever came; now it is asked for anew.
+                        await context.journal.record(PutOutput(_unlisted(row)))
+                        message = f"{row.path} is not what {watched.makes} makes, so the flow {end.flow_id} was not deleted"
+                        self.problem(watched, "unsettled", message, "collect again")
+                        return
                     if outside is None:
                         message = f"{row.path} is not what was collected, so the flow {end.flow_id} was not deleted"
                         self.problem(watched, "unsettled", message, "collect again")
                         return
                 await asyncio.to_thread(self._folder.sync, paths)
                 paths.clear()
-            if listed != rows:
-                message = f"the flow {end.flow_id} lists {listed.count} output(s), not the {rows.count} that were collected"
+            ids, there = listed.distinct(), rows.distinct()
+            if ids != there:
+                message = f"the flow {end.flow_id} lists {len(ids)} output(s), not the {len(there)} that were collected"
                 await context.journal.record(PutEnd(replace(end, listed=False)))
                 self.problem(watched, "unsettled", f"{message}; it was not deleted", "collect again")
                 return
-            if rows.count < watched.facts.inputs:
-                message = f"the flow {end.flow_id} lists {rows.count} output(s) for {watched.facts.inputs} inputs"
+            if len(there) < watched.facts.inputs and not end.accepted:
+                message = f"the flow {end.flow_id} lists {len(there)} output(s) for {watched.facts.inputs} inputs"
                 await context.journal.record(PutEnd(replace(end, listed=False)))
                 self.problem(watched, "changed", f"{message}; it was not deleted", "delete it yourself if that is right")
                 return
@@ -433,6 +545,13 @@ class Fetching:
         await context.journal.record(PutEnd(replace(end, remote=Remote.DELETED)))
         self._ends.deleted += 1
 
+    def _is_none(self, watched: Watched, row: OutputFacts) -> bool:
+        """Whether a file is surely no output of its template."""
+        if watched.makes is None:
+            return False
+        mime = content_of(self._folder.head(row.path), row.print.size, "")
+        return isinstance(mime, Spoiled) or not_made_by(watched.makes, mime) is not None
+
     # ---- what is said
 
     def problem(self, watched: Watched, kind: ProblemKind, message: str, hint: str, status: int | None = None) -> None:
@@ -450,6 +569,21 @@ class Fetching:
         place = watched.flow.place if watched.flow is not None else None
         message = f"the output {row.asset_id} could not be collected: {message}"
         self._context.problem(None, Problem(kind, message, hint, place, watched.name, row.source or None, status))
+
+
+def _unplaced(row: OutputFacts, apart: str) -> bool:
+    """Whether it has no place yet, or one among what failed flows left, and its flow was completed later."""
+    return not row.place or (not apart and row.place.startswith(f"{FAILED}/"))
+
+
+def _placed(row: OutputFacts, place: str, source: str) -> PutOutput:
+    return PutOutput(replace(_unlisted(row) if row.place else row, source=source, place=place))
+
+
+def _unlisted(row: OutputFacts) -> OutputFacts:
+    """As if it had never been collected."""
+    state = OutputState.LISTED if row.state is OutputState.COLLECTED else row.state
+    return replace(row, state=state, path="", sha256=None, print=Print(0))
 
 
 def _kind_of(verdict: Verdict) -> tuple[ProblemKind, str]:

@@ -158,12 +158,15 @@ class Folder(Protocol):
         """Whether anything at all is there."""
 
     def digest(self, path: str) -> bytes: ...
+    def head(self, path: str) -> bytes:
+        """Its first bytes, as many as tell its type."""
+
     def rename(self, part: str, path: str) -> None: ...
     def sync(self, paths: Sequence[str]) -> None:
         """Renames to these paths outlive a power cut from now on."""
 
-    def write_results(self, rows: Iterator[Mapping[str, JSON]]) -> None:
-        """results.csv and results.jsonl, each replaced as a whole."""
+    def write_results(self, rows: Iterator[Mapping[str, JSON]], ours: Callable[[Mapping[str, JSON]], bool]) -> None:
+        """results.csv and results.jsonl, each replaced as a whole; of those that are there, what is not `ours` stays."""
 
 
 Seen: TypeAlias = tuple[int, int, int, bytes]  # of a file: size, mtime_ns, inode, the first bytes

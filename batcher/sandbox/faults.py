@@ -122,7 +122,12 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     "error_after_commit": Effect("after", _status, "this status, although it is committed"),
     "lost_reply": Effect("after", _one_of("close", "reset", "hang"), "committed; no reply"),
     "truncate": Effect("after", _flag, "the reply ends half-way"),
-    "garbage": Effect("after", _one_of("json", "html", "empty", "binary", "error", "created"), "status 200 with another body"),
+    "garbage": Effect(
+        "after",
+        _one_of("json", "html", "empty", "binary", "text", "plain", "error", "created"),
+        "status 200 with another body",
+    ),
+    "address": Effect("after", _url, "`data` is a signed address at this URL; one without path gets the call's"),
     "trickle": Effect("after", _count, "the reply's body at this many bytes per second"),
     "stall": Effect("after", _flag, "headers, then nothing"),
     "huge": Effect("after", parse_size, "a reply of this many bytes"),

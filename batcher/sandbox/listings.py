@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .content import Blob, Content, DataUri, File, json_text
+from .content import Blob, Content, DataUri, File, Joined, json_text
 from .errors import Refusal
 from .glb import make_glb
 from .paging import Beside, Page
@@ -150,24 +150,34 @@ class Assets:
         return DataUri(row["mime"], content).blocks() if row["kind"] == "file" else json_text(content)
 
     def glb(self, row: sqlite3.Row) -> Content:
-        return make_glb(self.content(row), row["mime"])
+        glb = make_glb(self.content(row), row["mime"])
+        return Joined([glb, Blob(bytes(self.readings.trailing))]) if self.readings.trailing else glb
 
     def output_data(self, row: sqlite3.Row) -> Iterator[bytes]:
         """The member `data` of an output, without the quotes."""
         return DataUri(GLB, self.glb(row)).blocks()
 
     def _made(self, db: sqlite3.Connection, sql: str, upto: sqlite3.Row | None = None) -> Iterator[sqlite3.Row]:
-        """The inputs that became outputs: all but the failing ones; of an aborted flow the first ones."""
+        """The inputs that became outputs: all but the failing ones, or the first of them."""
         values: list[object] = [self.flow["seq"]]
         sql += " AND NOT fails"
-        if upto is not None and self.flow["state"] != "aborted":
+        limit = self._most(db)
+        if upto is not None and limit < 0:
             sql += " AND asset_id = ?"  # one lookup instead of a walk
             values.append(upto["asset_id"])
-        limit = -1
-        if self.flow["state"] == "aborted":
-            count = db.execute("SELECT COUNT(*) FROM inputs WHERE flow = ? AND NOT fails", (self.flow["seq"],))
-            limit = int(count.fetchone()[0] * self.flow["progress"])
         yield from db.execute(sql + " ORDER BY asset_id LIMIT ?", (*values, limit))
+
+    def _most(self, db: sqlite3.Connection) -> int:
+        """How many outputs the flow has now: fewer where it was aborted, or the readings say so; -1: all."""
+        aborted, readings = self.flow["state"] == "aborted", self.readings
+        late = readings.output_delay > 0 and time.time() < self.flow["finished_at"] + readings.output_delay
+        if not aborted and not late and not readings.fewer:
+            return -1
+        rows = db.execute("SELECT COUNT(*) FROM inputs WHERE flow = ? AND NOT fails", (self.flow["seq"],))
+        count: int = rows.fetchone()[0]
+        if aborted:
+            return int(count * self.flow["progress"])
+        return 1 if late else max(0, count - readings.fewer)
 
     def _list(
         self,

@@ -28,6 +28,8 @@ from .store import new_id
 
 HANG_POLL_S = 0.05  # how soon a held connection notices that its client left
 HUGE_PIECE = b"x" * 65536
+NOT_YET = "Error: asset is being migrated, try again later"
+SIGNATURE = "X-Expires=300&X-Signature=5e1c7a90d3"  # as object stores sign an address
 _DIGEST = re.compile(r"[0-9a-f]{32,}")
 
 
@@ -109,6 +111,8 @@ async def spoil(
             return await deliver(request, Reply(307, headers={"Location": _location(request, fault.value)}))
         case "lost_reply":
             return await lose(request, fault.value, stopping)
+        case "address":
+            return await deliver(request, json_reply(dump({"data": f"{_location(request, fault.value)}?{SIGNATURE}"})))
         case "garbage":
             return await deliver(request, _garbage(fault.value, chance))
         case "truncate":
@@ -141,6 +145,10 @@ def _garbage(kind: str, chance: random.Random) -> Reply:
             return json_reply('{"state": "created"}')
         case "binary":
             return Reply(body=chance.randbytes(256))
+        case "text":
+            return json_reply(dump({"data": NOT_YET}))
+        case "plain":
+            return Reply(body=NOT_YET.encode(), content_type="text/plain")
         case _:
             return Reply()
 

@@ -74,6 +74,16 @@ class Readings:
     order: str = _one_of("asc", "desc", help="direction of sort_by")
     download: str = _one_of("json", "raw", help="GET …/outputs/{id}: a data URI in JSON, or the bytes")
     errors: str = _one_of("detail", "message", "html", help="bodies of refusals")
+    # Words for the ends of a flow
+    completed: str = _one_of(
+        "completed", "succeeded", "success", "done", "finished", "archived", help="the state of a flow that is completed"
+    )
+    failed: str = _one_of("failed", "error", "errored", "expired", "timeout", help="the state of a flow that failed")
+    aborted: str = _one_of("aborted", "cancelled", "canceled", help="the state of a flow that was aborted")
+    # Outputs
+    fewer: int = _number(0, help="outputs that a flow lists less than it has inputs")
+    output_delay: float = _number(0.0, help="seconds after a flow's end in which it lists its first output only")
+    trailing: int = _number(0, help="bytes that follow the declared end of each GLB")
     # Behaviour
     input_processing: float = _number(0.0, help="seconds that an input is `processing` after its upload")
     data_prompt: str = _one_of("refuse", "text", help="a prompt that starts with `data:`")

@@ -41,7 +41,9 @@ def flow_json(row: sqlite3.Row, readings: Readings, id_reading: str) -> str:
 
 def state_members(row: sqlite3.Row, readings: Readings) -> str:
     names = ("state", "status") if readings.state == "both" else (readings.state,)
-    return "".join(f',"{name}":"{row["state"]}"' for name in names)
+    words = {"completed": readings.completed, "failed": readings.failed, "aborted": readings.aborted}
+    state = words.get(row["state"], row["state"])
+    return "".join(f',"{name}":"{state}"' for name in names)
 
 
 def short_flow_json(row: sqlite3.Row, readings: Readings, id_reading: str) -> str:

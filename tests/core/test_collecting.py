@@ -12,19 +12,26 @@ from hypothesis import strategies as st
 from batcher.core.collecting import (
     COMPONENT_BYTES,
     POLL_S,
+    End,
+    Ids,
+    Lack,
     NamePattern,
     Names,
     Spoiled,
     Step,
     Values,
+    bytes_after,
     candidates,
     component,
     content_of,
+    end_of,
+    not_made_by,
     parse_name,
     part_path,
     place_of,
     poll_delay_s,
     spot,
+    stands_still,
     step,
     values_of,
 )
@@ -177,7 +184,24 @@ def glb(size: int, declared: int | None = None, version: int = 2) -> tuple[bytes
         (b"random", 90, "", None),
         (b"random", 90, "model/gltf-binary", None),
         (b"solid x", 90, "model/stl", "model/stl"),
-        (b"random", 90, "application/octet-stream", "application/octet-stream"),
+        (b"\x93\x01random", 90, "application/octet-stream", "application/octet-stream"),
+        (b"Error: asset is ", 90, "application/octet-stream", None),
+        ("Fehler: nicht möglich".encode()[:16], 90, "binary/octet-stream", None),
+        (b"Error: asset is ", 90, "video/x-unheard", None),
+        (b"Error: asset is ", 90, "text/plain", "text/plain"),
+        (b"\0\0\0\x20ftypisom", 90, "", "video/mp4"),
+        (b"\0\0\0\x14ftypqt  ", 90, "video/quicktime", "video/quicktime"),
+        (b"Error: asset is ", 90, "video/mp4", None),
+        (b"\x1aE\xdf\xa3\x01", 90, "video/webm", "video/webm"),
+        (b"Kaydara FBX Bina", 90, "application/octet-stream", "model/fbx"),
+        (b"; FBX 7.3.0 proj", 90, "application/fbx", "model/fbx"),
+        (b"GIF89a", 90, "image/gif", "image/gif"),
+        (b"PK\x03\x04", 90, "model/vnd.usdz+zip", "model/vnd.usdz+zip"),
+        (b"PK\x03\x04", 90, "application/zip", "application/zip"),
+        (b"Error: asset is ", 90, "model/vnd.usdz+zip", None),
+        (b"ply\nformat ascii", 90, "model/ply", "model/ply"),
+        (*glb(504, 500), "model/gltf-binary", "model/gltf-binary"),
+        (*glb(504, 5), "model/gltf-binary", None),
     ],
 )
 def test_content_is_judged_by_its_first_bytes_its_size_and_what_it_is_said_to_be(
@@ -187,13 +211,73 @@ def test_content_is_judged_by_its_first_bytes_its_size_and_what_it_is_said_to_be
     assert isinstance(result, Spoiled) if found is None else result == found
 
 
+def test_suffix_is_that_of_the_type_and_bytes_after_a_glb_are_counted() -> None:
+    pattern = parse_name("{stem}{suffix}")
+    endings = {"video/mp4": ".mp4", "model/fbx": ".fbx", "image/gif": ".gif", "x/y": ".bin"}
+    assert {mime: pattern.ends_in(mime) for mime in endings} == endings
+    assert (bytes_after(*glb(504, 500)), bytes_after(*glb(500)), bytes_after(b"GIF89a-23456", 90)) == (4, 0, 0)
+
+
+def test_each_template_of_today_makes_glbs_and_of_another_every_kind_is_taken() -> None:
+    for template in ("model_generate_fromprompt", "model_generate_fromimage", "model_optimize"):
+        assert not_made_by(template, "model/gltf-binary") is None
+        assert "makes model/gltf-binary" in not_made_by(template, "image/png").message  # type: ignore[union-attr]
+    assert not_made_by("of_tomorrow", "video/mp4") is not_made_by(None, "text/plain") is None
+
+
+def test_what_is_missing_is_named_where_it_can_be_told() -> None:
+    lack = Lack(inputs=6, outputs=1)
+    for label in ("a", "b", "c", "d", "e"):
+        lack.add(label, True)
+    assert (lack.missing, lack.told, lack.words) == (5, 5, "5 are missing, of a, b, c and 2 more")
+    lack = Lack(inputs=3, outputs=2, unsourced=2)  # two outputs that tell of nothing may be of any
+    for label in ("a", "b", "c"):
+        lack.add(label, True)
+    assert (lack.missing, lack.told, lack.words) == (1, 0, "1 is missing; of which inputs cannot be told")
+    lack = Lack(inputs=2, outputs=4)  # one input has all of them
+    lack.add("b", True)
+    assert (lack.missing, lack.words) == (1, "1 is missing, of b")
+    assert Lack(inputs=3, outputs=3).missing == Lack(inputs=0, outputs=2).missing == 0
+
+
+def test_ids_are_a_set_however_often_each_is_listed() -> None:
+    once, again, other = Ids(), Ids(), Ids()
+    for ids, names in ((once, "abc"), (again, "cabbac"), (other, "abd")):
+        for name in names:
+            ids.add(name)
+    assert once.distinct() == again.distinct() != other.distinct()
+    assert len(again.distinct()) == 3
+
+
 def test_states_that_nobody_knows_are_not_the_end_and_polling_eases_off() -> None:
-    assert step("completed") is Step.FETCH
-    assert step("failed") is step("aborted") is Step.FETCH_APART
+    assert {end_of(state) for state in ("completed", "succeeded", "success", "done", "finished")} == {End.COMPLETED}
+    assert {end_of(state) for state in ("failed", "error", "errored", "expired", "timeout", "timed-out")} == {End.FAILED}
+    assert {end_of(state) for state in ("aborted", "cancelled", "canceled")} == {End.ABORTED}
+    assert step("succeeded") is step("completed") is Step.FETCH
+    assert step("failed") is step("canceled") is step("aborted") is Step.FETCH_APART
     assert {step(state) for state in ("created", "starting", "running", "aborting", "", "post-processing")} == {Step.WAIT}
     chance = random.Random(1)
     assert all(0.8 * POLL_S[n] <= poll_delay_s(n, chance) <= 1.2 * POLL_S[n] for n in range(len(POLL_S)))
     assert poll_delay_s(10_000, chance) <= 36.0
+
+
+@pytest.mark.parametrize(
+    ("state", "finished", "progress", "unchanged_s", "over", "found"),
+    [
+        ("archived", True, 0.3, 59, False, False),
+        ("archived", True, 0.3, 60, False, True),
+        ("archived", False, 1.0, 60, False, True),
+        ("archived", False, 0.9, 9999, True, False),
+        ("archived", True, 0.3, 0, True, True),
+        ("archived", False, 1.0, 0, True, False),
+        ("running", True, 1.0, 9999, True, False),
+        ("completed", True, 1.0, 9999, True, False),
+    ],
+)
+def test_unknown_state_that_stands_still_at_its_end_is_waited_for_no_longer(
+    state: str, finished: bool, progress: float, unchanged_s: float, over: bool, found: bool
+) -> None:
+    assert stands_still(state, finished, progress, unchanged_s, over) is found
 
 
 def test_part_lies_beside_its_place() -> None:

@@ -97,6 +97,31 @@ def test_quickstart_is_collected_from_the_embedded_sandbox(tmp_path: Path) -> No
     assert (folder / "out" / "results.csv").is_file()
 
 
+def test_fewer_outputs_are_an_alert_until_they_are_accepted(tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 3)
+    command = [sys.executable, "-m", "batcher.sandbox", "--dir", str(tmp_path / "store"), "--reading", "fewer=2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        try:
+            assert batcher(tmp_path, "run", "m.yaml", "--endpoint", url).returncode == 0
+            words = ("collect", "m.yaml", "--endpoint", url, "--to", "out", "--wait", "1s")
+            short = batcher(tmp_path, *words)
+            assert (short.returncode, "2 are missing, of 0/" in short.stderr) == (12, True), short.stderr
+            assert "1 of 1 collected, 2 missing" in short.stdout
+            assert "--accept-fewer" in short.stderr
+            alone = batcher(tmp_path, "run", "m.yaml", "--endpoint", url, "--accept-fewer")
+            assert (alone.returncode, "add --collect DIR" in alone.stderr) == (2, True)
+            both = batcher(tmp_path, "run", "m.yaml", "--endpoint", url, "--collect", "out", "--accept-fewer", "--json")
+            assert both.returncode == 0, both.stderr
+            assert json.loads(both.stdout)["outputs"]["missing"] == 2
+            again = batcher(tmp_path, *words, "--quiet")
+            assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
 def test_waiting_signals_failures_and_a_second_copy_have_their_codes(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 2, 3)
     words = ("collect", "m.yaml", "--endpoint", service.url, "--to", "out")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.edges.downloads import Decoder, NotAnOutput
+from batcher.edges.downloads import Decoder, Elsewhere, NotAnOutput
 
 CONTENT = b"glTF" + bytes(range(256)) * 5
 
@@ -55,10 +55,53 @@ def test_escapes_line_breaks_and_missing_padding_are_taken(sizes: list[int]) -> 
     assert decode(body, "", sizes)[0] == b"??>>" * 9 + b"x"
 
 
-@given(st.text(max_size=30).filter(lambda text: not text.startswith("data:")), st.lists(st.integers(1, 7), max_size=30))
-def test_text_is_an_output_too(text: str, sizes: list[int]) -> None:
-    body = json.dumps({"data": text}).encode()
-    assert decode(body, "application/json", sizes) == (text.encode(errors="replace"), "text/plain")
+WORDS = st.text(max_size=30).filter(lambda text: not text.startswith(("data:", "http")))
+
+
+@given(WORDS, st.lists(st.integers(1, 7), max_size=30))
+def test_text_is_no_output_unless_it_is_declared_as_one(text: str, sizes: list[int]) -> None:
+    for body in (json.dumps({"data": text}), json.dumps(text)):
+        with pytest.raises(NotAnOutput, match="it is a text"):
+            decode(body.encode(), "application/json", sizes)
+    content = text.encode(errors="replace")
+    assert decode(document(content, header="data:text/plain;base64,"), "", sizes) == (content, "text/plain")
+
+
+def test_raw_text_comes_without_a_type() -> None:
+    assert decode(b"Error: asset is being migrated", "text/plain; charset=utf-8", []) == (b"Error: asset is being migrated", "")
+
+
+SIGNED = "https://cdn.example/a/b%2Fc.glb?X-Expires=300&X-Signature=5e%2F1c"
+
+
+@given(
+    st.sampled_from([
+        {"data": SIGNED}, {"data": f" {SIGNED}\n"}, {"url": SIGNED}, {"download_url": SIGNED, "additional": {"data": "x"}},
+        {"data": None, "href": SIGNED}, {"data": {"url": SIGNED, "expires": 300}}, SIGNED,
+    ]),
+    st.lists(st.integers(1, 40), max_size=30),
+)  # fmt: skip
+def test_address_is_found_wherever_it_stands(reply: object, sizes: list[int]) -> None:
+    for body in (json.dumps(reply), SIGNED):
+        with pytest.raises(Elsewhere) as place:
+            decode(body.encode(), "application/json", sizes)
+        assert place.value.address == SIGNED
+        assert "Signature" not in str(place.value)
+
+
+@pytest.mark.parametrize(
+    "text", [f"moved to {SIGNED}", "ftp://cdn.example/x.glb", "https://", f"{SIGNED} {SIGNED}", "file:///etc/passwd"]
+)
+def test_text_that_is_no_address_is_shown_without_signatures(text: str) -> None:
+    with pytest.raises(NotAnOutput, match="it is a text") as error:
+        decode(json.dumps({"data": text}).encode(), "application/json", [])
+    assert "Signature" not in str(error.value)
+
+
+def test_reply_without_data_is_held_within_bounds() -> None:
+    for start in (b'{"data": 5, "more": "', b"https://", b'"https://'):
+        with pytest.raises(NotAnOutput):
+            decode(start + b"x" * (1 << 20), "application/json", [1 << 14] * 6)
 
 
 @pytest.mark.parametrize(

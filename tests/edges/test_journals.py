@@ -131,7 +131,7 @@ async def test_outputs_are_seen_once_placed_and_found_by_key_and_by_path(journal
 async def test_end_of_a_flow_is_kept(journal) -> None:
     assert journal.end("id-1") is None
     await journal.record(PutEnd(EndFacts("id-1", "a flow", "completed")))
-    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING)
+    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING, 3, True)
     await journal.record(PutEnd(end))
     assert journal.end("id-1") == end
 
@@ -170,6 +170,28 @@ async def test_journal_of_an_older_batcher_is_read_as_it_is_and_migrated_when_it
     assert journal.runs() == [(1.0, {})]
     assert len(journal.outputs("id-1")) == 1
     journal.close()
+
+
+async def test_flow_that_an_older_batcher_took_for_collected_with_outputs_missing_is_listed_again(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(";".join(MIGRATIONS[:5]) + ";PRAGMA user_version=5; PRAGMA journal_mode=WAL")
+    started = "INSERT INTO flows VALUES(?, ?, 'started', ?, 1, 0, x'', x'', x'', NULL, NULL, 2, 9, 1.0, NULL, NULL)"
+    for number, (state, outputs) in enumerate((("completed", 1), ("completed", 2), ("failed", 1))):
+        flow_id = f"id-{number}"
+        connection.execute(started, (number, f"f{number}", flow_id))
+        connection.execute("INSERT INTO ends VALUES(?, ?, ?, 1, 'kept')", (flow_id, f"f{number}", state))
+        for asset in range(outputs):
+            row = (flow_id, f"a{asset}")
+            connection.execute("INSERT INTO outputs VALUES(?, ?, NULL, 'listed', '', '', '', NULL, 0, 0, 0, NULL)", row)
+    connection.commit()
+    connection.close()
+    journal = SqliteJournal(path, "b", 15)
+    ends = [journal.end(f"id-{number}") for number in range(3)]
+    journal.close()
+    assert [(end.state, end.listed, end.missing) for end in ends if end is not None] == [
+        ("completed", False, 0), ("completed", True, 0), ("failed", True, 0),
+    ]  # fmt: skip
 
 
 async def test_second_process_is_locked_out_and_files_are_the_owners_only(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ async def test_request_that_gets_no_answer_is_never_repeated_where_that_could_do
 
     async with serving(serve) as client:
         calls = {"upload": lambda: client.upload("f", SmallBody(b"{}", b""), lambda: None),
-                 "start": lambda: client.start("f", lambda: None), "flow": lambda: client.flow("f"), "delete": lambda: client.delete("f")}  # fmt: skip
+                 "start": lambda: client.start("f", lambda: None), "flow": lambda: client.flow("f"),
+                 "delete": lambda: client.delete("f")}  # fmt: skip
         assert not isinstance(await client.start("f", lambda: None), Fault)
         found = await calls[call]()
     if call in ("upload", "start") or way == "wire":

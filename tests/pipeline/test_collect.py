@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from batcher.api import Settings, collect
+from batcher.api import Settings, collect, run
 from batcher.core import collecting, retry
 from batcher.core.collecting import asset_mark
 from batcher.core.errors import Locked, UsageError
@@ -191,8 +193,9 @@ async def test_outputs_of_failed_and_aborted_flows_are_kept_apart(tmp_path: Path
         apart = [name for name in outputs(out) if name.startswith("failed/")]
         assert len(apart) >= 4
         assert {row["output"] for row in results(out) if row["state"] == "partial"} == set(apart)
+        ended = report.ends.failed + report.ends.aborted
         again = await collect(healthy.manifest(sandbox.url), out)
-        assert (again.exit_code, again.requests.sent) == (13, 0)
+        assert (again.exit_code, again.requests.sent) == (13, ended), "one look at each: it may have been completed since"
 
 
 async def test_waiting_is_bounded_and_what_runs_comes_later(tmp_path: Path) -> None:
@@ -466,3 +469,197 @@ async def test_collect_holds_the_lock_and_needs_a_journal(tmp_path: Path) -> Non
     (tmp_path / "file").write_bytes(PNG)
     with pytest.raises(UsageError, match="cannot be written"):
         await collect(manifest, tmp_path / "file")
+
+
+@pytest.fixture
+def quick_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.pipeline.fetching.RELIST_S", (0.02, 0.05, 0.1, 0.2, 0.4))
+
+
+async def test_fewer_outputs_than_inputs_are_said_until_they_come_or_are_accepted(tmp_path: Path, quick_lists: None) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 6), flows=2)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path, readings="fewer=5") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert report.exit_code == 12
+        assert report.outputs is not None
+        assert (report.outputs.collected, report.outputs.missing) == (2, 10)
+        states = {(row["flow"], row["source"]): row["state"] for row in results(out)}
+        assert len(states) == 12
+        assert [*states.values()].count("missing") == 10
+        lacking = [f"{n}.png" for n in range(6) if states["flow 0", f"{n}.png"] == "missing"]
+        problem = next(problem for problem in report.problems if problem.flow == "flow 0")
+        assert f"lists 1 output(s) for 6 inputs; 5 are missing, of {', '.join(lacking[:3])} and 2 more" in problem.message
+        assert "--accept-fewer" in problem.hint
+        asked = (await read_record(sandbox.url))["requests"]["outputs"]
+        assert asked == 12, "each list is asked for again while it is short"
+        again = await collect(batch.manifest(sandbox.url), out)
+        assert again.exit_code == 12
+        assert (await read_record(sandbox.url))["requests"]["outputs"] == asked + 4, "later, once and once more"
+        accepted = await collect(batch.manifest(sandbox.url), out, accept_fewer=True, delete_remote=True)
+        assert accepted.exit_code == 0, accepted.problems
+        assert accepted.ends is not None
+        assert accepted.ends.deleted == 2
+        kept = await collect(batch.manifest(sandbox.url), out)
+        assert (kept.exit_code, kept.requests.sent) == (0, 0), "it is remembered"
+        assert kept.outputs is not None
+        assert kept.outputs.missing == 10
+        assert [row["state"] for row in results(out)].count("missing") == 10
+
+
+async def test_outputs_that_are_listed_late_are_waited_for_within_bounds(tmp_path: Path, quick_lists: None) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3), flows=2)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path, readings="output_delay=1.2") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), out, wait_s=0.0)
+        assert report.exit_code == 12, "--wait bounds it"
+        assert (await read_record(sandbox.url))["requests"]["outputs"] == 2
+        await asyncio.sleep(1.2)
+        assert_complete(batch, out, await collect(batch.manifest(sandbox.url), out))
+    other = Batch(tmp_path / "other", batch.paths, flows=2)
+    async with sandbox_of(tmp_path / "other", readings="output_delay=0.5") as sandbox:
+        await started(other, sandbox.url)
+        report = await collect(other.manifest(sandbox.url), tmp_path / "second")
+        assert report.exit_code == 0, report.problems
+
+
+async def test_completed_flow_without_outputs_is_never_accepted(tmp_path: Path, quick_lists: None) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=1)
+    async with sandbox_of(tmp_path, readings="fewer=2") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out", accept_fewer=True, delete_remote=True)
+        assert report.exit_code == 12
+        assert "lists no outputs" in report.problems[0].message
+        assert not (await read_record(sandbox.url))["flows"][0]["deleted"]
+    assert [row["state"] for row in results(tmp_path / "out")] == ["missing", "missing"]
+
+
+@pytest.mark.parametrize("fault", ["garbage=text", "garbage=plain", "address=http://127.0.0.1:9", "address=http://10.0.0.1"])
+async def test_what_is_no_output_is_not_to_be_had_and_its_flow_stays(tmp_path: Path, fault: str) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=1, limits=replace(LIMITS, retries=1))
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path) as sandbox:
+        await started(batch, sandbox.url)
+        await order_faults(sandbox.url, f"output:{fault}")
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert (report.exit_code, outputs(out)) == (12, {})
+        assert {problem.kind for problem in report.problems} == {"unsettled"}
+        assert "Signature" not in str(report.problems)
+        assert not (await read_record(sandbox.url))["flows"][0]["deleted"]
+        await order_faults(sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert_complete(batch, out, report)
+        assert (await read_record(sandbox.url))["flows"][0]["deleted"]
+
+
+@pytest.mark.parametrize(
+    ("reading", "counted"),
+    [
+        *((f"completed={word}", "completed") for word in ("succeeded", "success", "done", "finished")),
+        *((f"failed={word}", "failed") for word in ("error", "errored", "expired", "timeout")),
+        *((f"aborted={word}", "aborted") for word in ("cancelled", "canceled")),
+    ],
+)
+async def test_known_words_for_an_end_are_ends(tmp_path: Path, reading: str, counted: str) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 1), flows=1)
+    faults = ["start:fail_flow=1"] if counted == "failed" else []
+    slow_s = 0.4 if counted == "aborted" else QUICK_S
+    async with sandbox_of(tmp_path, *faults, readings=reading, processing_s=slow_s) as sandbox:
+        await started(batch, sandbox.url)
+        if counted == "aborted":
+            (flow,) = (await read_record(sandbox.url))["flows"]
+            async with aiohttp.ClientSession() as session:
+                await session.patch(f"{sandbox.url}/flows/{flow['flow_id']}", json={"action": "abort"})
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out", wait_s=5.0)
+    assert report.ends is not None
+    assert getattr(report.ends, counted) == 1
+    assert report.exit_code == (0 if counted == "completed" else 13)
+
+
+async def test_bytes_after_a_glb_are_kept_and_noted(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=1)
+    async with sandbox_of(tmp_path, readings="trailing=4") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out")
+    assert report.exit_code == 0, report.problems
+    assert report.outputs is not None
+    assert report.outputs.longer == 2
+    for path in (tmp_path / "out" / "flow 0").iterdir():
+        content = path.read_bytes()
+        assert int.from_bytes(content[8:12], "little") == len(content) - 4
+
+
+async def test_output_that_is_listed_twice_is_one(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3), flows=1)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path) as sandbox:
+        await started(batch, sandbox.url)
+        await order_faults(sandbox.url, "outputs:corrupt_list=twice")
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert_complete(batch, out, report)
+        assert (await read_record(sandbox.url))["flows"][0]["deleted"]
+
+
+async def test_flow_that_was_completed_after_it_had_failed_is_collected(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=3)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path, "start:flow=flow 1,fail_flow=1") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), out)
+        assert report.exit_code == 13
+        with sqlite3.connect(tmp_path / "sandbox" / "sandbox.sqlite") as service:  # as if somebody there had mended it
+            service.execute("UPDATE inputs SET fails=0")
+            service.execute("UPDATE flows SET fails=0")
+        service.close()
+        report = await collect(batch.manifest(sandbox.url), out)
+        assert report.exit_code == 0, report.problems
+        assert report.ends is not None
+        assert (report.ends.completed, report.ends.failed) == (3, 0)
+        assert {row["output"] for row in results(out) if row["flow"] == "flow 1"} == {"flow 1/0.glb", "flow 1/1.glb"}
+        again = await collect(batch.manifest(sandbox.url), out)
+        assert (again.exit_code, again.requests.sent) == (0, 0)
+
+
+async def test_two_manifests_in_one_folder_keep_their_rows(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    batches = []
+    async with sandbox_of(tmp_path) as sandbox:
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            batch = Batch(tmp_path / name, files(tmp_path / name, 2), flows=1)
+            manifest = replace(batch.manifest(sandbox.url), batch=name)
+            assert (await run(manifest)).exit_code == 0
+            batches.append(manifest)
+        for manifest in (*batches, *batches):
+            assert (await collect(manifest, out)).exit_code == 0
+            rows = results(out)
+        assert {(row["batch"], row["source"]) for row in rows} == {(n, f"{s}.png") for n in ("first", "second") for s in (0, 1)}
+        assert len(rows) == 4
+        assert (await run(batches[0], Settings(Wishes(redo=lambda name: True)))).flows.started_now == 1
+        assert (await collect(batches[0], out)).exit_code == 0
+        assert len(results(out)) == 4, "rows of a flow that was paid for again are replaced"
+
+
+async def test_flow_is_not_deleted_on_the_word_of_what_an_earlier_batcher_took(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=1)
+    out = tmp_path / "out"
+    async with sandbox_of(tmp_path) as sandbox:
+        await started(batch, sandbox.url)
+        await collect(batch.manifest(sandbox.url), out)
+        text = b"Error: asset is being migrated, try again later"
+        (out / "flow 0" / "0.txt").write_bytes(text)
+        (path,) = (tmp_path / ".batcher").glob("*.sqlite")
+        with sqlite3.connect(path) as journal:
+            values = ("flow 0/0.txt", hashlib.sha256(text).digest(), len(text))
+            journal.execute("UPDATE outputs SET path=?, sha256=?, size=?, mtime_ns=0, spot=NULL WHERE source='0.png'", values)
+        journal.close()
+        (out / "flow 0" / "0.glb").unlink()
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert report.exit_code == 12
+        assert "is not what model_generate_fromimage makes" in report.problems[0].message
+        assert not (await read_record(sandbox.url))["flows"][0]["deleted"]
+        report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
+        assert report.exit_code == 0, report.problems
+        assert (out / "flow 0" / "0.glb").read_bytes()[:4] == b"glTF"

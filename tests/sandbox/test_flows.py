@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import io
 from collections import Counter
@@ -44,6 +45,44 @@ async def test_an_aborted_flow_keeps_the_outputs_it_had(serve: Serve) -> None:
         assert 0 < len(outputs) < 20
         single = f"/flows/{flow_id}/outputs/{outputs[-1]['id']}"
         assert (await api.call("GET", single))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("readings", "state", "listed"),
+    [
+        ("fewer=2", "completed", 1),
+        ("fewer=9", "completed", 0),
+        ("output_delay=60", "completed", 1),
+        ("completed=succeeded,trailing=3", "succeeded", 3),
+    ],
+)
+async def test_a_flow_at_its_end_may_show_fewer_outputs_under_another_word(
+    serve: Serve, readings: str, state: str, listed: int
+) -> None:
+    async with serve(readings=readings) as api:
+        flow_id = await api.started(IMAGE, *({"additional": number} for number in range(3)))
+        await api.until(flow_id, state)
+        outputs = await api.outputs(flow_id)
+        assert [item["additional"] for item in outputs] == [*range(listed)]
+        ids = [item["id"] for item in await api.inputs(flow_id)]
+        found = [(await api.call("GET", f"/flows/{flow_id}/outputs/{asset_id[::-1]}"))[0] for asset_id in ids]
+        assert found == [200] * listed + [404] * (3 - listed)
+        for item in outputs:
+            data = (await api.ok("GET", f"/flows/{flow_id}/outputs/{item['id']}"))["data"]
+            content = base64.b64decode(data.partition(",")[2])
+            assert len(content) - int.from_bytes(content[8:12], "little") == (3 if "trailing" in readings else 0)
+
+
+async def test_an_output_may_be_a_text_or_an_address(serve: Serve) -> None:
+    async with serve() as api:
+        flow_id = await api.started(IMAGE, {})
+        await api.until(flow_id, "completed")
+        (output,) = await api.outputs(flow_id)
+        path = f"/flows/{flow_id}/outputs/{output['id']}"
+        await api.faults("output:garbage=text")
+        assert (await api.ok("GET", path))["data"].startswith("Error: ")
+        await api.faults("output:address=https://cdn.example")
+        assert (await api.ok("GET", path))["data"].startswith(f"https://cdn.example{path}?X-")
 
 
 async def test_an_input_may_ask_for_its_flow_to_fail(api: Api) -> None:
