@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ from .collect import collected
 @click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 @click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
-@click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False), help="a file for Prometheus, written at the end")
+@common.METRICS
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
@@ -55,11 +54,9 @@ def command(
         with load_failed(events, manifest):
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
-        if metrics is not None:
-            loaded = replace(loaded, metrics=os.path.abspath(metrics))
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
         work = partial(run_batch, loaded, settings, collect_to=collect_to, events=events)
-        after = Afterwards(loaded, events, mask, notify=loaded.notify, metrics=loaded.metrics, ca_file=ca_file)
+        after = Afterwards.of(loaded, events, mask, "run", metrics, ca_file)
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json, quiet=quiet)

@@ -23,7 +23,8 @@ PAUSE_CAP_S: Final = 900.0  # a longer pause than this is an outage: the run end
 
 
 class Call(Enum):
-    """One kind of request. The three writes are not idempotent; a delete may be sent again, for ids are never reused."""
+    """One kind of request. Create, upload and start are not idempotent; a delete may be sent again, for ids are never
+    reused. An abort may, too, but what came of a lost one is asked for: the flow may have ended by itself meanwhile."""
 
     TEMPLATES = "templates"
     FLOWS = "flows"
@@ -35,12 +36,13 @@ class Call(Enum):
     CREATE = "create"
     UPLOAD = "upload"
     START = "start"
+    ABORT = "abort"
     DELETE = "delete"
 
     @property
     def writes(self) -> bool:
-        """Whether sending it twice could do it twice."""
-        return self in (Call.CREATE, Call.UPLOAD, Call.START)
+        """Whether a lost reply leaves it unknown what came of it, so that it is asked about before it is sent again."""
+        return self in (Call.CREATE, Call.UPLOAD, Call.START, Call.ABORT)
 
 
 @row(frozen=True, slots=True)

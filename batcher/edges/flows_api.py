@@ -427,8 +427,14 @@ class FlowsApi:
         return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, departs=departs)
 
     async def start(self, flow_id: str) -> Reply | Fault:
-        body = SmallBody(b'{"action":"start"}', b"")
-        found = await self._call(Call.START, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body)
+        return await self._action(Call.START, flow_id)
+
+    async def abort(self, flow_id: str) -> Reply | Fault:
+        return await self._action(Call.ABORT, flow_id)
+
+    async def _action(self, call: Call, flow_id: str) -> Reply | Fault:
+        body = SmallBody(b'{"action":"%b"}' % call.value.encode(), b"")
+        found = await self._call(call, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body)
         return found  # type: ignore[no-any-return]
 
     async def delete(self, flow_id: str) -> Reply | Fault:

@@ -52,7 +52,8 @@ def main() -> None:
     """Until stdin ends."""
     from PIL import Image
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a terminal that is closed: for the parent, who closes stdin
+        signal.signal(number, signal.SIG_IGN)
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
     turnstile = int(sys.argv[1])
     for line in sys.stdin:

@@ -362,7 +362,7 @@ class HooksShape(_Shape):
         default=None, description="After 1, 2, 3, 4, 7, 12, 13: somebody has to look at it, as the exit code's table says."
     )
     on_problem: HookField | None = Field(
-        default=None, description="After 5, 10, 130, 143: not done, and the next run resumes by itself."
+        default=None, description="After 5, 10, 129, 130, 143: not done, and the next run resumes by itself."
     )
 
 

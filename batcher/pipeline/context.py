@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 
-from ..core.errors import JournalError, Reason, Stop
+from ..core.errors import PLANNED, SIGNALS, JournalError, Reason, Stop
 from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
@@ -137,7 +137,7 @@ class Context:
 
     def halt(self, stop: Stop) -> None:
         """No new work from now on; the first reason stays, but a signal's comes before any other."""
-        if self.stop is None or stop.reason in (Reason.SIGINT, Reason.SIGTERM):
+        if self.stop is None or stop.reason in SIGNALS:
             self.stop = self.report.stop = stop
             self.tell_stop(stop)
         self.gate.close(self.stop)
@@ -215,9 +215,9 @@ class Context:
 
     def tell_stop(self, stop: Stop) -> None:
         """The run ends early."""
-        by_plan = stop.reason in (Reason.DEADLINE, Reason.SIGINT, Reason.SIGTERM)
-        self.tell("stopping", level="warning" if by_plan else "error", reason=stop.reason.value, status=stop.status,
-                  message=stop.message, hint=stop.hint)  # fmt: skip
+        level: Level = "warning" if stop.reason in PLANNED else "error"
+        self.tell("stopping", level=level, reason=stop.reason.value, status=stop.status, message=stop.message,
+                  hint=stop.hint)  # fmt: skip
 
     async def ask(
         self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]], *, timed: bool = False

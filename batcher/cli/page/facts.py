@@ -25,7 +25,7 @@ from ..text import shown
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
-NOTES: Final = frozenset({"changed", "waiting"})  # kinds of problem that keep nothing from being done
+NOTES: Final = frozenset({"changed", "waiting", "limit"})  # kinds of problem that keep nothing from being done
 
 
 @dataclass(slots=True)
