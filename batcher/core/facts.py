@@ -104,13 +104,14 @@ class Remote(Enum):
 class EndFacts:
     """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place.
 
-    `state` is the service's word for it, lower case."""
+    `state` is the service's word for it, lower case; `reason` what it says on why, "" where nothing."""
 
     flow_id: str
     flow: str
     state: str
     listed: bool = False
     remote: Remote = Remote.KEPT
+    reason: str = ""
 
 
 class OutputState(Enum):

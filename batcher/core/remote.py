@@ -15,7 +15,8 @@ from .tags import FlowTag
 
 @dataclass(frozen=True, slots=True)
 class RemoteFlow:
-    """A flow as the service shows it. `state` is lower case, "" where none is shown; `progress` is 0 to 1."""
+    """A flow as the service shows it. `state` is lower case, "" where none is shown; `progress` is 0 to 1; `reason` is its own
+    word on why it is so, harmless to print."""
 
     flow_id: str
     state: str
@@ -24,6 +25,7 @@ class RemoteFlow:
     additional: JSON
     tag: FlowTag | None
     progress: float = 0.0
+    reason: str = ""
 
 
 @row(frozen=True, slots=True)

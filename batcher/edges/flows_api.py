@@ -55,6 +55,12 @@ CAPPED_BYTES: Final = 64 << 10  # under a cap a body leaves in pieces of this, s
 JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
 KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
 
+REASONS: Final = (  # members under which a flow may say why it failed
+    "error", "errors", "error_message", "failure_reason", "reason", "status_message", "status_reason", "message", "detail",
+    "details",
+)  # fmt: skip
+REASONS_LISTED: Final = 5
+
 CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
 
 T = TypeVar("T")
@@ -688,7 +694,31 @@ def _remote_flow(item: object, flow_id: str | None, mask: Mask) -> RemoteFlow | 
     progress = item.get("progress")
     known = isinstance(progress, int | float) and 0 <= progress <= 1
     return RemoteFlow(found, _harmless(state.lower(), mask), str(item.get("template", "")), item.get("parameters"), additional,
-                      read_flow_tag(additional), float(progress) if known else 0.0)  # type: ignore[arg-type]  # fmt: skip
+                      read_flow_tag(additional), float(progress) if known else 0.0,  # type: ignore[arg-type]
+                      _reason(item, mask))  # fmt: skip
+
+
+def _reason(item: Mapping[str, object], mask: Mask) -> str:
+    """Why a flow is in its state, in the service's words; under which member they stand is not documented."""
+    kept: list[str] = []
+    for name in REASONS:
+        said = _said(item[name]) if name in item else ""
+        if said and not any(said in other for other in kept):
+            kept = [*(other for other in kept if other not in said), said]
+    return _harmless(": ".join(kept), mask) if kept else ""
+
+
+def _said(value: object, depth: int = 3) -> str:
+    """What a member says in words: a text, or the texts in an object or a list; "" where it says nothing."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, list) and depth:
+        return "; ".join(filter(None, (_said(each, depth - 1) for each in value[:REASONS_LISTED])))
+    if isinstance(value, dict) and depth:
+        known = [name for name in ("code", "type", *REASONS, "msg", "description") if name in value]
+        texts = [_said(value[name], depth - 1) for name in known or list(value)[:REASONS_LISTED]]
+        return ": ".join(dict.fromkeys(filter(None, texts)))
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) and value else ""
 
 
 def _looks_like_a_type(value: object) -> bool:

@@ -26,7 +26,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from ..core.collecting import spot
+from ..core.collecting import Step, spot, step
 from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
@@ -104,6 +104,9 @@ MIGRATIONS: Final = (
     DROP TABLE inputs;
     ALTER TABLE rows RENAME TO inputs
     """,
+    """
+    ALTER TABLE ends ADD COLUMN reason TEXT NOT NULL DEFAULT ''
+    """,
 )
 _LET_GO: Final = "let go "  # before the id of a flow
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
@@ -135,6 +138,7 @@ _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
 _OLD_RUNS: Final = f"""
     DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
     OR requests=0 AND began < (SELECT max(began) FROM runs)"""
+_END_COLUMNS: Final = "flow_id, flow, state, listed, remote, reason"
 _OUTPUT_COLUMNS: Final = "flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode"
 _PUT_OUTPUT: Final = f"INTO outputs({_OUTPUT_COLUMNS}, spot) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEE_OUTPUT: Final = (
@@ -319,8 +323,15 @@ class _Reader:
         return [(row[0], row[1]) for row in rows]
 
     def end(self, flow_id: str) -> EndFacts | None:
-        row = next(self._ask("SELECT flow_id, flow, state, listed, remote FROM ends WHERE flow_id=?", flow_id), None)
-        return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]))
+        row = next(self._ask(f"SELECT {_END_COLUMNS} FROM ends WHERE flow_id=?", flow_id), None)
+        return None if row is None else _end(row)
+
+    def bad_ends(self) -> Mapping[str, EndFacts]:
+        """By its id on the service: each flow that failed or was aborted. Empty in a journal that an older batcher wrote."""
+        if next(self._ask("SELECT 1 FROM pragma_table_info('ends') WHERE name='reason'"), None) is None:
+            return {}
+        ends = map(_end, self._ask(f"SELECT {_END_COLUMNS} FROM ends WHERE state!='completed'"))
+        return {end.flow_id: end for end in ends if step(end.state) is Step.FETCH_APART}
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND asset_id>? ORDER BY asset_id LIMIT ?"
@@ -420,6 +431,11 @@ def _advice(error: Exception) -> str:
     if isinstance(error, OSError | sqlite3.OperationalError):
         return "free some space, check the disk and its permissions, then run again"
     return _MEND
+
+
+def _end(row: tuple) -> EndFacts:  # type: ignore[type-arg]
+    flow_id, flow, state, listed, remote, reason = row
+    return EndFacts(flow_id, flow, state, bool(listed), Remote(remote), reason)
 
 
 def _output(row: tuple) -> OutputFacts:  # type: ignore[type-arg]
@@ -769,8 +785,8 @@ class SqliteJournal(_Reader):
                     write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
                     write(_OLD_RUNS)
                 case PutEnd(e):
-                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value)
-                    write("INSERT OR REPLACE INTO ends VALUES(?,?,?,?,?)", values)
+                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.reason)
+                    write(f"INSERT OR REPLACE INTO ends({_END_COLUMNS}) VALUES(?,?,?,?,?,?)", values)
                 case SeeOutput(output):
                     write(_SEE_OUTPUT, _output_row(output))
                 case PutOutput(output):
@@ -933,6 +949,9 @@ class MemoryJournal:
 
     def end(self, flow_id: str) -> EndFacts | None:
         return self._ends.get(flow_id)
+
+    def bad_ends(self) -> Mapping[str, EndFacts]:
+        return {flow_id: end for flow_id, end in self._ends.items() if step(end.state) is Step.FETCH_APART}
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         rows = self._outputs.get(flow_id, {})

@@ -31,7 +31,7 @@ from .sources import outside_of
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
 IN_THE_WAY: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # of one path, not of the whole disk
-COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256")
+COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256", "reason")
 
 T = TypeVar("T")
 

@@ -192,7 +192,7 @@ class _Collector:
                 self._unknown(watched, found)
                 continue
             moved = moved or (found.state, found.progress) != (watched.state, watched.progress)
-            watched.state, watched.progress = found.state, found.progress
+            watched.state, watched.progress, watched.reason = found.state, found.progress, found.reason
             watched.created = watched.created + 1 if found.state == "created" else 0
             if step(found.state) is not Step.WAIT:
                 ended.append(waiting.pop(flow_id))
@@ -227,12 +227,15 @@ class _Collector:
 
             verdict = await context.ask(Call.FLOWS, listing)
             self._list_pays = verdict is None and seen <= LIST_PAYS * len(waiting)
-        rest = [flow_id for flow_id in waiting if flow_id not in shown]
+        # Why a flow failed may stand in its own reply only.
+        mute = {flow_id for flow_id, flow in shown.items() if isinstance(flow, RemoteFlow) and _is_mute(flow)}
+        rest = [flow_id for flow_id in waiting if flow_id not in shown or flow_id in mute]
         asked = (context.ask(Call.FLOW, partial(context.client.flow, flow_id)) for flow_id in rest)
         for flow_id, found in zip(rest, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(found, BaseException):
                 raise found
-            shown[flow_id] = found
+            if flow_id not in mute or not isinstance(found, Verdict):
+                shown[flow_id] = found
         return shown
 
     def _no_end(self) -> None:
@@ -277,6 +280,7 @@ class _Collector:
                 continue
             end = journal.end(facts.flow_id)
             flow: dict[str, JSON] = {"source": "", "flow": facts.name, "flow_id": facts.flow_id}
+            why: dict[str, JSON] = {"reason": end.reason if end is not None else ""}
             bare = True
             for page in self._fetching.pages(facts.flow_id):
                 for row in page:
@@ -285,10 +289,10 @@ class _Collector:
                     there = state in ("collected", "partial")
                     yield flow | {"source": row.source, "asset_id": row.asset_id, "output": row.path if there else "",
                                   "state": state, "bytes": row.print.size if there else 0,
-                                  "sha256": row.sha256.hex() if there and row.sha256 else ""}  # fmt: skip
+                                  "sha256": row.sha256.hex() if there and row.sha256 else ""} | why  # fmt: skip
             if bare:
                 state = end.state if end is not None else "running"
-                yield flow | {"asset_id": "", "output": "", "state": state, "bytes": 0, "sha256": ""}
+                yield flow | {"asset_id": "", "output": "", "state": state, "bytes": 0, "sha256": ""} | why
 
     def _state_of(self, row: OutputFacts, end: EndFacts | None) -> str:
         if row.state is OutputState.COLLECTED and self._folder.look(row.path) is not None:
@@ -296,3 +300,8 @@ class _Collector:
         if row.state is OutputState.REFUSED:
             return "refused"
         return "gone" if end is not None and end.remote is Remote.DELETED else "missing"
+
+
+def _is_mute(flow: RemoteFlow) -> bool:
+    """Whether it failed or was aborted, and does not say why."""
+    return not flow.reason and step(flow.state) is Step.FETCH_APART

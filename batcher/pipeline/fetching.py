@@ -68,6 +68,7 @@ class Watched:
     end: EndFacts | None
     state: str = ""
     progress: float = 0.0
+    reason: str = ""
     created: int = 0  # polls in a row that showed it as not started
     missing: set[str] = field(default_factory=set)  # asset ids of outputs that are not on disk
 
@@ -96,12 +97,17 @@ class Fetching:
     async def bring(self, watched: Watched) -> None:
         """List, name, fetch; then, where that was asked for, delete."""
         listed = watched.end is not None and watched.end.listed
-        end = watched.end if watched.end is not None and listed else EndFacts(watched.flow_id, watched.name, watched.state)
+        end = EndFacts(watched.flow_id, watched.name, watched.state)
+        if watched.end is not None and listed:
+            end = watched.end
+        elif step(end.state) is Step.FETCH_APART:
+            end = replace(end, reason=watched.reason)
         self._count(end)
         apart = step(end.state) is Step.FETCH_APART
         if apart:
             what = "failed" if end.state == "failed" else "was aborted"
-            message = f"the flow {end.flow_id} {what} on the service; what it left is in {FAILED}/"
+            why = f": {end.reason}" if end.reason else ""
+            message = f"the flow {end.flow_id} {what} on the service{why}; what it left is in {FAILED}/"
             self.problem(watched, "failed", message, f"--redo {watched.name} pays for it again")
         if not listed:
             if not await self._list(watched, end):

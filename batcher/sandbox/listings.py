@@ -52,7 +52,7 @@ def list_flows(db: sqlite3.Connection, query: FlowQuery, readings: Readings, hea
     yield head.encode()
     separator = ""
     for row in db.execute(sql, values):
-        yield (separator + flow_json(row, readings, readings.flow_id)).encode()
+        yield (separator + flow_json(row, readings, readings.flow_id, listed=True)).encode()
         separator = ","
     yield tail.encode()
 

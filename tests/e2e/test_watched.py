@@ -212,7 +212,8 @@ def test_a_terminal_that_is_closed_ends_a_command_in_order_and_nohup_keeps_it(se
     assert (tmp_path / "said").read_text().splitlines() == ["run success 0 ", "collect problem 129 0"]
     service.order("flow:latency=500ms")
     command = ["nohup", sys.executable, "-m", "batcher", "collect", *words, "--to", "out"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as held:
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), **nowhere) as held:
         begun(tmp_path, 3)
         held.send_signal(signal.SIGHUP)
         assert held.wait(20) == 0

@@ -100,7 +100,7 @@ def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | 
     flows: list[FlowLine] = []
     for flow in _of_manifest(manifest):
         line = known.pop(flow.name, None) or Line(FlowFacts(flow.name), 0, 0, 0, None)
-        if line.problem is None and line.standing is not Standing.STARTED:
+        if line.problem is None and not line.started:
             line.problem = of_flow.get(flow.name)
         if line.facts.inputs == 0:
             line.facts = replace(line.facts, inputs=_count(flow))
