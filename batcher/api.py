@@ -145,8 +145,11 @@ async def run(
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
         async with _session(manifest, settings, journal, report, started, events) as context:
             await _run(context)
-            if folder is not None and report.stop is None and "manifest" not in report.kinds:
+            limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
+            if folder is not None and report.stop is limit and "manifest" not in report.kinds:
+                report.stop = None  # what was started is collected
                 await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME)))
+                report.stop = report.stop or limit
     return report
 
 

@@ -35,6 +35,8 @@ from . import completing
 
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME", "shell_complete": completing.flows}  # of --only and --redo
 PROGRESS_HELP = "a bar on a terminal, a plain line now and then elsewhere"
+MAX_STARTS = click.option("--max-starts", type=click.IntRange(1),
+                          help="start so many flows at most, then end with 10; the next run goes on")  # fmt: skip
 METRICS = click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False),
                        help="a file for Prometheus, written at the end")  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])

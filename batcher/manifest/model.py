@@ -298,6 +298,13 @@ class LimitsShape(_Shape):
         description="A cap on what a typo can cost: a run that would start more flows than this is refused before it writes.",
         examples=[100],
     )
+    starts_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Start so many flows at most in one run, and leave the others to the next runs; it then ends with 10. The "
+        "flag --max-starts overrides it.",
+        examples=[500],
+    )
     max_bytes: (
         Annotated[
             int,
@@ -333,6 +340,7 @@ class LimitsShape(_Shape):
             min_age_s=self.min_age,
             max_duration_s=self.max_duration,
             max_starts=self.max_starts,
+            starts_per_run=self.starts_per_run,
             max_bytes=self.max_bytes,
             check_images=self.check_images,
             max_pixels=self.max_pixels,

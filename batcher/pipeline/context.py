@@ -25,6 +25,7 @@ from ..core.remote import RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from .ports import Body, Client, Clock, ImageLook, Journal, Sources
+from .starts import Starts
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
@@ -63,6 +64,7 @@ class FlowRun:
     plan: FlowPlan
     facts: FlowFacts
     rebuilds: int = 0
+    announced: bool = False  # its start, by this run
     tries: int = 0  # writes of it that were answered, not done, and sent again
     outstanding: int = 0  # payloads on their way
     produced: bool = False  # no more of them will come
@@ -117,6 +119,7 @@ class Context:
     again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
+    starts: Starts = field(default_factory=lambda: Starts(None, 0))
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
     key_read: bool = False
     key_generation: int = 0
