@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -157,3 +158,19 @@ def test_it_holds_the_journal_as_a_run_does(slow: Service, tmp_path: Path) -> No
     process.terminate()
     process.communicate(timeout=20)
     assert process.returncode == 143
+
+
+@pytest.mark.parametrize(("command", "number", "code"), [("abort", signal.SIGHUP, 129), ("clean", signal.SIGHUP, 129),
+                                                         ("clean", signal.SIGTERM, 143)])  # fmt: skip
+def test_a_signal_ends_it_in_order(service: Service, tmp_path: Path, command: str, number: int, code: int) -> None:
+    words = started(service, tmp_path, 1)
+    service.order("flow+flows:latency=2s")
+    process = begin(tmp_path, command, *words, "--yes", "--log-file", "log")
+    end = time.monotonic() + 20
+    while not (tmp_path / "log").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, "the next run resumes" in errors, "Traceback" in errors) == (code, True, False), errors
+    assert "run_ended" in (tmp_path / "log").read_text()
