@@ -22,6 +22,7 @@ from ..core.retry import Call, Kind, Verdict, backoff_s
 from .context import Context, of_group, of_journal
 
 POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0)  # while a flow whose abort was taken is still shown as running
+AGAIN_S: Final = (0.2, 0.5, 1.0)  # where a flow is shown without its state
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,11 @@ async def _settled(context: Context, facts: FlowFacts, flow_id: str, *, taken: b
 async def _look(context: Context, facts: FlowFacts, flow_id: str) -> RemoteFlow | None:
     """The flow as the service shows it; None, with a problem said, where it does not."""
     found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
+    for pause_s in AGAIN_S:
+        if isinstance(found, Verdict) or phase(found.state) is not Phase.UNKNOWN:
+            break
+        await context.sleep(pause_s)
+        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
     if not isinstance(found, Verdict):
         return found
     if found.kind is Kind.GONE:
