@@ -30,6 +30,7 @@ from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
 from .edges.outputs import OutputFolder
 from .edges.sources import LocalSources
+from .pipeline.abort import Running, abort_flows
 from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
@@ -163,8 +164,11 @@ async def run(
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
         async with _session(manifest, settings, journal, report, started, events) as context:
             await _run(context)
-            if folder is not None and report.stop is None and "manifest" not in report.kinds:
+            limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
+            if folder is not None and report.stop is limit and "manifest" not in report.kinds:
+                report.stop = None  # what was started is collected
                 await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer))
+                report.stop = report.stop or limit
     return report
 
 
@@ -193,10 +197,8 @@ async def collect(
     """
     report = report or Report(manifest.name, manifest.endpoint)
     wishes = CollectWishes(parse_name(name), wait_s, delete_remote, accept_fewer)
-    path = journal_path(manifest, settings.state)
-    if journal is None and not is_journal(path):
-        raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
-                         "batcher run comes first; --state and --endpoint as there")  # fmt: skip
+    if journal is None:
+        _known_journal(manifest, settings)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
         async with _session(manifest, settings, journal, report, started, events) as context:
             await _collect(context, folder, wishes)
@@ -206,7 +208,7 @@ async def collect(
 @contextlib.asynccontextmanager
 async def _session(
     manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Context], None],
-    events: Events,
+    events: Events, *, plans: bool = True,
 ) -> AsyncIterator[Context]:  # fmt: skip
     """The journal held, the edges open, the deadline set."""
     manifest = _fitting(manifest, events)
@@ -216,7 +218,7 @@ async def _session(
             own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
         journal = own
     try:
-        async with _context(manifest, settings, journal, report, remember=True, events=events) as context:
+        async with _context(manifest, settings, journal, report, remember=True, plans=plans, events=events) as context:
             started(context)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
@@ -284,21 +286,37 @@ async def _strange(context: Context) -> list[Problem]:
     return [problem] if problem is not None else []
 
 
-async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:
+async def clean(
+    manifest: Manifest, settings: Settings, delete: bool, *, report: Report | None = None,
+    started: Callable[[Context], None] = lambda context: None, events: Events = SILENT,
+) -> tuple[list[tuple[str, str]], Report]:  # fmt: skip
     """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
-    manifest = _fitting(manifest)
-    report = Report(manifest.name, manifest.endpoint)
+    report = report or Report(manifest.name, manifest.endpoint)
+    async with _session(manifest, settings, None, report, started, events, plans=False) as context:
+        return await context.in_time(clean_flows(context, delete)), report
+
+
+async def abort(
+    manifest: Manifest, settings: Settings, yes: bool, *, report: Report | None = None,
+    started: Callable[[Context], None] = lambda context: None, events: Events = SILENT,
+) -> tuple[list[Running], Report]:  # fmt: skip
+    """The batch's flows that run on the service, as the journal knows them; aborted where `yes` says so. The journal keeps
+    them as started: they are paid for. Raises Locked, JournalError, UsageError."""
+    report = report or Report(manifest.name, manifest.endpoint)
+    _known_journal(manifest, settings)
+    async with _session(manifest, settings, None, report, started, events, plans=False) as context:
+        return await abort_flows(context, yes), report
+
+
+def _known_journal(manifest: Manifest, settings: Settings) -> None:
+    """Raises UsageError where nothing was run yet."""
     path = journal_path(manifest, settings.state)
-    with opening_a_journal():
-        journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
-    try:
-        async with _context(manifest, settings, journal, report, plans=False) as context:
-            return await clean_flows(context, delete), report
-    finally:
-        journal.close()
+    if not is_journal(path):
+        raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
+                         "batcher run comes first; --state and --endpoint as there")  # fmt: skip
 
 
 __all__ = [
-    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "clean", "collect", "load_manifest",
-    "plan", "run",
+    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "abort", "clean", "collect",
+    "load_manifest", "plan", "run",
 ]  # fmt: skip

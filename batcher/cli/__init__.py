@@ -30,6 +30,7 @@ COMMANDS = {  # in the order in which they are needed
     "collect": "wait for started flows and download their outputs",
     "cron": "print a crontab line, and a systemd service and timer, or launchd's property list",
     "clean": "list, and with --yes delete, flows of a batch that were never started",
+    "abort": "list, and with --yes abort, flows of a batch that run on the service",
     "sandbox": "serve a local Flows API to try things against",
     "schema": "print the manifest's JSON Schema, for editors",
     "completion": "print a completion script for bash, zsh or fish",
@@ -42,7 +43,7 @@ GROUPS = {  # commands that stand in none of them are listed at the end
 }
 OTHERS = "Around it"
 WIDEST = max(map(len, COMMANDS))
-WORKING = ("run", "collect", "clean")  # their codes are about the batch; of the others the output is all there is
+WORKING = ("run", "collect", "clean", "abort")  # their codes are about the batch; of the others the output is all there is
 COLLECTION = (50_000, 10, 10)  # of garbage: what is imported is none, and looking it through was a tenth of the start
 
 

@@ -1,7 +1,7 @@
-"""After a run: whoever is to know how it went.
+"""After a run or a collect: whoever is to know how it went.
 
-In: the manifest's `notify` and `metrics`, and a run's report or the error that ended it. Out: a line in the log, a file of
-metrics, pings and hooks. Called by `common.watched` for `run`; for `collect`, which has only the log.
+In: the manifest's `notify` and `metrics`, and the command's report or the error that ended it. Out: a line in the log, a
+file of metrics, pings and hooks. Called by `common.watched`; `clean` and `abort`, which somebody watches, have only the log.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class Afterwards:
     """Whoever is to know how the run went: the log, the file of metrics, pings and hooks. None of it changes the exit code."""
 
     def __init__(
-        self, manifest: Manifest, events: Events, mask: Mask, *, notify: Notify | None = None, metrics: str | None = None,
-        ca_file: str | None = None,
+        self, manifest: Manifest, events: Events, mask: Mask, command: str, *, notify: Notify | None = None,
+        metrics: str | None = None, ca_file: str | None = None,
     ) -> None:  # fmt: skip
         self._manifest = manifest
+        self._command = command
         self._metrics = metrics
         self._events = events
         self._mask = mask
@@ -53,16 +54,25 @@ class Afterwards:
         if notify is not None and notify != Notify():
             from ..edges.notify import Notifier
 
-            more = {"BATCHER_MANIFEST": manifest.path, "BATCHER_BATCH": manifest.batch, "BATCHER_ENDPOINT": manifest.endpoint}
+            more = {"BATCHER_COMMAND": command, "BATCHER_MANIFEST": manifest.path, "BATCHER_BATCH": manifest.batch,
+                    "BATCHER_ENDPOINT": manifest.endpoint}  # fmt: skip
             self._notifier = Notifier(notify, manifest.folder, ca_file=ca_file, inherited=os.environ, more=more,
                                       clean=mask, complain=self._complain)  # fmt: skip
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, events: Events, mask: Mask, command: str, metrics: str | None, ca_file: str | None
+    ) -> Afterwards:
+        """With all whom the manifest names. `metrics`: the flag's file, instead of the manifest's."""
+        path = os.path.abspath(metrics) if metrics is not None else manifest.metrics
+        return cls(manifest, events, mask, command, notify=manifest.notify, metrics=path, ca_file=ca_file)
 
     def begin(self) -> None:
         """The run holds its journal, and begins."""
         manifest = self._manifest
         self._events.tell("run_begun", "info", {
             "manifest": manifest.path, "batch": manifest.batch, "endpoint": manifest.endpoint, "version": __version__,
-            "pid": os.getpid(),
+            "command": self._command, "pid": os.getpid(),
         })  # fmt: skip
         if self._notifier is not None:
             self._notifier.begin()
@@ -87,8 +97,8 @@ class Afterwards:
         counts: dict[str, JSON] = {name: document[name] for name in groups if name in document}
         said = {} if known else {"message": document["problems"][0]["message"]}  # type: ignore[index, call-overload]
         self._events.tell("run_ended", level, {
-            "manifest": self._manifest.path, "exit_code": code, "elapsed_s": document["elapsed_s"], **counts,
-            "problems": document["problems_total"], **said,
+            "manifest": self._manifest.path, "command": self._command, "exit_code": code,
+            "elapsed_s": document["elapsed_s"], **counts, "problems": document["problems_total"], **said,
         })  # fmt: skip
         if outcome is None:
             return  # another run is at work, and tells of itself
@@ -101,9 +111,12 @@ class Afterwards:
         from ..edges.metrics import write_metrics  # 60 ms that only they need who ask for it
 
         shown = document if known else {name: document[name] for name in ("exit_code", "elapsed_s")}
+        if self._command == "collect":  # it does not look at inputs
+            shown = {name: value for name, value in shown.items() if name != "inputs"}
         manifest = self._manifest
+        where = (manifest.path, manifest.batch, manifest.endpoint)
         try:
-            write_metrics(Path(path), manifest.path, manifest.batch, manifest.endpoint, shown, time.time())
+            write_metrics(Path(path), self._command, *where, shown, time.time())
         except OSError as error:
             self._complain(f"the metrics {path} cannot be written: {error.strerror or error}")
 

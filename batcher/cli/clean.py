@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ..api import Settings, clean
+from ..api import clean
 from ..core.errors import BatcherError
+from ..core.report import Report
+from ..edges.secrets import Mask
 from . import common
+from .afterwards import Afterwards, load_failed
 
 
 @click.command("clean", short_help="delete flows that were never started")
@@ -24,14 +28,24 @@ def command(
 
     Flows that are no longer in the manifest are among them. Started flows are never touched.
     """
+    mask = Mask()
+    events = common.open_log(log_file, log_format, verbose, mask)
+    found: list[tuple[str, str]] = []
     try:
-        loaded = common.load(manifest, endpoint, as_json)
-        settings: Settings = common.settings(state=state, ca_file=ca_file)
-        found, report = asyncio.run(clean(loaded, settings, yes))
+        with load_failed(events, manifest):
+            loaded = common.load(manifest, endpoint, as_json)
+        settings = replace(common.settings(state=state, ca_file=ca_file), key=partial(common.read_key, mask))
+
+        async def work(*, report: Report, started: common.Started) -> None:
+            found.extend((await clean(loaded, settings, yes, report=report, started=started, events=events))[0])
+
+        after = Afterwards(loaded, events, mask, "clean")
+        report = asyncio.run(common.watched(work, loaded, "none", after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
     if as_json:
-        common.out(json.dumps(report.json() | {"unstarted": [{"flow_id": i, "flow": n} for i, n in found], "deleted": yes}))
+        unstarted = [{"flow_id": flow_id, "flow": name} for flow_id, name in found]
+        common.out(common.document(report.json() | {"unstarted": unstarted, "deleted": yes}))
     elif not quiet:
         for flow_id, name in found:
             common.out(common.harmless(f"{flow_id}  {name}").replace("\n", "\\n"))

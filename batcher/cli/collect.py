@@ -34,11 +34,12 @@ from .afterwards import Afterwards, load_failed
 @click.option("--rate", type=common.RATE, help="requests, as 20/s or 300/min")
 @click.option("--timeout", type=common.DURATION, help="no progress on a request for this long")
 @click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
+@common.METRICS
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, to: Path, name: str, wait_s: float | None,
     delete_remote: bool, accept_fewer: bool, concurrency: int | None, rate: float | None, timeout: float | None,
-    retries: int | None, **wishes: Any,
+    retries: int | None, metrics: str | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
 
@@ -54,7 +55,7 @@ def command(
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
         work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
                        accept_fewer=accept_fewer, events=events)  # fmt: skip
-        after = Afterwards(loaded, events, mask)  # pings, hooks and metrics are of runs
+        after = Afterwards.of(loaded, events, mask, "collect", metrics, ca_file)
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json, quiet=quiet)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, TextIO, TypeAlias, TypeVar
 
 import click
 
@@ -36,6 +36,10 @@ from . import completing
 
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME", "shell_complete": completing.flows}  # of --only and --redo
 PROGRESS_HELP = "a bar on a terminal, a plain line now and then elsewhere"
+MAX_STARTS = click.option("--max-starts", type=click.IntRange(1),
+                          help="start so many flows at most, then end with 10; the next run goes on")  # fmt: skip
+METRICS = click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False),
+                       help="a file for Prometheus, written at the end")  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 50  # problems on a screen; --json has up to a thousand
@@ -188,10 +192,13 @@ def argument(path: os.PathLike[str]) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
+Started: TypeAlias = Callable[[Context], None]
+
+
 class Work(Protocol):
     """What a command does with a manifest: it fills the report, and hands its context over before it begins."""
 
-    def __call__(self, *, report: Report, started: Callable[[Context], None]) -> Coroutine[Any, Any, Report]: ...
+    def __call__(self, *, report: Report, started: Started) -> Coroutine[Any, Any, object]: ...
 
 
 class Watchers(Protocol):
@@ -202,7 +209,8 @@ class Watchers(Protocol):
 
 
 async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watchers) -> Report:
-    """Do the work with progress drawn, and end it in order on the first SIGINT or SIGTERM, at once on the second."""
+    """Do the work with progress drawn, and end it in order on the first SIGHUP, SIGINT or SIGTERM, at once on another SIGINT
+    or SIGTERM."""
     report = Report(manifest.name, manifest.endpoint)
     loop = asyncio.get_running_loop()
     context_of: list[Context] = []
@@ -210,10 +218,11 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
     telling: list[asyncio.Task[None]] = []
 
     def on(number: signal.Signals) -> None:
-        reason = Reason.SIGINT if number is signal.SIGINT else Reason.SIGTERM
+        if stops and number is signal.SIGHUP:
+            return  # a terminal that is closed says it more than once, and systemd after its SIGTERM
         if stops:  # the second time: at once; what is durable stays
             os._exit(128 + number)
-        stops.append(Stop(reason, f"stopped by {number.name}", "the next run resumes"))
+        stops.append(Stop(Reason(number.name.lower()), f"stopped by {number.name}", "the next run resumes"))
         if telling:  # the work is over, and its outcome stays
             telling[0].cancel()
             return
@@ -230,8 +239,9 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
         if stops:
             context.halt(stops[0])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on, number)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # ignored: nohup
+            loop.add_signal_handler(number, on, number)
     drawing = asyncio.ensure_future(show(report, style))
     failure: Exception | None = None
     try:
@@ -295,6 +305,8 @@ def closing_line(report: Report) -> str:
         return f"batcher: {report.manifest}: it ended early (exit code {report.exit_code})"
     others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed}
     counts = [f"{flows.started} of {flows.total} flows started", *(f"{n} {what}" for what, n in others.items() if n)]
+    if report.outputs is not None:
+        counts.append(f"{report.outputs.collected} of {report.outputs.total} outputs collected")
     return f"batcher: {report.manifest}: {', '.join(counts)} (exit code {report.exit_code})"
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
-from ..core.facts import FlowFacts
+from ..core.aborting import Phase, phase
+from ..core.facts import EndFacts, FlowFacts
 from ..core.lifecycle import FlowState, InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON, Place, Problem
@@ -42,6 +43,7 @@ class View(Protocol):
     """What is asked of a journal here: `JournalReader` and `MemoryJournal` have it."""
 
     def flows(self) -> Iterator[FlowFacts]: ...
+    def bad_ends(self) -> Mapping[str, EndFacts]: ...
     def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]: ...
     def flow_times(self) -> Mapping[str, FlowTimes]: ...
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]: ...
@@ -49,18 +51,23 @@ class View(Protocol):
 
 @dataclass(slots=True)
 class Line:
-    """One flow. `problem` is None once it has been started."""
+    """One flow. Once it has been started it has a `problem` only where it failed or was aborted on the service: `end`."""
 
     facts: FlowFacts
     accepted: int
     accepted_bytes: int
     refused: int
     problem: Problem | None
+    end: EndFacts | None = None
+
+    @property
+    def started(self) -> bool:
+        return self.facts.state is FlowState.STARTED
 
     @property
     def standing(self) -> Standing:
-        if self.facts.state is FlowState.STARTED:
-            return Standing.STARTED
+        if self.started:
+            return Standing.STARTED if self.end is None else Standing.PROBLEM
         if self.problem is not None:
             return Standing.PROBLEM
         return Standing.PENDING if self.facts.state is FlowState.PLANNED else Standing.UNDER_WAY
@@ -68,13 +75,21 @@ class Line:
 
 def lines(journal: View) -> Iterator[Line]:
     """Every flow that the journal knows, in its order."""
-    tallies = journal.tallies()
+    tallies, ends = journal.tallies(), journal.bad_ends()
     for facts in journal.flows():
         tally = tallies.get(facts.name, {})
         accepted = tally.get(InputState.ACCEPTED, (0, 0))
         refused = tally.get(InputState.REFUSED, (0, 0))
         problem = problem_of(json.loads(facts.problem)) if facts.problem else None
-        yield Line(facts, *accepted, refused[0], problem)
+        end = ends.get(facts.flow_id or "") if facts.state is FlowState.STARTED else None
+        yield Line(facts, *accepted, refused[0], problem if end is None else _ended(end), end)
+
+
+def _ended(end: EndFacts) -> Problem:
+    """What `collect` has found of a flow that failed or was aborted."""
+    what = "it was aborted on the service" if phase(end.state) is Phase.ABORTED else "it failed on the service"
+    message = f"{what}: {end.reason}" if end.reason else what
+    return Problem("failed", message, "--redo NAME pays for it again", flow=end.flow)
 
 
 def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
@@ -130,7 +145,7 @@ def look(journal: View, held: bool | None = None) -> Look:
         if line is None and problem.flow is not None:  # nothing of it is on the service, and it has no row
             known[problem.flow] = line = Line(FlowFacts(problem.flow), 0, 0, 0, problem)
             found.lines.append(line)
-        elif line is None or line.standing is Standing.STARTED:
+        elif line is None or line.started:
             found.free.append(problem)
         elif line.problem is None:
             line.problem = problem
@@ -149,14 +164,15 @@ def problem_of(kept: Mapping[str, JSON]) -> Problem:
 def add(report: Report, line: Line) -> None:
     """Count the flow in."""
     report.flows.total += 1
-    report.flows.started += line.standing is Standing.STARTED
+    report.flows.started += line.started
     report.inputs.total += line.facts.inputs
     report.inputs.uploaded += line.accepted
     report.inputs.bytes += line.accepted_bytes
     report.inputs.failed += line.refused
     if line.problem is not None:
-        report.flows.failed += 1
+        report.flows.failed += not line.started  # as `run` counts them
         report.add(line.problem)
+
 
 def settle(report: Report) -> Report:
     """What is neither done nor failed is pending."""

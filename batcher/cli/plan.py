@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import textwrap
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all
 SPOOL_BYTES: Final = 8 << 20  # of the document's flows in memory; the rest waits in a temporary file
 NAME_COLUMNS: Final = 30
 LINE_COLUMNS: Final = 80
+KINDS: Final = ("creates", "uploads", "lists", "starts", "deletes", "looks")  # of requests
 
 SIGN: Final = {
     Action.NEW: "+", Action.RESUME: "+", Action.REBUILD: "~", Action.REDO: "~", Action.CHANGED: "~",
@@ -40,12 +40,13 @@ QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there i
 @click.command("plan", short_help="what run would do")
 @common.common
 @click.option("--resubmit-changed", is_flag=True, help="as in run")
+@common.MAX_STARTS
 @click.option("--redo", **common.NAMES, help="as in run")
 @click.option("--checksum", is_flag=True, help="as in run")
 @click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, **wishes: Any,
+    verbose: bool, log_format: str, log_file: str | None, progress: str, max_starts: int | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Show what `run` would do with MANIFEST: per flow, and in sum. Writes nothing, here or there.
 
@@ -53,7 +54,7 @@ def command(
     """
     shown: _Document | _Lines = _Document() if as_json else _Lines(verbose, silent=quiet)
     try:
-        loaded = common.load(manifest, endpoint, as_json)
+        loaded = common.load(manifest, endpoint, as_json, starts_per_run=max_starts)
         found, report = asyncio.run(plan(loaded, common.settings(state=state, ca_file=ca_file, **wishes), shown.add))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
@@ -183,7 +184,8 @@ def sums(found: Survey, whole: bool) -> list[str]:
              if getattr(requests, f"{one}s")]  # fmt: skip
     told = f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else "")
     lines += textwrap.wrap(told, LINE_COLUMNS, subsequent_indent=" " * 10)
-    lines.append(f"to pay:   {counted(requests.starts, 'start')}")
+    later = f"; {counted(requests.held_back, 'flow')} left to later runs (--max-starts)" if requests.held_back else ""
+    lines.append(f"to pay:   {counted(requests.starts, 'start')}{later}")
     return lines
 
 
@@ -218,8 +220,9 @@ class _Document:
             "bytes_to_send": found.to_send_bytes,
             "encoded_bytes_to_send": found.to_send_encoded,
             "requests_needed": requests.total,
-            "requests_by_kind": asdict(requests),
+            "requests_by_kind": {name: getattr(requests, name) for name in KINDS},
             "starts": requests.starts,
+            "held_back": requests.held_back,
             "against_journal": {"new": found.new, "changed": found.differs, "removed": found.removed},
         }
         if whole:

@@ -22,12 +22,12 @@ EXIT_CODES: Final = (  # code, what it means, what a cron job should do
     ("4", "a source is missing, unreadable or changed while it was read", "alert"),
     ("5", "the service was unavailable until the retries were spent", "run again"),
     ("7", "fatal: key refused, credit exhausted", "alert; do not run again"),
-    ("10", "`--max-duration` or `--wait` reached; resumable", "run again"),
+    ("10", "`--max-duration`, `--wait` or `--max-starts` reached; resumable", "run again"),
     ("11", "another run holds this manifest", "ignore"),
     ("12", "an outcome cannot be settled, or the service shows what the journal does not say",
      "alert; the next run settles it first"),
     ("13", "with `collect`: a flow failed or was aborted", "alert"),
-    ("130, 143", "SIGINT, SIGTERM: drained, resumable", "run again"),
+    ("129, 130, 143", "SIGHUP, SIGINT, SIGTERM: drained, resumable", "run again"),
 )  # fmt: skip
 
 ENVIRONMENT: Final = (

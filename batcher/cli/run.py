@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from .collect import collected
 @click.option("--timeout", type=common.DURATION, help="no progress on a request for this long")
 @click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
 @click.option("--max-duration", type=common.DURATION, help="end in order after this long; a later run resumes")
+@common.MAX_STARTS
 @click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
 @click.option("--resubmit-changed", is_flag=True, help="pay again for flows that changed after they were started")
 @click.option("--redo", **common.NAMES, help="pay again for this flow (a pattern; repeatable)")
@@ -39,12 +39,12 @@ from .collect import collected
 @click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
 @click.option("--accept-fewer", is_flag=True, help="with --collect: as there")
-@click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False), help="a file for Prometheus, written at the end")
+@common.METRICS
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
     bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None,
-    accept_fewer: bool, metrics: str | None, **wishes: Any,
+    accept_fewer: bool, metrics: str | None, max_starts: int | None, **wishes: Any,
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 
@@ -57,12 +57,11 @@ def command(
             raise UsageError("--accept-fewer is about outputs", "add --collect DIR")
         with load_failed(events, manifest):
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
-                                 bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries)  # fmt: skip
-        if metrics is not None:
-            loaded = replace(loaded, metrics=os.path.abspath(metrics))
+                                 bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries,
+                                 starts_per_run=max_starts)  # fmt: skip
         settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
         work = partial(run_batch, loaded, settings, collect_to=collect_to, accept_fewer=accept_fewer, events=events)
-        after = Afterwards(loaded, events, mask, notify=loaded.notify, metrics=loaded.metrics, ca_file=ca_file)
+        after = Afterwards.of(loaded, events, mask, "run", metrics, ca_file)
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json, quiet=quiet)

@@ -83,8 +83,9 @@ def _document(report: Report, found: Look) -> dict[str, Any]:
 
 def _flow(line: Line) -> dict[str, Any]:
     facts = line.facts
+    ended = {} if line.end is None else {"ended": line.end.state, "reason": line.end.reason}
     return {"flow": facts.name, "state": facts.state.value, "flow_id": facts.flow_id, "inputs": facts.inputs,
-            "uploaded": line.accepted}  # fmt: skip
+            "uploaded": line.accepted, **ended}  # fmt: skip
 
 
 def _columns() -> int:

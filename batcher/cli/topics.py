@@ -103,7 +103,8 @@ def _cron() -> str:
         *_wrapped("Runs that overlap are harmless: the second says nothing and exits with 11. So is one that is killed: the "
                   "next resumes. New files of a pattern are sent, what is done is not sent again. For an inbox set "
                   "limits.min_age, so that a file that is still being copied is left for the next run, and "
-                  "limits.max_starts, so that a slip cannot cost more than you thought."),
+                  "limits.max_starts, so that a slip cannot cost more than you thought; with limits.starts_per_run a large "
+                  "batch goes in parts, so many flows a night."),
         "",
         "What each exit code asks for: batcher help exit-codes",
     ])  # fmt: skip

@@ -5,7 +5,7 @@
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
     ├── Locked                another run holds this manifest                          (11)
-    └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 130, 143)
+    └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 129, 130, 143)
 
 Anything else that is raised is a bug in batcher (1).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from typing import Final
 
 from .model import Problem
 
@@ -58,8 +59,14 @@ class Reason(Enum):
     UNAVAILABLE = "unavailable"
     UNSETTLED = "unsettled"
     DEADLINE = "deadline"
+    LIMIT = "limit"  # as many flows were started as one run may start
+    SIGHUP = "sighup"
     SIGINT = "sigint"
     SIGTERM = "sigterm"
+
+
+SIGNALS: Final = frozenset({Reason.SIGHUP, Reason.SIGINT, Reason.SIGTERM})
+PLANNED: Final = SIGNALS | {Reason.DEADLINE, Reason.LIMIT}  # somebody asked for it: nothing is wrong with the batch
 
 
 class Stop(BatcherError):

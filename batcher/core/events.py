@@ -9,6 +9,7 @@ Called by the pipeline and by the command line. Where nobody listens `enabled` i
     input_settled                                                   and of one that was unknown: `seen` on the service's list
     flow_verified  flow_start_unknown  flow_started                 the service's list is right; the flow is paid for
     flow_given_up  flow_deleted                                     built anew, or left behind by a lost create
+    flow_aborted                                                    as `abort` was asked to
     output_collected                                                an output is whole, in its place
     request_retried  outage_begun  outage_over  key_read_again      the wire
     concurrency_bounded                                             the limit of open files allows fewer requests at once

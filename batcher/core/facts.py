@@ -105,8 +105,8 @@ class EndFacts:
     """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place; it is not asked
     for them again.
 
-    `state` is the service's word for it, lower case. `missing`: how many of its inputs have no output, for a completed
-    flow; `accepted`: that this was said to be right."""
+    `state` is the service's word for it, lower case; `reason` what it says on why, "" where nothing. `missing`: how many of
+    its inputs have no output, for a completed flow; `accepted`: that this was said to be right."""
 
     flow_id: str
     flow: str
@@ -115,6 +115,7 @@ class EndFacts:
     remote: Remote = Remote.KEPT
     missing: int = 0
     accepted: bool = False
+    reason: str = ""
 
 
 class OutputState(Enum):

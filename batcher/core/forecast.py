@@ -23,15 +23,26 @@ class Requests:
     starts: int = 0  # each of them is paid for
     deletes: int = 0
     looks: int = 0
+    begun: int = 0  # flows that are worked on
+    held_back: int = 0  # flows that are left to the next runs, as `starts_per_run` asks
 
     @property
     def total(self) -> int:
         return self.creates + self.uploads + self.lists + self.starts + self.deletes + self.looks
 
-    def count(self, plan: FlowPlan, wishes: Wishes) -> None:
-        """Add those of one flow. A start that an earlier run announced is a look: it was counted by that run."""
+    def count(self, plan: FlowPlan, wishes: Wishes, most: int | None = None) -> bool:
+        """Add those of one flow; False where it has nothing to do, or is beyond the `most` that one run starts. A start that
+        an earlier run announced is a look: it was counted by that run."""
         if not plan.action.works:
-            return
+            return False
+        if most is not None and wishes.start and self.begun >= most:
+            self.held_back += 1
+            return False
+        self.begun += 1
+        self._count(plan, wishes)
+        return True
+
+    def _count(self, plan: FlowPlan, wishes: Wishes) -> None:
         state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
         if plan.action is Action.RESUME and state is FlowState.STARTING:
             self.looks += 1
@@ -61,7 +72,8 @@ def over_caps(limits: Limits, starts: int, size_bytes: int) -> list[Problem]:
     problems: list[Problem] = []
     if limits.max_starts is not None and starts > limits.max_starts:
         message = f"this run would start {_flows(starts)}, and limits.max_starts allows {limits.max_starts:,}"
-        problems.append(Problem("manifest", message, "raise it if that is meant, or send a part with --only NAME"))
+        hint = "raise it if that is meant, or send a part with --only NAME, or so many a run with --max-starts N"
+        problems.append(Problem("manifest", message, hint))
     if limits.max_bytes is not None and size_bytes > limits.max_bytes:
         message = f"this run would send {size_bytes:,} bytes of files, and limits.max_bytes allows {limits.max_bytes:,}"
         problems.append(Problem("manifest", message, "raise it if that is meant, or send a part with --only NAME"))

@@ -89,7 +89,8 @@ class Limits:
     settle_s: float = 15.0
     min_age_s: float = 0.0
     max_duration_s: float | None = None
-    max_starts: int | None = None  # flows started by one run
+    max_starts: int | None = None  # flows started by one run: more are refused
+    starts_per_run: int | None = None  # the same, and the others are left to the next runs
     max_bytes: int | None = None  # of sources, not encoded, sent by one run
     check_images: bool = False  # decode images before they are sent
     max_pixels: int | None = None  # of an image

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from .errors import Reason
+from .errors import PLANNED, Reason
 from .report import OF_REASON
 
 Outcome: TypeAlias = Literal["success", "problem", "failure"]
 
 IGNORED = 11  # another run holds the manifest, and tells of itself
-RUN_AGAIN = frozenset(OF_REASON[reason] for reason in (Reason.UNAVAILABLE, Reason.DEADLINE, Reason.SIGINT, Reason.SIGTERM))
+RUN_AGAIN = frozenset(OF_REASON[reason] for reason in (Reason.UNAVAILABLE, *PLANNED))
 
 
 def outcome_of(exit_code: int) -> Outcome | None:

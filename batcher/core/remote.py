@@ -16,7 +16,7 @@ from .tags import FlowTag
 @dataclass(frozen=True, slots=True)
 class RemoteFlow:
     """A flow as the service shows it. `state` is lower case, "" where none is shown; `progress` is 0 to 1; `finished`: an
-    end time is set, whatever the state says."""
+    end time is set, whatever the state says; `reason` is its own word on why it is so, harmless to print."""
 
     flow_id: str
     state: str
@@ -26,6 +26,7 @@ class RemoteFlow:
     tag: FlowTag | None
     progress: float = 0.0
     finished: bool = False
+    reason: str = ""
 
 
 @row(frozen=True, slots=True)

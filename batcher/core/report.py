@@ -29,11 +29,13 @@ OF_REASON: Final[dict[Reason, int]] = {
     Reason.UNAVAILABLE: 5,
     Reason.UNSETTLED: 12,
     Reason.DEADLINE: 10,
+    Reason.LIMIT: 10,
+    Reason.SIGHUP: 129,
     Reason.SIGINT: 130,
     Reason.SIGTERM: 143,
 }
 # Where several apply. 2 stands first of the problems: nothing was written then, and nothing else can have happened.
-PRECEDENCE: Final = (130, 143, 1, 2, 12, 7, 13, 4, 3, 5, 10)
+PRECEDENCE: Final = (129, 130, 143, 1, 2, 12, 7, 13, 4, 3, 5, 10)
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ SOON: Final = re.compile(r"per (second|minute)|rate.?limit|try again|retry", re.
 
 
 class Call(Enum):
-    """One kind of request. The three writes are not idempotent; a delete may be sent again, for ids are never reused."""
+    """One kind of request. Create, upload and start are not idempotent; a delete may be sent again, for ids are never
+    reused. An abort may, too, but what came of a lost one is asked for: the flow may have ended by itself meanwhile."""
 
     TEMPLATES = "templates"
     FLOWS = "flows"
@@ -41,12 +42,13 @@ class Call(Enum):
     CREATE = "create"
     UPLOAD = "upload"
     START = "start"
+    ABORT = "abort"
     DELETE = "delete"
 
     @property
     def writes(self) -> bool:
-        """Whether sending it twice could do it twice."""
-        return self in (Call.CREATE, Call.UPLOAD, Call.START)
+        """Whether a lost reply leaves it unknown what came of it, so that it is asked about before it is sent again."""
+        return self in (Call.CREATE, Call.UPLOAD, Call.START, Call.ABORT)
 
 
 @row(frozen=True, slots=True)

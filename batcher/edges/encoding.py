@@ -162,7 +162,8 @@ WORKS: dict[str, Callable[[list[Any]], list[Any]]] = {"look": look_all, "encode"
 
 def main() -> None:
     """Until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a terminal that is closed: for the parent, who closes stdin
+        signal.signal(number, signal.SIG_IGN)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     write_frame(sink, [])  # ready
     while (items := read_frame(source)) is not None:

@@ -68,6 +68,11 @@ FLOWS: Final = frozenset({"flows", "jobs", "tasks", "runs", "workflows"})
 INPUTS: Final = frozenset({"inputs", "assets", "files", "inputassets"})
 OUTPUTS: Final = frozenset({"outputs", "assets", "files", "outputassets"})
 FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})
+REASONS: Final = (  # members under which a flow may say why it failed
+    "error", "errors", "error_message", "failure_reason", "reason", "status_message", "status_reason", "message", "detail",
+    "details",
+)  # fmt: skip
+REASONS_LISTED: Final = 5
 
 HOPS: Final = 5  # from an output's reply to the place where its bytes lie
 REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -466,10 +471,17 @@ class FlowsApi:
         return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, departs=departs)
 
     async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault:
-        body = SmallBody(b'{"action":"start"}', b"")
-        found = await self._call(Call.START, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body, departs=departs)
+        found = await self._action(Call.START, flow_id, departs)
         if isinstance(found, Reply) and 200 <= found.status < 300 and found.readable:
             return _start_reply(found.body, flow_id, self._key.mask)
+        return found
+
+    async def abort(self, flow_id: str) -> Reply | Fault:
+        return await self._action(Call.ABORT, flow_id, lambda: None)
+
+    async def _action(self, call: Call, flow_id: str, departs: Callable[[], None]) -> Reply | Fault:
+        body = SmallBody(b'{"action":"%b"}' % call.value.encode(), b"")
+        found = await self._call(call, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body, departs=departs)
         return found  # type: ignore[no-any-return]
 
     async def delete(self, flow_id: str) -> Reply | Fault:
@@ -760,7 +772,7 @@ def _remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | 
     known = isinstance(progress, int | float) and 0 <= progress <= 1
     return RemoteFlow(found, _harmless(_state(item).lower(), mask), str(item.get("template", "")), item.get("parameters"),
                       additional, read_flow_tag(additional), float(progress) if known else 0.0,  # type: ignore[arg-type]
-                      bool(item.get("finished_at")))  # fmt: skip
+                      bool(item.get("finished_at")), _reason(item, mask))  # fmt: skip
 
 
 def _start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
@@ -773,6 +785,29 @@ def _start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
     flow = _remote_flow(body, flow_id, mask)
     error = "" if said is None else _harmless(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), mask)
     return StartReply(flow.state if flow is not None else "", error)
+
+
+def _reason(item: Mapping[str, object], mask: Mask) -> str:
+    """Why a flow is in its state, in the service's words; under which member they stand is not documented."""
+    kept: list[str] = []
+    for name in REASONS:
+        said = _said(item[name]) if name in item else ""
+        if said and not any(said in other for other in kept):
+            kept = [*(other for other in kept if other not in said), said]
+    return _harmless(": ".join(kept), mask) if kept else ""
+
+
+def _said(value: object, depth: int = 3) -> str:
+    """What a member says in words: a text, or the texts in an object or a list; "" where it says nothing."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, list) and depth:
+        return "; ".join(filter(None, (_said(each, depth - 1) for each in value[:REASONS_LISTED])))
+    if isinstance(value, dict) and depth:
+        known = [name for name in ("code", "type", *REASONS, "msg", "description") if name in value]
+        texts = [_said(value[name], depth - 1) for name in known or list(value)[:REASONS_LISTED]]
+        return ": ".join(dict.fromkeys(filter(None, texts)))
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) and value else ""
 
 
 def _looks_like_a_type(value: object) -> bool:

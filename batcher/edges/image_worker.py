@@ -59,7 +59,8 @@ def main() -> None:
     """Until stdin ends."""
     from PIL import Image, PngImagePlugin
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who closes stdin
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a terminal that is closed: for the parent, who closes stdin
+        signal.signal(number, signal.SIG_IGN)
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = TEXT_BYTES, TEXTS_BYTES
     turnstile = int(sys.argv[1])

@@ -26,7 +26,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from ..core.collecting import spot
+from ..core.collecting import Step, spot, step
 from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
@@ -110,6 +110,7 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE ends ADD COLUMN missing INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE ends ADD COLUMN accepted INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE ends ADD COLUMN reason TEXT NOT NULL DEFAULT '';
     UPDATE ends SET listed=0 WHERE state='completed' AND remote='kept' AND
         (SELECT count(*) FROM outputs o WHERE o.flow_id=ends.flow_id)
         < (SELECT inputs FROM flows f WHERE f.name=ends.flow AND f.flow_id=ends.flow_id)
@@ -146,7 +147,7 @@ _TIMES: Final = "begun, opened, first_upload, last_upload, verified, started"
 _OLD_RUNS: Final = f"""
     DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT {RUNS_KEPT})
     OR requests=0 AND began < (SELECT max(began) FROM runs)"""
-_END_COLUMNS: Final = "flow_id, flow, state, listed, remote, missing, accepted"
+_END_COLUMNS: Final = "flow_id, flow, state, listed, remote, missing, accepted, reason"
 _OUTPUT_COLUMNS: Final = "flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode"
 _PUT_OUTPUT: Final = f"INTO outputs({_OUTPUT_COLUMNS}, spot) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"
 _SEE_OUTPUT: Final = (
@@ -359,7 +360,14 @@ class _Reader:
 
     def end(self, flow_id: str) -> EndFacts | None:
         row = self._ask_one(f"SELECT {_END_COLUMNS} FROM ends WHERE flow_id=?", flow_id)
-        return None if row is None else EndFacts(row[0], row[1], row[2], bool(row[3]), Remote(row[4]), row[5], bool(row[6]))
+        return None if row is None else _end(row)
+
+    def bad_ends(self) -> Mapping[str, EndFacts]:
+        """By its id on the service: each flow that failed or was aborted. Empty in a journal that an older batcher wrote."""
+        if not self._ask("SELECT 1 FROM pragma_table_info('ends') WHERE name='reason'"):
+            return {}
+        ends = map(_end, self._ask(f"SELECT {_END_COLUMNS} FROM ends WHERE state!='completed'"))
+        return {end.flow_id: end for end in ends if step(end.state) is Step.FETCH_APART}
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         sql = f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE flow_id=? AND asset_id>? ORDER BY asset_id LIMIT ?"
@@ -458,6 +466,11 @@ def _advice(error: Exception) -> str:
     if isinstance(error, OSError | sqlite3.OperationalError):
         return "free some space, check the disk and its permissions, then run again"
     return _MEND
+
+
+def _end(row: tuple) -> EndFacts:  # type: ignore[type-arg]
+    flow_id, flow, state, listed, remote, missing, accepted, reason = row
+    return EndFacts(flow_id, flow, state, bool(listed), Remote(remote), missing, bool(accepted), reason)
 
 
 def _output(row: tuple) -> OutputFacts:  # type: ignore[type-arg]
@@ -813,8 +826,8 @@ class SqliteJournal(_Reader):
                     write("INSERT OR REPLACE INTO runs VALUES(?, ?, ?)", (began, requests, text))
                     write(_OLD_RUNS)
                 case PutEnd(e):
-                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.missing, e.accepted)
-                    write(f"INSERT OR REPLACE INTO ends({_END_COLUMNS}) VALUES(?,?,?,?,?,?,?)", values)
+                    values = (e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.missing, e.accepted, e.reason)
+                    write(f"INSERT OR REPLACE INTO ends({_END_COLUMNS}) VALUES(?,?,?,?,?,?,?,?)", values)
                 case SeeOutput(output):
                     write(_SEE_OUTPUT, _output_row(output))
                 case PutOutput(output):
@@ -1001,6 +1014,10 @@ class MemoryJournal:
 
     def end(self, flow_id: str) -> EndFacts | None:
         return self._ends.get(flow_id)
+
+    def bad_ends(self) -> Mapping[str, EndFacts]:
+        with self._turn:
+            return {flow_id: end for flow_id, end in self._ends.items() if step(end.state) is Step.FETCH_APART}
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         with self._turn:

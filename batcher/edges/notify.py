@@ -118,7 +118,7 @@ def hook_environment(
 ) -> dict[str, str]:
     """What a hook finds: what batcher had, without the key in whatever variable it stands, and the counts of the report."""
     found = {name: value for name, value in inherited.items() if name not in SECRETS and clean(value) == value}
-    for group in ("flows", "inputs", "requests"):
+    for group in ("flows", "inputs", "outputs", "ends", "requests"):
         counts = report.get(group)
         if isinstance(counts, dict):
             found |= {f"BATCHER_{group}_{name}".upper(): str(value) for name, value in counts.items()}

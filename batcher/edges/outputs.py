@@ -35,7 +35,7 @@ from .system import folder_to_disk, lock, to_disk
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
 IN_THE_WAY: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # of one path, not of the whole disk
-COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256", "batch")
+COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256", "batch", "reason")
 
 T = TypeVar("T")
 

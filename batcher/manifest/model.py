@@ -299,6 +299,13 @@ class LimitsShape(_Shape):
         description="A cap on what a typo can cost: a run that would start more flows than this is refused before it writes.",
         examples=[100],
     )
+    starts_per_run: int | None = Field(
+        default=None,
+        ge=1,
+        description="Start so many flows at most in one run, and leave the others to the next runs; it then ends with 10. The "
+        "flag --max-starts overrides it.",
+        examples=[500],
+    )
     max_bytes: (
         Annotated[
             int,
@@ -334,6 +341,7 @@ class LimitsShape(_Shape):
             min_age_s=self.min_age,
             max_duration_s=self.max_duration,
             max_starts=self.max_starts,
+            starts_per_run=self.starts_per_run,
             max_bytes=self.max_bytes,
             check_images=self.check_images,
             max_pixels=self.max_pixels,
@@ -363,7 +371,7 @@ class HooksShape(_Shape):
         default=None, description="After 1, 2, 3, 4, 7, 12, 13: somebody has to look at it, as the exit code's table says."
     )
     on_problem: HookField | None = Field(
-        default=None, description="After 5, 10, 130, 143: not done, and the next run resumes by itself."
+        default=None, description="After 5, 10, 129, 130, 143: not done, and the next run resumes by itself."
     )
 
 

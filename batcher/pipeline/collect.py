@@ -210,7 +210,7 @@ class _Collector:
             if (found.state, found.progress) != (watched.state, watched.progress):
                 moved, watched.since = True, self._context.clock.steady()
             watched.state, watched.progress, watched.finished = found.state, found.progress, found.finished
-            watched.template = found.template
+            watched.template, watched.reason = found.template, found.reason
             watched.created = watched.created + 1 if found.state == "created" else 0
             if step(found.state) is not Step.WAIT or (watched.listed and found.state not in UNDER_WAY):
                 ended.append(waiting.pop(flow_id))
@@ -247,12 +247,15 @@ class _Collector:
 
             listed = await context.ask(Call.FLOWS, listing)  # what it does not show is asked for below
             self._list_pays = not isinstance(listed, Verdict) and seen <= LIST_PAYS * len(waiting)
-        rest = [flow_id for flow_id in waiting if flow_id not in shown]
+        # Why a flow failed may stand in its own reply only.
+        mute = {flow_id for flow_id, flow in shown.items() if isinstance(flow, RemoteFlow) and _is_mute(flow)}
+        rest = [flow_id for flow_id in waiting if flow_id not in shown or flow_id in mute]
         asked = (context.ask(Call.FLOW, partial(context.client.flow, flow_id)) for flow_id in rest)
         for flow_id, found in zip(rest, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(found, BaseException):
                 raise found
-            shown[flow_id] = found
+            if flow_id not in mute or not isinstance(found, Verdict):
+                shown[flow_id] = found
         return shown
 
     def _no_end(self) -> None:
@@ -316,9 +319,9 @@ class _Collector:
             for page in self._fetching.pages(facts.flow_id):
                 for row in page:
                     bare = False
-                    yield self._row(facts.name, facts.flow_id, self._state_of(row, end), row)
+                    yield self._row(facts.name, facts.flow_id, end, self._state_of(row, end), row)
             if bare and (end is None or not end.missing):
-                yield self._row(facts.name, facts.flow_id, end.state if end is not None else "running")
+                yield self._row(facts.name, facts.flow_id, end, end.state if end is not None else "running")
         if lacks:
             yield from self._missing()
 
@@ -333,15 +336,18 @@ class _Collector:
             end = self._context.journal.end(facts.flow_id)
             if end is not None and end.missing:
                 for source in self._fetching.lacking(end, flow):
-                    yield self._row(name, facts.flow_id, "missing", OutputFacts(facts.flow_id, "", source=source))
+                    row = OutputFacts(facts.flow_id, "", source=source)
+                    yield self._row(name, facts.flow_id, end, "missing", row)
 
-    def _row(self, name: str, flow_id: str, state: str, output: OutputFacts | None = None) -> dict[str, JSON]:
+    def _row(
+        self, name: str, flow_id: str, end: EndFacts | None, state: str, output: OutputFacts | None = None
+    ) -> dict[str, JSON]:
         row = output or OutputFacts(flow_id, "")
         there = state in ("collected", "partial")
         return {"source": row.source, "flow": name, "flow_id": flow_id, "asset_id": row.asset_id,
                 "output": row.path if there else "", "state": state, "bytes": row.print.size if there else 0,
                 "sha256": row.sha256.hex() if there and row.sha256 else "",
-                "batch": self._context.manifest.batch}  # fmt: skip
+                "batch": self._context.manifest.batch, "reason": end.reason if end is not None else ""}  # fmt: skip
 
     def _is_ours(self, row: Mapping[str, JSON]) -> bool:
         """Whether a row of the lists that are there is of this manifest, and thus written anew: its flow is, or was, known
@@ -359,3 +365,8 @@ class _Collector:
         if row.state is OutputState.REFUSED:
             return "refused"
         return "gone" if end is not None and end.remote is Remote.DELETED else "missing"
+
+
+def _is_mute(flow: RemoteFlow) -> bool:
+    """Whether it failed or was aborted, and does not say why."""
+    return not flow.reason and step(flow.state) is Step.FETCH_APART

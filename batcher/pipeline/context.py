@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import anyio
 
-from ..core.errors import JournalError, Reason, Stop
+from ..core.errors import PLANNED, SIGNALS, JournalError, Reason, Stop
 from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
@@ -30,6 +30,7 @@ from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from ..core.suspicion import LOOK, Meaning, Suspicion
 from .ports import Body, Client, Clock, ImageLook, Journal, Sources
+from .starts import Starts
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
 POLL_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)  # between two looks at a list; the last again and again
@@ -75,6 +76,7 @@ class FlowRun:
     plan: FlowPlan
     facts: FlowFacts
     rebuilds: int = 0
+    announced: bool = False  # its start, by this run
     tries: int = 0  # writes of it that were answered, not done, and sent again
     outstanding: int = 0  # payloads on their way
     produced: bool = False  # no more of them will come
@@ -130,6 +132,7 @@ class Context:
     again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
+    starts: Starts = field(default_factory=lambda: Starts(None, 0))
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
     suspicion: Suspicion = field(default_factory=Suspicion)
     undeletable: dict[str, Verdict] = field(default_factory=dict)  # flow ids; the service refuses to delete these
@@ -163,7 +166,7 @@ class Context:
 
     def halt(self, stop: Stop) -> None:
         """No new work from now on; the first reason stays, but a signal's comes before any other."""
-        if self.stop is None or stop.reason in (Reason.SIGINT, Reason.SIGTERM):
+        if self.stop is None or stop.reason in SIGNALS:
             self.stop = self.report.stop = stop
             self.tell_stop(stop)
         self.gate.close(self.stop)
@@ -245,9 +248,9 @@ class Context:
 
     def tell_stop(self, stop: Stop) -> None:
         """The run ends early."""
-        by_plan = stop.reason in (Reason.DEADLINE, Reason.SIGINT, Reason.SIGTERM)
-        self.tell("stopping", level="warning" if by_plan else "error", reason=stop.reason.value, status=stop.status,
-                  message=stop.message, hint=stop.hint)  # fmt: skip
+        level: Level = "warning" if stop.reason in PLANNED else "error"
+        self.tell("stopping", level=level, reason=stop.reason.value, status=stop.status, message=stop.message,
+                  hint=stop.hint)  # fmt: skip
 
     async def ask(
         self, call: Call, request: Callable[[], Awaitable[T | Reply | Fault]], *, timed: bool = False

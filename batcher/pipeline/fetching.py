@@ -81,6 +81,7 @@ class Watched:
     end: EndFacts | None
     state: str = ""
     progress: float = 0.0
+    reason: str = ""
     created: int = 0  # polls in a row that showed it as not started
     part: str = ""  # why the list of its outputs is not whole
     finished: bool = False  # an end time is set
@@ -100,10 +101,11 @@ class Watched:
     def as_ended(self) -> EndFacts:
         """Its end: the journal's, unless it is to be listed anew, for it had not ended then, or was completed later."""
         old = self.end
+        why = self.reason if step(self.state) is Step.FETCH_APART else ""
         if old is None:
-            return EndFacts(self.flow_id, self.name, self.state)
+            return EndFacts(self.flow_id, self.name, self.state, reason=why)
         completed_later = end_of(self.state) is End.COMPLETED and end_of(old.state) is not End.COMPLETED
-        return old if old.listed and not completed_later else replace(old, state=self.state, listed=False)
+        return old if old.listed and not completed_later else replace(old, state=self.state, listed=False, reason=why)
 
     @property
     def makes(self) -> str | None:
@@ -140,7 +142,8 @@ class Fetching:
         apart = step(end.state) is Step.FETCH_APART
         if apart:
             said = {"failed": "failed", "aborted": "was aborted"}.get(end.state, f"ended as “{end.state}”")
-            message = f"the flow {end.flow_id} {said} on the service; what it left is in {FAILED}/"
+            why = f": {end.reason}" if end.reason else ""
+            message = f"the flow {end.flow_id} {said} on the service{why}; what it left is in {FAILED}/"
             self.problem(watched, "failed", message, f"--redo {watched.name} pays for it again")
         if not end.listed:
             if not await self._list(watched, end):

@@ -57,7 +57,9 @@ async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) ->
         context.journal.post(PutTimes(flow.name, flow.times))
         if comes_again:
             context.again.append(flow)
-        elif flow.failed and flow.problem is None and context.stop is None:
+        else:
+            context.starts.settle(flow.announced, flow.facts.state)
+        if not comes_again and flow.failed and flow.problem is None and context.stop is None:
             context.report.flows.failed += 1
         context.active -= 1
         slots.release()
@@ -355,6 +357,7 @@ async def _give_up(context: Context, flow: FlowRun, why: str) -> bool:
 async def _start(context: Context, flow: FlowRun) -> bool:
     flow_id = flow.facts.flow_id
     assert flow_id is not None
+    flow.announced = True
     flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_START, until=None, problem=None)
     await context.journal.record(PutFlow(flow.facts))
     key = flow_key(context.manifest.batch, flow.name)

@@ -24,6 +24,7 @@ from .litter import give_up
 from .opener import open_flow
 from .planner import Planner
 from .ports import Body
+from .starts import is_starting
 
 T = TypeVar("T")
 
@@ -72,10 +73,11 @@ class Producer:
                         found = await self._next_plans(plans)
                         more = bool(found)
                         for plan, first in found:
-                            if plan is not None and context.stop is None:
+                            if plan is not None and await self._may_begin(begun, plan):
                                 await self._begin(begun, plan, first)
                             elif first is not None:
                                 context.budget.give(first.held_bytes)
+                        more = more and not context.starts.over
                     elif context.active:
                         context.changed.clear()
                         await context.changed.wait()
@@ -89,11 +91,27 @@ class Producer:
     async def _hop(self, function: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
+    async def _may_begin(self, begun: asyncio.TaskGroup, plan: FlowPlan) -> bool:
+        """Whether one more flow may be started in this run. Where all that may be are under way, their outcomes are waited
+        for: one that fails before its start makes room for another. What is held back is neither created nor sent."""
+        context = self._context
+        while context.stop is None and not context.starts.take(is_starting(plan)):
+            if context.again:
+                await self._again(begun, context.again.popleft())
+            elif context.active:
+                context.changed.clear()
+                await context.changed.wait()
+            else:
+                context.starts.close()
+                return False
+        return context.stop is None
+
     async def _next_plans(self, plans: Iterator[FlowPlan | Problem]) -> list[tuple[FlowPlan | None, Hop | None]]:
         """A few plans that have work, with what is to be sent of small flows where there is room for that; None stands for
         a stretch without any, [] for the end."""
         budget = self._context.budget
-        ahead = self._context.limits.memory_bytes >= AHEAD_FROM and budget.take_now(HOP_BYTES)
+        roomy = self._context.limits.memory_bytes >= AHEAD_FROM and not self._context.starts.closed
+        ahead = roomy and budget.take_now(HOP_BYTES)
         found = await self._hop(self._read_plans, plans, ahead)
         if ahead:
             budget.give(HOP_BYTES - sum(first.held_bytes for _, first in found if first is not None))
@@ -127,8 +145,9 @@ class Producer:
         context = self._context
         plan = await self._hop(self._planner.flow, flow.plan.flow)
         if plan.action.works and flow.rebuilds <= REBUILDS:
-            await self._begin(begun, plan, rebuilds=flow.rebuilds, tries=flow.tries)
+            await self._begin(begun, plan, before=flow)
             return
+        context.starts.settle(flow.announced, plan.facts.state if plan.facts is not None else FlowState.PLANNED)
         for problem in plan.problems:
             context.problem(None, problem)
         if flow.rebuilds > REBUILDS:
@@ -138,12 +157,14 @@ class Producer:
             context.report.flows.failed += 1
 
     async def _begin(
-        self, begun: asyncio.TaskGroup, plan: FlowPlan, first: Hop | None = None, rebuilds: int = 0, tries: int = 0
+        self, begun: asyncio.TaskGroup, plan: FlowPlan, first: Hop | None = None, before: FlowRun | None = None
     ) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._slots.acquire()
-        flow = FlowRun(plan, plan.facts or FlowFacts(plan.flow.name), rebuilds, tries)
+        flow = FlowRun(plan, plan.facts or FlowFacts(plan.flow.name))
+        if before is not None:
+            flow.rebuilds, flow.tries, flow.announced = before.rebuilds, before.tries, before.announced
         flow.times.begun = self._context.clock.wall()
         self._context.active += 1
         if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:

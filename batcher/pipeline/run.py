@@ -27,6 +27,7 @@ from .finalizer import finalize
 from .litter import delete, give_up
 from .planner import Planner, TemplateTypes
 from .producer import Producer
+from .starts import Starts, is_starting
 from .witness import ADVICE, LIST_ADVICE, foreign
 from .workers import work
 
@@ -53,6 +54,7 @@ class Survey:
     new: int = 0  # inputs that the journal knows nothing of
     differs: int = 0  # inputs that were sent otherwise
     removed: int = 0  # inputs that were sent and are no longer in the manifest
+    unsettled: int = 0  # flows whose start an earlier run had announced
 
     @property
     def works(self) -> bool:
@@ -82,11 +84,11 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         found.inputs += tally.total + tally.faulty
         report.inputs.failed += tally.faulty if item.action is Action.BLOCKED else 0
         found.bytes += tally.total_bytes
-        if item.action.works:
+        found.unsettled += item.action.works and is_starting(item)
+        if found.requests.count(item, context.wishes, context.limits.starts_per_run):
             found.to_send += tally.total if again else tally.new
             found.to_send_bytes += tally.total_bytes if again else tally.new_bytes
             found.to_send_encoded += tally.total_encoded if again else tally.new_encoded
-            found.requests.count(item, context.wishes)
         found.known += item.facts is not None
         found.new += tally.new
         found.differs += tally.differs
@@ -181,7 +183,9 @@ async def run(context: Context) -> None:
             if left.works:
                 if context.images is not None:
                     context.images.stopping = lambda: None  # the stages end in their own order
+                context.starts = _starts(context, left)
                 await context.in_time(_stages(context, planner))
+                _held_back(context, left)
             if context.stop is None:
                 await context.in_time(_sweep(context))
             context.nothing_allowed()
@@ -223,6 +227,23 @@ def _may_go_on(context: Context, problems: list[Problem]) -> bool:
         context.problem(None, problem)
     kinds = {problem.kind for problem in problems} & {"manifest", "source"}
     return not kinds or (context.wishes.keep_going and kinds == {"source"})
+
+
+def _starts(context: Context, found: Survey) -> Starts:
+    """How many flows this run may start; without starts there is nothing to count."""
+    return Starts(context.limits.starts_per_run if context.wishes.start else None, found.unsettled)
+
+
+def _held_back(context: Context, found: Survey) -> None:
+    """Say how many flows are left to the next runs."""
+    starts = context.starts
+    left = found.requests.begun + found.requests.held_back - starts.begun
+    if starts.closed and left > 0 and context.stop is None:
+        started = context.report.flows.started_now
+        what = f"{started:,} flow{'' if started == 1 else 's'} started; --max-starts (limits.starts_per_run)"
+        message = f"{what} allows {starts.most:,} in one run, and {left:,} remain"
+        context.report.stop = Stop(Reason.LIMIT, message, "run again: the next run goes on")
+        context.tell_stop(context.report.stop)
 
 
 async def _stages(context: Context, planner: Planner) -> None:

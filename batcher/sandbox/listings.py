@@ -56,7 +56,7 @@ def list_flows(db: sqlite3.Connection, query: FlowQuery, readings: Readings, bes
     sql = f"SELECT {FLOW_COLUMNS} FROM flows WHERE {where} ORDER BY {sort_by} {direction}, seq {direction}"
     sql += " LIMIT :limit OFFSET :offset"
     values |= dict(zip(("limit", "offset"), query.page.rows, strict=True))
-    items = ((flow_json(row, readings, readings.flow_id).encode(),) for row in db.execute(sql, values))
+    items = ((flow_json(row, readings, readings.flow_id, listed=True).encode(),) for row in db.execute(sql, values))
     yield from enveloped("flows", readings.flows, items, beside)
 
 

@@ -49,6 +49,10 @@ class Readings:
     ready: str = _one_of("available", "ready", help="the status of an input that is ready")
     processed: str = _one_of("time", "bool", "null", help="the member `processed` of an asset")
     time: str = _one_of("iso", "epoch", help="timestamps")
+    reason: str = _one_of(
+        "none", "error", "message", "detail", "reason", "status_message", "object", "list", help="where a failed flow says why"
+    )
+    reason_in: str = _one_of("both", "flow", "flows", help="the replies that have it: of one flow, the list, or both")
     # Shapes of replies
     upload: str = _one_of("id", "asset_id", "none", "empty", help="reply to an upload; none: an object without id")
     action: str = _one_of("flow", "state", "empty", help="reply to PATCH: the flow, its id and state, no body")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import UTC, datetime
+from typing import Final
 
 from .readings import Readings
 
@@ -23,8 +24,11 @@ def dump(value: object) -> str:
     return text
 
 
-def flow_json(row: sqlite3.Row, readings: Readings, id_reading: str) -> str:
-    """A flow; `id_reading`: `id`, `flow_id` or `both`."""
+WHY: Final = "out of memory while meshing"  # of every failed flow
+
+
+def flow_json(row: sqlite3.Row, readings: Readings, id_reading: str, *, listed: bool = False) -> str:
+    """A flow; `id_reading`: `id`, `flow_id` or `both`; `listed`: in GET /flows."""
     return (
         "{"
         + _id_members(id_reading, "flow_id", row["flow_id"])
@@ -34,9 +38,22 @@ def flow_json(row: sqlite3.Row, readings: Readings, id_reading: str) -> str:
         + f',"created_at":{_time(row["created_at"], readings)}'
         + f',"started_at":{_time(row["started_at"], readings)}'
         + f',"finished_at":{_time(row["finished_at"], readings)}'
+        + (_reason(readings) if row["state"] == "failed" and readings.reason_in != ("flow" if listed else "flows") else "")
         + f',"parameters":{row["parameters"]},"additional":{row["additional"]}'
         + "}"
     )
+
+
+def _reason(readings: Readings) -> str:
+    match readings.reason:
+        case "none":
+            return ""
+        case "object":
+            return f',"error":{{"code":"OOM","message":"{WHY}","retryable":false}}'
+        case "list":
+            return f',"errors":[{{"loc":["inputs",0],"msg":"{WHY}"}}],"message":null'
+        case name:
+            return f',"{name}":"{WHY}"'
 
 
 def state_members(row: sqlite3.Row, readings: Readings) -> str:

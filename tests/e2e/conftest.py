@@ -50,6 +50,11 @@ class Service:
         request = urllib.request.Request(f"{self.url}/_sandbox/faults", body, {"Content-Type": "application/json"})
         urllib.request.urlopen(request).close()
 
+    def read(self, readings: str) -> None:
+        body = json.dumps(readings).encode()
+        request = urllib.request.Request(f"{self.url}/_sandbox/readings", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request).close()
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:

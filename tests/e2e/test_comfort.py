@@ -87,7 +87,7 @@ def test_a_run_beyond_its_caps_is_refused_before_it_writes(here: Here, tmp_path:
     here.limit("max_starts: 2, max_bytes: 5kB")
     said = [
         "this run would start 3 flows, and limits.max_starts allows 2 "
-        "(raise it if that is meant, or send a part with --only NAME)",
+        "(raise it if that is meant, or send a part with --only NAME, or so many a run with --max-starts N)",
         "this run would send 6,000 bytes of files, and limits.max_bytes allows 5,000 "
         "(raise it if that is meant, or send a part with --only NAME)",
     ]
@@ -102,6 +102,53 @@ def test_a_run_beyond_its_caps_is_refused_before_it_writes(here: Here, tmp_path:
     assert here.run()["flows"]["started_now"] == 1, "what is done counts no more"
     here.limit("max_starts: 1, max_bytes: 1")
     assert here.run()["exit_code"] == 0
+
+
+def test_a_run_starts_so_many_and_the_next_one_goes_on(here: Here, tmp_path: Path) -> None:
+    write_batch(tmp_path, 5, 2)
+    here.limit("starts_per_run: 4, max_starts: 2")
+    foretold = here.document("--max-starts", "2")
+    lines, errors, code = here.plan("--max-starts", "2")
+    assert (code, errors) == (0, ""), "no more is started than the cap on slips allows"
+    assert lines[-1] == "to pay:   2 starts; 3 flows left to later runs (--max-starts)"
+    first = here.run("--max-starts", "2")
+    assert (first["exit_code"], first["flows"]["started_now"], first["flows"]["pending"]) == (10, 2, 3)
+    (said,) = first["problems"]
+    assert said["kind"] == "limit"
+    assert said["message"] == "2 flows started; --max-starts (limits.starts_per_run) allows 2 in one run, and 3 remain"
+    assert (foretold["requests_needed"], foretold["starts"], foretold["held_back"]) == (first["requests"]["sent"], 2, 3)
+    assert len(here.service.record()["flows"]) == 2, "nothing is created for those that are left"
+    here.limit("starts_per_run: 2")
+    _, errors, code = here.call("run", "--quiet")
+    assert (code, "and 1 remain (run again: the next run goes on)" in errors) == (10, True)
+    last = here.run()
+    assert (last["exit_code"], last["flows"]["started_now"], last["flows"]["started"]) == (0, 1, 5)
+    assert [flow["starts"] for flow in here.service.record()["flows"]] == [1] * 5
+    assert here.run()["requests"]["sent"] == 0
+
+
+def test_what_fails_before_its_start_makes_room_and_what_is_started_is_collected(here: Here, tmp_path: Path) -> None:
+    write_batch(tmp_path, 6, 1)
+    (tmp_path / "0" / "0.png").write_bytes(PNG + os.urandom(1_500_000))  # more than this service takes
+    (tmp_path / "3" / "0.png").write_bytes(PNG + os.urandom(1_500_000))
+    first = here.run("--max-starts", "2", "--collect", "out")
+    assert (first["exit_code"], first["flows"]["failed"], first["flows"]["started_now"]) == (3, 1, 2)
+    assert (first["outputs"]["collected"], first["problems"][-1]["kind"]) == (2, "limit")
+    second = here.run("--max-starts", "2")
+    assert (second["exit_code"], second["flows"]["failed"], second["flows"]["started_now"]) == (3, 2, 2)
+    assert {problem["kind"] for problem in second["problems"]} == {"refused"}, "nothing is left that could be started"
+    record = here.service.record()
+    assert sum(flow["starts"] for flow in record["flows"]) == 4
+
+
+@pytest.mark.parametrize("fault", ["start:nth=1,lost_reply=close", "start:nth=1,status=500", "start:nth=1,status=422"])
+def test_a_start_counts_whatever_its_reply(here: Here, tmp_path: Path, fault: str) -> None:
+    write_batch(tmp_path, 3, 1)
+    here.limit("retries: 2")
+    here.service.order(fault)
+    assert here.run("--max-starts", "1", "--concurrency", "1")["exit_code"] in (3, 10)
+    starts = [flow["starts"] for flow in here.service.record()["flows"]]
+    assert starts == [int("422" not in fault)], "no other is begun"
 
 
 def test_a_lost_journal_is_told_and_adopted_under_a_cap(here: Here, tmp_path: Path) -> None:

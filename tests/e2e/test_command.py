@@ -83,7 +83,7 @@ def test_killed_run_completes_on_the_next_one(service: Service, tmp_path: Path, 
     judge(service, tmp_path, 6, 12)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_drains_and_the_next_run_resumes(service: Service, tmp_path: Path, number: int, code: int) -> None:
     write_batch(tmp_path, 4, 20)
     service.order("*:latency=100ms")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import socket
@@ -257,3 +258,36 @@ def test_a_name_that_is_asked_about_twice_is_suggested_once() -> None:
     for name in ("a", "b", "a", "b"):
         assert not chosen(name)
     assert chosen.missed()[0].hint.endswith("there are: a, b")
+
+
+def test_why_a_flow_failed_is_told_everywhere(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 2, 1)
+    words = ("m.yaml", "--endpoint", service.url)
+    service.order("start:nth=2,fail_flow=1")
+    service.read("reason=object")
+    assert batcher(tmp_path, "run", *words).returncode == 0
+    why = "OOM: out of memory while meshing"
+    collected = batcher(tmp_path, "collect", *words, "--to", "out")
+    assert collected.returncode == 13
+    assert f"failed on the service: {why}; what it left" in collected.stderr
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        assert file.readline().rstrip().split(",")[-1] == "reason"
+        file.seek(0)
+        rows = {row["flow"]: row["reason"] for row in csv.DictReader(file)}
+    assert sorted(rows.values()) == ["", why]
+    failed = next(flow for flow, reason in rows.items() if reason)
+    service.process.terminate()  # what is told from here on comes from the journal
+    service.process.wait(10)
+    status = batcher(tmp_path, "status", *words)
+    assert f"it failed on the service: {why}" in status.stdout
+    assert "2 of 2 started, 1 with a problem" in status.stdout
+    document = told(tmp_path, "status", *words)
+    (entry,) = (flow for flow in document["journal"] if "ended" in flow)
+    assert (entry["flow"], entry["ended"], entry["reason"]) == (failed, "failed", why)
+    assert (document["flows"]["started"], document["flows"]["failed"]) == (2, 0), "as run counts them"
+    assert (document["problems"][0]["kind"], document["problems"][0]["flow"]) == ("failed", failed)
+    page = told(tmp_path, "report", *words)
+    assert page["flows"] == document["flows"]
+    assert why in (tmp_path / "report.html").read_text()
+    again = batcher(tmp_path, "collect", *words, "--to", "out", "--retries", "0")
+    assert why in again.stderr, "a later collect knows it, too"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Service, batcher, service, write_batch
+from .conftest import Service, batcher, begin, environment, service, write_batch
 
 __all__ = ["service"]
 
@@ -164,3 +168,59 @@ def test_an_overlapping_run_tells_nobody(service: Service, tmp_path: Path, pings
     assert told == []
     assert not (tmp_path / "said").exists()
     assert not (tmp_path / "m.prom").exists()
+
+
+HOOK = 'echo "$BATCHER_COMMAND $BATCHER_OUTCOME $BATCHER_EXIT_CODE $BATCHER_OUTPUTS_COLLECTED" >>said'
+HOOKS = ", ".join(f"{name}: '{HOOK}'" for name in ("on_success", "on_failure", "on_problem"))
+
+
+def test_a_collect_tells_whom_a_run_tells(service: Service, tmp_path: Path, pings: tuple[str, list[tuple[str, str]]]) -> None:
+    url, told = pings
+    write_batch(tmp_path, 2, 2)
+    add(tmp_path, f"metrics: m.prom\nnotify: {{ping: '{url}', command: {{{HOOKS}}}}}")
+    words = ("m.yaml", "--endpoint", service.url, "--quiet")
+    service.order("start:nth=2,fail_flow=1")
+    assert batcher(tmp_path, "run", *words).returncode == 0
+    failed = batcher(tmp_path, "collect", *words, "--to", "out")
+    assert failed.returncode == 13
+    assert [path for path, _ in told] == ["/id/start", "/id", "/id/start", "/id/fail"]
+    assert told[3][1] == failed.stderr.rstrip("\n")
+    assert "2 of 2 flows started, 4 of 4 outputs collected (exit code 13)" in told[3][1]
+    assert (tmp_path / "said").read_text().splitlines() == ["run success 0 ", "collect failure 13 4"]
+    metrics = (tmp_path / "m.prom").read_text()
+    for line in ('ends{', 'outputs{', 'inputs{'):
+        assert f"\nbatcher_{line}" in metrics
+    both = batcher(tmp_path, "run", *words, "--collect", "out", "--metrics", "own.prom")
+    assert both.returncode == 13
+    assert 'batcher_ends{batch="m",command="run"' in (tmp_path / "own.prom").read_text()
+
+
+def test_a_terminal_that_is_closed_ends_a_command_in_order_and_nohup_keeps_it(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 1)
+    add(tmp_path, f"notify: {{command: {{{HOOKS}}}}}")
+    words = ("m.yaml", "--endpoint", service.url, "--log-file", "log")
+    assert batcher(tmp_path, "run", *words).returncode == 0
+    service.order("flow:latency=3s")
+    process = begin(tmp_path, "collect", *words, "--to", "out")
+    begun(tmp_path, 2)
+    for _ in range(2):  # the kernel says it, and the shell
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 129, errors
+    assert "stopped by SIGHUP (the next run resumes)" in errors
+    assert (tmp_path / "said").read_text().splitlines() == ["run success 0 ", "collect problem 129 0"]
+    service.order("flow:latency=500ms")
+    command = ["nohup", sys.executable, "-m", "batcher", "collect", *words, "--to", "out"]
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), **nowhere) as held:
+        begun(tmp_path, 3)
+        held.send_signal(signal.SIGHUP)
+        assert held.wait(20) == 0
+
+
+def begun(folder: Path, times: int) -> None:
+    """Until so many commands have begun."""
+    end = time.monotonic() + 20
+    while sum(event["event"] == "run_begun" for event in events(folder)) < times and time.monotonic() < end:
+        time.sleep(0.05)

@@ -131,9 +131,11 @@ async def test_outputs_are_seen_once_placed_and_found_by_key_and_by_path(journal
 async def test_end_of_a_flow_is_kept(journal) -> None:
     assert journal.end("id-1") is None
     await journal.record(PutEnd(EndFacts("id-1", "a flow", "completed")))
-    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING, 3, True)
+    assert journal.bad_ends() == {}
+    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING, 3, True, "out of memory")
     await journal.record(PutEnd(end))
     assert journal.end("id-1") == end
+    assert journal.bad_ends() == {"id-1": end}
 
 
 async def test_times_are_joined_and_counts_are_told_in_one_walk(journal) -> None:
@@ -163,7 +165,7 @@ async def test_journal_of_an_older_batcher_is_read_as_it_is_and_migrated_when_it
     connection.executescript(MIGRATIONS[0] + "PRAGMA user_version=1; PRAGMA journal_mode=WAL")
     connection.close()
     reader = JournalReader(path)
-    assert (reader.runs(), reader.flow_times(), reader.tallies()) == ([], {}, {})
+    assert (reader.runs(), reader.flow_times(), reader.tallies(), reader.bad_ends()) == ([], {}, {}, {})
     reader.close()
     journal = SqliteJournal(path, "b", 15)
     await journal.record(PutRun(1.0, 1, {}), PutFlow(FLOW), SeeOutput(OutputFacts("id-1", "a1")))

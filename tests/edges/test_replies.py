@@ -30,7 +30,9 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def answering(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> AsyncIterator[FlowsApi]:
+async def answering(
+    body: bytes, status: int = 200, headers: dict[str, str] | None = None, key: str = "k"
+) -> AsyncIterator[FlowsApi]:
     """A client of a server that gives the same reply to everything."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -43,7 +45,7 @@ async def answering(body: bytes, status: int = 200, headers: dict[str, str] | No
     await site.start()
     try:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with FlowsApi(url, Key(lambda: "k"), timeout_s=5, connections=2) as client:
+        async with FlowsApi(url, Key(lambda: key), timeout_s=5, connections=2) as client:
             yield client
     finally:
         await runner.cleanup()
@@ -229,3 +231,24 @@ async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | No
         sources.close()
         await runner.cleanup()
     assert agents == [f"batcher/{__version__}"] * 2
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({}, ""),
+        ({"error": None, "message": "", "detail": [], "reason": {}}, ""),
+        ({"error": True, "message": "blocked by the moderation"}, "blocked by the moderation"),
+        ({"error": "E7", "message": "E7: too dark", "detail": "too dark"}, "E7: too dark"),
+        ({"error": {"code": 17, "message": "too dark"}, "status_message": "stage 2"}, "17: too dark: stage 2"),
+        ({"errors": [{"loc": ["a"], "msg": "no mesh"}, "no texture"]}, "no mesh; no texture"),
+        ({"error": {"stage": "mesh", "why": {"deep": "hole"}}}, "mesh: hole"),
+        ({"error": "line\x1b[31m one\nand\ttwo"}, "line\\x1b[31m one and two"),
+        ({"error": "Bearer secret-key-7 is odd"}, "Bearer [key] is odd"),
+        ({"message": "x" * 5000}, "x" * 300 + "…"),
+        ({"error": json.loads("[" * 900 + "]" * 900)}, ""),
+    ],
+)
+async def test_why_a_flow_failed_is_shown_short_and_harmless(members: dict, reason: str) -> None:
+    async with answering(json.dumps({"flow_id": "f", "state": "failed", **members}).encode(), key="secret-key-7") as client:
+        found = await client.flow("f")
+    assert isinstance(found, RemoteFlow)
+    assert found.reason == reason

@@ -22,6 +22,7 @@ from batcher.core.model import ABSENT, Flow, Input, Manifest, Problem
 from batcher.core.planning import Wishes
 from batcher.core.report import Report
 from batcher.edges.journal import SqliteJournal
+from batcher.pipeline import collect as pipeline_collect
 from batcher.sandbox import Readings, Sandbox, parse_fault
 
 from .batch import HERE, LIMITS, PNG, Batch, files, order_faults, read_record
@@ -663,3 +664,27 @@ async def test_flow_is_not_deleted_on_the_word_of_what_an_earlier_batcher_took(t
         report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)
         assert report.exit_code == 0, report.problems
         assert (out / "flow 0" / "0.glb").read_bytes()[:4] == b"glTF"
+@pytest.mark.parametrize("member", ["none", "error", "message", "detail", "reason", "status_message", "object", "list"])
+async def test_why_a_flow_failed_is_found_wherever_it_stands(tmp_path: Path, member: str) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 1), flows=2)
+    async with sandbox_of(tmp_path, "start:nth=1,fail_flow=1", readings=f"reason={member}") as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out")
+    assert report.exit_code == 13
+    said = "out of memory while meshing" in report.problems[0].message
+    assert said == (member != "none")
+    assert sorted(bool(row["reason"]) for row in results(tmp_path / "out")) == [False, said]
+
+
+async def test_why_a_flow_failed_is_asked_for_where_the_list_does_not_say_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_collect, "LIST_FROM", 4)
+    batch = Batch(tmp_path, files(tmp_path, 1), flows=6)
+    readings = "reason=message,reason_in=flow"
+    async with sandbox_of(tmp_path, "start:nth=2,fail_flow=1", readings=readings) as sandbox:
+        await started(batch, sandbox.url)
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out")
+        asked = (await read_record(sandbox.url))["requests"]
+    assert "out of memory while meshing" in report.problems[0].message
+    assert asked["flow"] == 1, "of the others the list says enough"

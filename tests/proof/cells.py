@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from batcher.api import Settings, collect, run
+from batcher.api import Settings, abort, collect, run
 from batcher.core.model import ABSENT, JSON, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 from batcher.core.retry import BY_CALL, STATUS, Call, Fault, FaultKind, Reply
@@ -38,20 +38,22 @@ SETTLE_S: Final = 1.2
 WITHIN_S: Final = 1.8  # after the client has given up, before the settling time is over
 BEYOND_S: Final = 4.0  # after both
 PROCESSING_S: Final = 0.05
+RUNNING_S: Final = 600.0  # where what runs is to be aborted
 WAIT_S: Final = 30.0  # a collecting waits no longer for flows; in the scenes they have all ended
 REFUSED_S: Final = 2.0  # so long a closed port refuses
 AT_ONCE: Final = 100  # cells of one process under way; most of them wait
 TRIES: Final = 3  # to have a fault strike where it is to: on a loaded machine an earlier call may have failed by itself
 IMAGE: Final = "model_generate_fromimage"
 PNG: Final = b"\x89PNG\r\n\x1a\n"
-BODIES: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START})  # calls that carry one
+BODIES: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START, Call.ABORT})  # calls that carry one
 CHANGES: Final = BODIES | {Call.DELETE}
 COLLECTS: Final = frozenset({"flow", "outputs", "output"})  # what a collecting may ask for
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a run makes the call, or a collecting of what was started (`collects`; `deletes`: with --delete-remote).
+    """How a run makes the call, or a collecting of what was started (`collects`; `deletes`: with --delete-remote), or an abort
+    of what runs (`aborts`).
 
     `before` are faults that lead there; `nth` is which of its calls is struck. `leads` is the call after which the port
     closes, so that this one is refused ("": the test's own call, before the run); `before_refused` are the faults that
@@ -68,6 +70,7 @@ class Scene:
     before_refused: tuple[str, ...] | None = None
     collects: bool = False
     deletes: bool = False
+    aborts: bool = False
 
 
 SCENES: Final = (
@@ -85,6 +88,8 @@ SCENES: Final = (
         "delete", Call.DELETE, "flow", ("inputs:nth=1,corrupt_list=foreign",),  # its state is asked for first
         before_refused=("upload:nth=1,input_error=1",),  # the list is right, and the flow given up all the same
     ),
+    Scene("flow that is aborted", Call.FLOW, "", aborts=True),
+    Scene("abort", Call.ABORT, "flow", aborts=True),
     Scene("flow that is collected", Call.FLOW, "", collects=True),
     Scene("outputs", Call.OUTPUTS, "flow", collects=True),
     Scene("output", Call.OUTPUT, "outputs", collects=True),
@@ -175,7 +180,7 @@ NEVER_SEEN: Final[dict[tuple[Call, FaultKind], str]] = {
     },
     **{
         (call, FaultKind.NOT_SENT): "the body is a few hundred bytes, which leave in one write when the connection stands"
-        for call in (Call.CREATE, Call.START)
+        for call in (Call.CREATE, Call.START, Call.ABORT)
     },
     **{
         (call, FaultKind.NO_WAY): "the sandbox is on loopback in plain HTTP: no name, no certificate, no proxy"
@@ -325,12 +330,15 @@ class Cell:
         row = self.row
         outcome = Outcome(key_of(self.scene, row) if row is not None else self.scene.name, needed=needed)
         faults = [parse_fault(text) for text in self.faults()]
-        async with Sandbox(self.folder / "service", processing_s=PROCESSING_S) as sandbox:
+        processing_s = RUNNING_S if self.scene.aborts else PROCESSING_S
+        async with Sandbox(self.folder / "service", processing_s=processing_s) as sandbox:
             if self.scene.given:
                 async with session.post(f"{sandbox.url}/flows", json={"template": IMAGE}) as response:
                     self.given = (await response.json())["flow_id"]
             if self.scene.collects:
                 await self._complete(session, sandbox)
+            if self.scene.aborts:
+                assert (await run(self.manifest(sandbox.url), Settings(key=lambda: "old"))).exit_code == 0
             sandbox.set_faults(faults)
             if row is REFUSED and not self.scene.leads:
                 async with session.get(f"{sandbox.url}/flows") as response:
@@ -367,6 +375,8 @@ class Cell:
         manifest, settings = self.manifest(sandbox.url), Settings(key=self.key())
         if self.scene.collects:
             report = await collect(manifest, self.to, settings, wait_s=WAIT_S, delete_remote=self.scene.deletes, started=watch)
+        elif self.scene.aborts:
+            _, report = await abort(manifest, settings, True, started=watch)
         else:
             report = await run(manifest, settings, started=watch)
         outcome.codes.append(report.exit_code)
@@ -440,6 +450,9 @@ class Cell:
             wrong.append(f"one flow was started as two: {dict(names)}")
         if report.flows.started > len(started):  # fewer, where the run could not learn of it
             wrong.append(f"{len(started)} flows were started, {report.flows.started} are reported")
+        running = [flow["flow_id"] for flow in flows if flow["state"] not in ("aborting", "aborted")]
+        if self.scene.aborts and report.exit_code == 0 and running:
+            wrong.append(f"all is said to be aborted, and {len(running)} flows run")
         if report.exit_code == 0:
             if set(names) != {f"f{number}" for number in range(self.flows)}:
                 wrong.append(f"complete, but only these were started: {sorted(names)}")

@@ -25,7 +25,7 @@ from ..text import shown
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
-NOTES: Final = frozenset({"changed", "waiting"})  # kinds of problem that keep nothing from being done
+NOTES: Final = frozenset({"changed", "waiting", "limit"})  # kinds of problem that keep nothing from being done
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | 
     flows: list[FlowLine] = []
     for flow in _of_manifest(manifest):
         line = known.pop(flow.name, None) or Line(FlowFacts(flow.name), 0, 0, 0, None)
-        if line.problem is None and line.standing is not Standing.STARTED:
+        if line.problem is None and not line.started:
             line.problem = of_flow.get(flow.name)
         if line.facts.inputs == 0:
             line.facts = replace(line.facts, inputs=_count(flow))

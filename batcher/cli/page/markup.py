@@ -35,18 +35,21 @@ ENDED: Final[Mapping[int, tuple[str, str]]] = {
     4: ("a source is missing, unreadable or changed while it was read", "put right what is named here, then run again"),
     5: ("the service was unavailable until the retries were spent", "run again later: it resumes"),
     7: ("the key was refused, or the credit is exhausted", "see to that first: running again does not help"),
-    10: ("the time given with --max-duration was over", "run again: it resumes"),
+    10: ("its time was over, or as many flows were started as one run may start", "run again: it goes on"),
     12: ("an outcome could not be settled", "run again: the next run asks first"),
+    129: ("its terminal was closed", "run again: it resumes"),
     130: ("it was interrupted", "run again: it resumes"),
     143: ("it was ended from outside", "run again: it resumes"),
 }
 KINDS: Final = {
     "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
     "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
-    "changed": "Changed after the start", "waiting": "Left alone for now",
+    "failed": "Failed on the service", "changed": "Changed after the start", "waiting": "Left alone for now",
+    "limit": "As many starts as one run may make",
 }  # fmt: skip
 URGENCY: Final = {
-    "unsettled": 1, "fatal": 1, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5, "waiting": 5,
+    "unsettled": 1, "fatal": 1, "failed": 2, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5,
+    "waiting": 5, "limit": 5,
 }  # fmt: skip
 
 
