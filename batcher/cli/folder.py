@@ -18,7 +18,7 @@ from ..core.model import ABSENT, Input, Place, Problem
 from ..edges.encoding import head
 from ..edges.sources import SUFFIXES, LocalSources, detect
 from ..manifest.errors import Unfit
-from ..manifest.patterns import is_folder
+from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
 
 MAX_FILES: Final = 100_000  # looked at; some 3 s. A manifest's patterns take all that match, however many

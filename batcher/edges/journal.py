@@ -339,6 +339,11 @@ class _Reader:
         row = next(self._ask(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path)), None)
         return None if row is None else _output(row)
 
+    def collected(self) -> Iterator[Print]:
+        if self._has("outputs"):  # an older batcher's journal has none
+            sql = "SELECT size, mtime_ns, inode FROM outputs WHERE state='collected' ORDER BY inode"
+            yield from (Print(*row) for row in self._ask(sql))
+
     def count_flows(self) -> int:
         return int(next(self._ask("SELECT count(*) FROM flows"))[0])
 
@@ -944,6 +949,10 @@ class MemoryJournal:
     def output_at(self, path: str) -> OutputFacts | None:
         rows = (row for rows in self._outputs.values() for row in rows.values())
         return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
+
+    def collected(self) -> Iterator[Print]:
+        rows = (row for rows in self._outputs.values() for row in rows.values() if row.state is OutputState.COLLECTED)
+        return iter(sorted((row.print for row in rows), key=lambda found: found.inode))
 
     def count_flows(self) -> int:
         return len(self._flows)
