@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import json
 import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,11 +29,13 @@ from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
 from .edges.outputs import OutputFolder
+from .edges.siblings import journal_of, own_path, siblings
 from .edges.sources import LocalSources
 from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
+from .pipeline.renamed import started_before
 from .pipeline.run import Survey, caps, clean_flows, of_strangers, strangers, survey, template_types
 from .pipeline.run import run as _run
 
@@ -72,10 +75,39 @@ def state_folder(manifest: Manifest, state: Path | None) -> Path:
 
 
 def journal_path(manifest: Manifest, state: Path | None) -> Path:
-    """One journal per manifest and endpoint; in a folder that is shared, the manifest's own path tells them apart."""
-    mark = manifest.endpoint if state is None else f"{manifest.endpoint}\0{manifest.path}"
-    name = Path(manifest.path).stem
-    return state_folder(manifest, state) / f"{name}-{hashlib.sha256(mark.encode()).hexdigest()[:8]}.sqlite"
+    """One journal per manifest and endpoint: see `edges.siblings`."""
+    return journal_of(manifest, state_folder(manifest, state), shared=state is not None)
+
+
+def open_journal(manifest: Manifest, state: Path | None) -> SqliteJournal:
+    """Hold the manifest's journal. Raises Locked, JournalError, UsageError."""
+    about = {"manifest": manifest.path, "endpoint": manifest.endpoint, "batch": manifest.batch}
+    return SqliteJournal(journal_path(manifest, state), manifest.batch, manifest.limits.settle_s, about=about)
+
+
+def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
+    """That the manifest's journal knows nothing, and another one knows its files as started: in a thread, before a write."""
+    folder, shared = state_folder(manifest, state), state is not None
+    if journal_path(manifest, state) != own_path(manifest, folder, shared=shared):
+        return None  # it goes on with the one that knows them
+    for other in siblings(manifest, folder, shared=shared):
+        if not other.gone and other.batch != manifest.batch:
+            continue  # a copy is a batch of its own
+        with closing(JournalReader(other.path)) as journal, closing(LocalSources(0.0, time.time)) as sources:
+            flow = started_before(manifest, journal, sources)
+        if flow is None:
+            continue
+        was = os.path.basename(other.manifest) if other.here else other.manifest
+        knows = f"its journal knows the flow “{flow}” as started, from the same files"
+        away = f"; to pay for all of it again, move {other.path} away"
+        if not other.gone:
+            return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
+                           f"give this one another `batch`{away}")  # fmt: skip
+        hint = f"name it {was} again"
+        if other.here and (other.told or manifest.batch == Path(manifest.path).stem):
+            hint = f"write `batch: {json.dumps(other.batch, ensure_ascii=False)}` into it to go on with that journal, or {hint}"
+        return Problem("unsettled", f"this manifest was {was}, which is gone: {knows}", hint + away)
+    return None
 
 
 @contextlib.asynccontextmanager
@@ -102,6 +134,7 @@ async def _context(
     manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
     events: Events = SILENT,
 ) -> AsyncIterator[Context]:
+    manifest = manifest.knowing(journal)
     limits = manifest.limits
     chance = random.Random()
     clock = SystemClock()
@@ -140,6 +173,9 @@ async def run(
     `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
+    if journal is None and (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
+        report.add(problem)
+        return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
         async with _session(manifest, settings, journal, report, started, events) as context:
@@ -189,8 +225,7 @@ async def _session(
     """The journal held, the edges open, the deadline set."""
     own = None
     if journal is None:
-        own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
-        journal = own
+        journal = own = open_journal(manifest, settings.state)
     try:
         async with _context(manifest, settings, journal, report, remember=True, events=events) as context:
             started(context)
@@ -232,15 +267,17 @@ async def plan(
                     report.stop = None
                     raise UsageError(stop.message, stop.hint) from stop
 
-            planner = Planner(manifest, journal, context.sources, settings.wishes, templates, context.images)
+            planner = Planner(context.manifest, journal, context.sources, settings.wishes, templates, context.images)
             found = await asyncio.to_thread(survey, context, planner, each)
             found.problems += caps(context, found)
+            if (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
+                found.problems.append(problem)
             if found.works and not journal.strangers_checked and not found.problems:
                 found.problems += await _strange(context)
     finally:
         if reader is not None:
             reader.close()
-    for problem in found.problems:
+    for problem in [*found.problems, *context.manifest.notes(False)]:
         report.add(problem)
     return found, report
 
@@ -256,8 +293,7 @@ async def _strange(context: Context) -> list[Problem]:
 async def clean(manifest: Manifest, settings: Settings, delete: bool) -> tuple[list[tuple[str, str]], Report]:
     """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
     report = Report(manifest.name, manifest.endpoint)
-    path = journal_path(manifest, settings.state)
-    journal = SqliteJournal(path, manifest.batch, manifest.limits.settle_s)
+    journal = open_journal(manifest, settings.state)
     try:
         async with _context(manifest, settings, journal, report, plans=False) as context:
             return await clean_flows(context, delete), report

@@ -157,8 +157,8 @@ class Manifest:
 
     `flows()` lists the flows lazily, the same each time, with a Problem where one could not be told (a repeated name,
     an unknown column). `path` and `folder` are absolute; `name` is the manifest as the user spelled it, for messages.
-    `knowing` gives the same manifest, whose patterns leave out what the journal has collected; `notes` tells, once, what was
-    noticed while the flows were listed: what was left out for a reason (True), and what may have been meant (False).
+    `notes` tells, once, what was noticed while the flows were listed: what was left out for a reason (True), and what may
+    have been meant (False).
     """
 
     name: str
@@ -170,5 +170,9 @@ class Manifest:
     flows: Callable[[], Iterator[Flow | Problem]] = field(repr=False, compare=False)
     notify: Notify = field(default=Notify(), repr=False)  # the address of a ping is a secret of a kind
     metrics: str | None = None  # absolute path of a file for Prometheus
-    knowing: Callable[[CollectedView], Manifest] | None = field(default=None, repr=False, compare=False)
     notes: Callable[[bool], list[Problem]] = field(default=lambda reasons: [], repr=False, compare=False)
+    sifted: Callable[[CollectedView], Manifest] | None = field(default=None, repr=False, compare=False)
+
+    def knowing(self, journal: CollectedView) -> Manifest:
+        """The same manifest, whose patterns leave out what the journal has collected."""
+        return self if self.sifted is None else self.sifted(journal)

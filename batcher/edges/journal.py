@@ -272,6 +272,11 @@ class _Reader:
         return str(self._meta("owner"))
 
     @property
+    def about(self) -> dict[str, str]:
+        """The manifest's path, endpoint and batch. Empty in a journal that an older batcher wrote."""
+        return dict(json.loads(str(self._meta("about") or "{}")))
+
+    @property
     def watch_until(self) -> float:
         try:
             return float(str(self._meta("watch_until") or 0))
@@ -506,9 +511,11 @@ class SqliteJournal(_Reader):
 
     def __init__(
         self, path: Path, batch: str, settle_s: float,
-        *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = uptime,
+        *, about: Mapping[str, str] | None = None, wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = uptime,
     ) -> None:  # fmt: skip
         self._batch = batch
+        self._about = about
         self._steady = steady
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -577,6 +584,8 @@ class SqliteJournal(_Reader):
                 self._writer.execute(statement)
                 reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
+        if self._about is not None:
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES('about', ?)", (json.dumps(self._about),))
         return version == 0
 
     def _set_time(self, wall: float) -> bool:

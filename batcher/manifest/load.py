@@ -53,7 +53,7 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
 def _knowing(manifest: Manifest, plans: list[Plan], journal: CollectedView | None) -> Manifest:
     """The manifest, whose patterns leave out the results that the journal knows of."""
     sieve = Sieve(journal)
-    return replace(manifest, flows=Expansion(plans, sieve).flows, knowing=partial(_knowing, manifest, plans), notes=sieve.notes)
+    return replace(manifest, flows=Expansion(plans, sieve).flows, notes=sieve.notes, sifted=partial(_knowing, manifest, plans))
 
 
 @contextmanager

@@ -209,9 +209,8 @@ class _Ledger:
             if not full.startswith(inside):
                 continue
             place = full[len(inside) :]
-            if place in (LEDGER, f"{RESULTS}.csv"):
-                yield path
-            elif not lists_only and _hash(place, _size(full)) in self._outputs:
+            is_list = place in (LEDGER, f"{RESULTS}.csv")
+            if is_list or (not lists_only and _hash(place, _size(full)) in self._outputs):
                 yield path
 
     @cached_property

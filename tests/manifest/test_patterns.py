@@ -121,6 +121,7 @@ def test_a_name_that_is_not_utf8_is_told_and_the_rest_is_found(desk: Desk) -> No
 
 
 def test_a_pattern_that_matches_nothing_is_told_for_inputs_and_fine_for_each(desk: Desk) -> None:
+    (desk.folder / "in").mkdir()
     assert desk.flows("""- {each: {glob: "in/*.png"}, name: "{stem}", template: t, inputs: ["{path}"]}""") == []
     (problem,) = desk.inputs("""[{glob: "in/*.png"}]""")
     assert str(problem).startswith('m.yaml:5:19: the pattern "in/*.png" matches no file')
