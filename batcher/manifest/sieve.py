@@ -95,11 +95,11 @@ class Sieve:
         found: list[Problem] = []
         for what, one in said.items():
             if what == "results":
-                files = "1 file that a pattern matches is a result" if one.count == 1 else (
-                    f"{one.count:,} files that the patterns match are results")  # fmt: skip
-                message = f"{files} which collect wrote, no source, and left out: {_shown(one.first)}"
-                hint = "collect into a folder that no pattern matches; results of another manifest are taken where a pattern " \
-                       "names their folder"  # fmt: skip
+                files = "1 file that a pattern matches is a result of `collect`, and left out"
+                if one.count > 1:
+                    files = f"{one.count:,} files that the patterns match are results of `collect`, and left out"
+                message = f"{files}: {_shown(one.first)}" + (", for one" if one.count > 1 else "")
+                hint = "collect into a folder that no pattern matches; to use another manifest's results, name their folder in the pattern"
             else:
                 message = f"{_shown(one.first)} is a link to a folder above it, and not followed"
                 hint = "link to the folder that is meant"
