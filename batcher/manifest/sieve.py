@@ -99,7 +99,8 @@ class Sieve:
                 if one.count > 1:
                     files = f"{one.count:,} files that the patterns match are results of `collect`, and left out"
                 message = f"{files}: {_shown(one.first)}" + (", for one" if one.count > 1 else "")
-                hint = "collect into a folder that no pattern matches; to use another manifest's results, name their folder in the pattern"
+                hint = ("collect into a folder that no pattern matches; a pattern that names the folder takes the results of "
+                        "another manifest")  # fmt: skip
             else:
                 message = f"{_shown(one.first)} is a link to a folder above it, and not followed"
                 hint = "link to the folder that is meant"

@@ -1,4 +1,4 @@
-"""What is found out about sources before anything is paid for: results, renamed manifests, folders and files that are not there."""
+"""What is found out before anything is paid for: results among the sources, renamed manifests, folders that are not there."""
 
 from __future__ import annotations
 
