@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
+import json
 import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,12 +30,14 @@ from .edges.images import Images
 from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
 from .edges.limits import Bandwidth, ByteBudget, Gate
 from .edges.outputs import OutputFolder
+from .edges.siblings import journal_of, own_path, siblings
 from .edges.sources import LocalSources
 from .pipeline.abort import Running, abort_flows
 from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
 from .pipeline.ports import Journal
+from .pipeline.renamed import started_before
 from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
 from .pipeline.run import run as _run
 from .pipeline.witness import foreign
@@ -79,10 +82,15 @@ def state_folder(manifest: Manifest, state: Path | None) -> Path:
 
 
 def journal_path(manifest: Manifest, state: Path | None) -> Path:
-    """One journal per manifest and endpoint; in a folder that is shared, the manifest's own path tells them apart."""
-    mark = manifest.endpoint if state is None else f"{manifest.endpoint}\0{manifest.path}"
-    told = hashlib.sha256(mark.encode("utf-8", "surrogateescape")).hexdigest()[:8]  # the bytes of the path, whatever they are
-    return state_folder(manifest, state) / f"{Path(manifest.path).stem}-{told}.sqlite"
+    """One journal per manifest and endpoint: see `edges.siblings`."""
+    return journal_of(manifest, state_folder(manifest, state), shared=state is not None)
+
+
+def open_journal(manifest: Manifest, state: Path | None) -> SqliteJournal:
+    """Hold the manifest's journal. Raises Locked, JournalError, UsageError."""
+    about = {"manifest": manifest.path, "endpoint": manifest.endpoint, "batch": manifest.batch}
+    with opening_a_journal():
+        return SqliteJournal(journal_path(manifest, state), manifest.batch, manifest.limits.settle_s, about=about)
 
 
 def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
@@ -94,6 +102,31 @@ def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
     if most < limits.concurrency and events.enabled:
         events.tell("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
     return replace(manifest, limits=replace(limits, concurrency=most))
+
+
+def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
+    """That the manifest's journal knows nothing, and another one knows its files as started: in a thread, before a write."""
+    folder, shared = state_folder(manifest, state), state is not None
+    if journal_path(manifest, state) != own_path(manifest, folder, shared=shared):
+        return None  # it goes on with the one that knows them
+    for other in siblings(manifest, folder, shared=shared):
+        if not other.gone and other.batch != manifest.batch:
+            continue  # a copy is a batch of its own
+        with closing(JournalReader(other.path)) as journal, closing(LocalSources(0.0, time.time)) as sources:
+            flow = started_before(manifest, journal, sources)
+        if flow is None:
+            continue
+        was = os.path.basename(other.manifest) if other.here else other.manifest
+        knows = f"its journal knows the flow “{flow}” as started, from the same files"
+        away = f"; to pay for all of it again, move {other.path} away"
+        if not other.gone:
+            return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
+                           f"give this one another `batch`{away}")  # fmt: skip
+        hint = f"name it {was} again"
+        if other.here and (other.told or manifest.batch == Path(manifest.path).stem):
+            hint = f"write `batch: {json.dumps(other.batch, ensure_ascii=False)}` into it to go on with that journal, or {hint}"
+        return Problem("unsettled", f"this manifest was {was}, which is gone: {knows}", hint + away)
+    return None
 
 
 @contextlib.asynccontextmanager
@@ -120,6 +153,7 @@ async def _context(
     manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
     events: Events = SILENT,
 ) -> AsyncIterator[Context]:
+    manifest = manifest.knowing(journal)
     limits = manifest.limits
     chance = random.Random()
     clock = SystemClock()
@@ -160,6 +194,9 @@ async def run(
     manifest's `notify` and `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
+    if journal is None and (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
+        report.add(problem)
+        return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
         async with _session(manifest, settings, journal, report, started, events) as context:
@@ -214,9 +251,7 @@ async def _session(
     manifest = _fitting(manifest, events)
     own = None
     if journal is None:
-        with opening_a_journal():
-            own = SqliteJournal(journal_path(manifest, settings.state), manifest.batch, manifest.limits.settle_s)
-        journal = own
+        journal = own = open_journal(manifest, settings.state)
     try:
         async with _context(manifest, settings, journal, report, remember=True, plans=plans, events=events) as context:
             started(context)
@@ -260,15 +295,17 @@ async def plan(
                     report.stop = None
                     raise UsageError(stop.message, stop.hint) from stop
 
-            planner = Planner(manifest, journal, context.sources, settings.wishes, templates, context.images)
+            planner = Planner(context.manifest, journal, context.sources, settings.wishes, templates, context.images)
             found = await asyncio.to_thread(survey, context, planner, each)
             found.problems += caps(context, found)
+            if (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
+                found.problems.append(problem)
             if found.works and not journal.strangers_checked and not found.problems:
                 found.problems += await _strange(context)
     finally:
         if reader is not None:
             reader.close()
-    for problem in found.problems:
+    for problem in [*found.problems, *context.manifest.notes(False)]:
         report.add(problem)
     return found, report
 

@@ -1,7 +1,7 @@
 """What lies in a folder that a first manifest is to be made of.
 
 In: a folder. Out: `Look`: the files that a template takes, by kind, and those that none takes, each with a reason and
-advice. Hidden names are skipped and links to folders not followed, as the manifest's own patterns do. Called by `init`.
+advice. Hidden names are skipped and links to folders followed, as the manifest's own patterns do. Called by `init`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..core.model import ABSENT, Input, Place, Problem
 from ..edges.content import NO_SUCH, SUFFIXES
 from ..edges.sources import LocalSources
 from ..manifest.errors import Unfit
-from ..manifest.patterns import is_folder
+from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
 
 MAX_FILES: Final = 100_000  # looked at; some 3 s. A manifest's patterns take all that match, however many
@@ -59,19 +59,11 @@ def look_at(folder: Path) -> Look:
     sources = LocalSources(0.0, time.time)
     place = Place(str(folder))
     try:
-        waiting, seen = [""], 0
-        while waiting:
-            prefix = waiting.pop()
-            try:
-                with os.scandir(os.path.join(folder, prefix)) as entries:
-                    names = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
-            except OSError as error:
-                if not prefix:
-                    raise
-                found.odd.append(Odd(prefix, f"the folder cannot be listed: {error.strerror}", "check its permissions"))
-                continue
-            waiting += [f"{prefix}{e.name}/" for e in reversed(names) if e.is_dir(follow_symlinks=False)]
-            for entry in names:
+        listing = _Listing(folder, found)
+        folders = Folders(str(folder), listing.read)
+        seen = 0
+        for prefix in folders.below(""):
+            for entry in listing.read(prefix):
                 if is_folder(entry):
                     continue
                 seen += 1
@@ -79,12 +71,41 @@ def look_at(folder: Path) -> Look:
                     found.whole = False
                     return found
                 _look_at(f"{prefix}{entry.name}", folder, sources, place, found)
+        for path, error in folders.unreadable:
+            found.odd.append(Odd(path, f"the link cannot be followed: {error.strerror}", "check its permissions"))
+        for path in folders.upwards:
+            found.odd.append(Odd(path, "a link to a folder above it", "link to the folder that is meant"))
     finally:
         sources.close()
         for paths in found.files.values():
             paths.sort()
         found.odd.sort(key=lambda odd: odd.path)
     return found
+
+
+class _Listing:
+    """What lies in the folders below one, sorted; what was listed last is kept, for it is asked for twice."""
+
+    def __init__(self, folder: Path, found: Look) -> None:
+        self._folder = folder
+        self._found = found
+        self._last: tuple[str, list[os.DirEntry[str]]] | None = None
+
+    def read(self, prefix: str) -> list[os.DirEntry[str]]:
+        """Raises OSError where the folder itself cannot be listed; of one below it, it is noted."""
+        if self._last is None or self._last[0] != prefix:
+            self._last = prefix, self._list(prefix)
+        return self._last[1]
+
+    def _list(self, prefix: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(os.path.join(self._folder, prefix)) as entries:
+                return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError as error:
+            if not prefix:
+                raise
+            self._found.odd.append(Odd(prefix, f"the folder cannot be listed: {error.strerror}", "check its permissions"))
+            return []
 
 
 def suffix_of(path: str) -> str:
@@ -123,7 +144,7 @@ def _odd(path: str, problem: Problem) -> Odd:
     """As the sources say it, without the path, which is shown beside it."""
     if problem.message.startswith("no such file"):
         return Odd(path, "a link to a file that is not there", "mend the link")
-    if problem.kind == "manifest":  # a type that the template does not take
+    if problem.message.endswith("which the template does not take"):
         return Odd(path, f"its content is {problem.message.partition(' is ')[2].partition(',')[0]}", "rename it as what it is")
     if f" {NO_SUCH} " in problem.message:
         return Odd(path, problem.message.removeprefix(f"{path} is {NO_SUCH.partition(':')[0]}: "), "mend it, or take it away")

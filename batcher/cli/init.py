@@ -39,7 +39,7 @@ def command(
 ) -> None:  # fmt: skip
     """Look at the files in FOLDER and write a first manifest for them, with comments, ready for `batcher plan`.
 
-    Nothing is sent, and no file of yours is changed. Hidden files are skipped and links to folders not followed.
+    Nothing is sent, and no file of yours is changed. Hidden files are skipped, links to folders followed.
     """
     target = Path(output) if output is not None else folder / MANIFEST
     try:

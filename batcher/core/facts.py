@@ -6,10 +6,10 @@ A record replaces a row as a whole; which row may follow which is `lifecycle`'s 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from .lifecycle import FlowEvent, FlowState, InputEvent, InputState, flow_next, input_next
 from .measuring import FlowTimes
@@ -139,6 +139,16 @@ class OutputFacts:
     path: str = ""
     sha256: bytes | None = None
     print: Print = Print(0)
+
+
+class CollectedView(Protocol):
+    """What a journal knows of results: enough to tell them from sources."""
+
+    def collected(self) -> Iterator[Print]:
+        """The outsides of the files that were collected, in the order of their inode numbers."""
+
+    def end(self, flow_id: str) -> EndFacts | None: ...
+    def name_of(self, flow_id: str) -> str | None: ...
 
 
 @row(frozen=True, slots=True)

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .rows import row
+
+if TYPE_CHECKING:
+    from .facts import CollectedView
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -53,7 +56,11 @@ ProblemKind: TypeAlias = Literal[
     "failed",  # a flow failed or was aborted on the service (13)
     "changed",  # changed after the flow was started (no failure; 0)
     "waiting",  # left alone this time, as `min_age` asks (no failure; 0)
+    "note",  # worth a word (no failure; 0)
 ]
+
+# Kinds of problem that keep nothing from being done; `limit` is a reason why a run ended, which is told as a problem is.
+NOTES: Final[frozenset[str]] = frozenset({"changed", "waiting", "note", "limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,8 @@ class Manifest:
 
     `flows()` lists the flows lazily, the same each time, with a Problem where one could not be told (a repeated name,
     an unknown column). `path` and `folder` are absolute; `name` is the manifest as the user spelled it, for messages.
+    `notes` tells, once, what was noticed while the flows were listed: what was left out for a reason (True), and what may
+    have been meant (False).
     """
 
     name: str
@@ -162,3 +171,9 @@ class Manifest:
     flows: Callable[[], Iterator[Flow | Problem]] = field(repr=False, compare=False)
     notify: Notify = field(default=Notify(), repr=False)  # the address of a ping is a secret of a kind
     metrics: str | None = None  # absolute path of a file for Prometheus
+    notes: Callable[[bool], list[Problem]] = field(default=lambda reasons: [], repr=False, compare=False)
+    sifted: Callable[[CollectedView], Manifest] | None = field(default=None, repr=False, compare=False)
+
+    def knowing(self, journal: CollectedView) -> Manifest:
+        """The same manifest, whose patterns leave out what the journal has collected."""
+        return self if self.sifted is None else self.sifted(journal)

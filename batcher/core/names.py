@@ -1,11 +1,19 @@
-"""Which names were seen already, for a million of them. In: names, one after the other, or hashes of them. Out: whether one
-is a repetition. Called by the manifest (repeated flows and keys) and by the look at images.
+"""Which names were seen already, for a million of them, and which are alike.
+
+In: names, one after the other, or hashes of them. Out: whether one is a repetition, or looks like another. Called by the
+manifest (repeated flows and keys), by the look at images, and by whoever names the file that was meant.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Iterator
+
+
+def alike(name: str) -> str:
+    """The same for two names that people hardly tell apart: by capitals, Unicode forms, or blanks around them."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
 class Names:

@@ -296,6 +296,11 @@ class _Reader:
         return str(self._meta("owner"))
 
     @property
+    def about(self) -> dict[str, str]:
+        """The manifest's path, endpoint and batch. Empty in a journal that an older batcher wrote."""
+        return dict(json.loads(str(self._meta("about") or "{}")))
+
+    @property
     def watch_until(self) -> float:
         try:
             return float(str(self._meta("watch_until") or 0))
@@ -385,6 +390,11 @@ class _Reader:
     def output_at(self, path: str) -> OutputFacts | None:
         row = self._ask_one(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path))
         return None if row is None else _output(row)
+
+    def collected(self) -> Iterator[Print]:
+        if self._has("outputs"):  # an older batcher's journal has none
+            sql = "SELECT size, mtime_ns, inode FROM outputs WHERE state='collected' ORDER BY inode"
+            yield from (Print(*row) for row in self._ask(sql))
 
     def count_flows(self) -> int:
         return int(self._ask("SELECT count(*) FROM flows")[0][0])
@@ -554,9 +564,11 @@ class SqliteJournal(_Reader):
 
     def __init__(
         self, path: Path, batch: str, settle_s: float,
-        *, wall: Callable[[], float] = time.time, steady: Callable[[], float] = uptime,
+        *, about: Mapping[str, str] | None = None, wall: Callable[[], float] = time.time,
+        steady: Callable[[], float] = uptime,
     ) -> None:  # fmt: skip
         self._batch = batch
+        self._about = about
         self._steady = steady
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -631,6 +643,8 @@ class SqliteJournal(_Reader):
                 self._writer.execute(statement)
                 reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
+        if self._about is not None:
+            self._writer.execute("INSERT OR REPLACE INTO meta VALUES('about', ?)", (json.dumps(self._about),))
         return version == 0
 
     def _set_time(self, wall: float) -> bool:
@@ -1032,6 +1046,10 @@ class MemoryJournal:
         with self._turn:
             rows = (row for rows in self._outputs.values() for row in rows.values())
             return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
+
+    def collected(self) -> Iterator[Print]:
+        rows = (row for rows in self._outputs.values() for row in rows.values() if row.state is OutputState.COLLECTED)
+        return iter(sorted((row.print for row in rows), key=lambda found: found.inode))
 
     def count_flows(self) -> int:
         return len(self._flows)

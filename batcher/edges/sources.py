@@ -31,12 +31,13 @@ from aiofiles.threadpool import wrap
 
 from ..core.errors import BatcherError, UsageError
 from ..core.facts import Print
-from ..core.model import ABSENT, JSON, TAG, Input, Problem
+from ..core.model import ABSENT, JSON, TAG, Input, Problem, ProblemKind
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from . import content, encoding
 from .encoding import Asked, Seen, ToLookAt, body, encode, member
 from .host import TOO_MANY, patiently
+from .nearby import meant
 from .system import readable
 
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
@@ -56,6 +57,11 @@ def _problem(source: Input, message: str, hint: str = "") -> Problem:
     return Problem("source", _short(message), hint, source.place, input=_short(source.label))
 
 
+def _quoted(path: str) -> str:
+    """In quotes, so that blanks at its ends are seen."""
+    return f"'{path}'"
+
+
 def _short(text: str) -> str:
     return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS // 2]}…{text[-SHOWN_CHARS // 2 :]}"
 
@@ -63,7 +69,9 @@ def _short(text: str) -> str:
 def _unreadable(source: Input, error: OSError) -> Problem:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            return _problem(source, f"no such file: {source.label}", "check the path; it counts from the manifest's folder")
+            near = meant(source.label, source.path or "")
+            hint = f"did you mean {_quoted(near[0])}? {near[1]}" if near else "check it; it counts from the manifest's folder"
+            return _problem(source, f"no such file: {_quoted(source.label)}", hint)
         case errno.EACCES | errno.EPERM:
             return _problem(source, f"{source.label} may not be read", "check its permissions")
         case errno.ELOOP:
@@ -163,7 +171,9 @@ class LocalSources:
                 return _problem(source, f"the type of {source.label} cannot be told", "say it with mime:")
         spellings = content.spellings(types) if types is not None else {}
         if types is not None and mime not in spellings:
-            return Problem("manifest", f"{source.label} is {mime}, which the template does not take",
+            # What the manifest says itself is not the file's fault.
+            kind: ProblemKind = "source" if source.path is not None and not source.mime else "manifest"
+            return Problem(kind, f"{source.label} is {mime}, which the template does not take",
                            f"it takes {', '.join(types)}", source.place, input=source.label)  # fmt: skip
         if mime == "text/plain":
             text = self._text(source)

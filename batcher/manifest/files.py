@@ -13,7 +13,9 @@ import stat
 from itertools import islice
 from typing import Final
 
+from batcher.core.names import alike
 from batcher.manifest.errors import Findings, Unfit, harmless, mark_of
+from batcher.manifest.folders import is_folder
 
 MAX_MANIFEST_BYTES: Final = 100_000_000  # 1,000,000 inputs written out; more belongs into a table
 LOOKED_AT: Final = 10_000  # names in a folder, for a suggestion
@@ -71,6 +73,17 @@ def _manifests(folder: str) -> list[str]:
     except OSError:
         return []
     return sorted(names, key=lambda name: (name != "batcher.yaml", name))
+
+
+def folder_like(folder: str, name: str) -> str:
+    """The name of a folder in `folder` that `name` may have been meant for; empty for none."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in islice(entries, LOOKED_AT) if is_folder(entry) and entry.name[0] != "."]
+    except OSError:
+        return ""
+    same = [there for there in names if alike(there) == alike(name)]
+    return next(iter(same or difflib.get_close_matches(name[:100], names[:1000], 1)), "")
 
 
 def text_of(raw: bytes, findings: Findings, file: int = 0) -> str | None:

@@ -7,16 +7,17 @@ the plan. Called by `load`, which holds the plans together as `Expansion`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
-from batcher.core.model import Flow, Input, Place, Problem
+from batcher.core.model import Flow, Input, Place, Problem, ProblemKind
 from batcher.core.names import Names
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.paths import Base
+from batcher.manifest.sieve import Sieve
 from batcher.manifest.sources import Source
 from batcher.manifest.template import (
     NO_SCOPE,
@@ -68,38 +69,43 @@ class Plan:
     base: Base
     place_of: Callable[[int], Place]
 
-    def expand(self) -> Iterator[Flow | Problem]:
+    def expand(self, sieve: Sieve) -> Iterator[tuple[Flow | Problem, str]]:
+        """The flows, each with the label of the file that it comes from; "" where it comes from none."""
         if self.each is None:
-            yield self._bind(NO_SCOPE)((), None)
+            yield self._bind(NO_SCOPE, sieve)((), None), ""
             return
         place = self.place_of(self.each.mark)
-        opened = self.each.at(NO_SCOPE, self.base, place)((), dict.fromkeys(self._names(), Missing(())))
+        opened = self.each.at(NO_SCOPE, self.base, place, sieve)((), dict.fromkeys(self._names(), Missing(())))
         if isinstance(opened, Problem):
-            yield opened
+            yield opened, ""
             return
         scope = opened.scope(NO_SCOPE)
         wrong = [unfit.at(self.place_of(mark)) for mark, unfit in self._unknown_names(scope)]
-        yield from wrong
-        make = None if wrong else self._bind(scope)
+        yield from ((problem, "") for problem in wrong)
+        make = None if wrong else self._bind(scope, sieve)
+        of_file = self.each.kind == "glob"
         for found in opened.rows:
             if isinstance(found, Problem):
-                yield found
+                yield found, ""
             elif make is not None:  # else only the table's own problems are left to tell
                 row, row_place = found
+                label = self.base.label(str(row[0])) if of_file else ""
                 flow: Flow | Problem
                 try:
                     flow = make(row, row_place)
                 except Unfit as unfit:
                     flow = unfit.at(row_place or self.place)
-                yield flow
+                    if of_file:  # everything in the row comes from the file's name
+                        flow = replace(flow, kind="source", input=harmless(label))
+                yield flow, label
 
-    def _bind(self, scope: Scope) -> Make:
+    def _bind(self, scope: Scope, sieve: Sieve) -> Make:
         name_of = bind_text(self.name, scope)
         template_of = bind_checked(self.template, scope, check_template)
         flow_id_of = bind_checked(self.flow_id, scope, check_flow_id)
         parameters_of = self.parameters.bind(scope)
         additional_of = bind(self.additional or Const(None), scope)
-        inputs_of = self._bind_inputs(scope)
+        inputs_of = self._bind_inputs(scope, sieve)
         own_place = self.place
 
         def make(row: Row, place: Place | None) -> Flow:
@@ -117,9 +123,11 @@ class Plan:
 
         return make
 
-    def _bind_inputs(self, scope: Scope) -> Callable[[Row, Place | None, str], Iterator[Input | Problem]]:
+    def _bind_inputs(self, scope: Scope, sieve: Sieve) -> Callable[[Row, Place | None, str], Iterator[Input | Problem]]:
         # A list of 100,000 plain inputs is bound by naming it: they are inputs already.
-        bound = [entry if isinstance(entry, Input) else entry.bind(scope, self.base, self.place_of) for entry in self.entries]
+        bound = [
+            entry if isinstance(entry, Input) else entry.bind(scope, self.base, self.place_of, sieve) for entry in self.entries
+        ]
 
         def inputs(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
             for entry in bound:
@@ -130,15 +138,20 @@ class Plan:
 
         if not self._keys_may_repeat():
             return inputs
+        of_files = all(entry.of_files for entry in self.entries if isinstance(entry, Entry) and entry.item.key is not None)
+        kind: ProblemKind = "source" if of_files and not self._keyed_inputs() else "manifest"
 
         def with_own_keys(row: Row, place: Place | None, flow: str) -> Iterator[Input | Problem]:
-            return once_each(partial(inputs, row, place, flow), flow)
+            return once_each(partial(inputs, row, place, flow), flow, kind)
 
         return with_own_keys
 
     def _keys_may_repeat(self) -> bool:
         keyed = [entry for entry in self.entries if (entry.key if isinstance(entry, Input) else entry.item.key) is not None]
         return bool(keyed) and (len(keyed) > 1 or (isinstance(keyed[0], Entry) and keyed[0].source is not None))
+
+    def _keyed_inputs(self) -> bool:
+        return any(isinstance(entry, Input) and entry.key is not None for entry in self.entries)
 
     def nodes(self) -> list[Node | None]:
         """What stands beside `each`; the entries have theirs."""
@@ -163,45 +176,50 @@ class Plan:
 class Expansion:
     """All plans of a manifest: `flows()` lists the flows, the same each time, and tells repeated names."""
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
+    def __init__(self, plans: Sequence[Plan], sieve: Sieve) -> None:
         self._plans = plans
+        self._sieve = sieve
 
     def flows(self) -> Iterator[Flow | Problem]:
         names, flow_ids = Names(), Names()
         looks = iter(range(MAX_COMPARED))
-        for flow in self._all():
+        for flow, label in self._all():
             if isinstance(flow, Flow):
                 key = None
                 if names.suspected(flow.name):
                     key = "name"
                 elif flow.flow_id is not None and flow_ids.suspected(flow.flow_id):
                     key = "flow_id"
-                problem = self._repetition(flow, key, looks) if key else None
+                problem = self._repetition(flow, label, key, looks) if key else None
                 yield problem or flow
             else:
                 yield flow
 
-    def _all(self) -> Iterator[Flow | Problem]:
+    def _all(self) -> Iterator[tuple[Flow | Problem, str]]:
         for plan in self._plans:
-            yield from plan.expand()
+            yield from plan.expand(self._sieve)
 
-    def _repetition(self, flow: Flow, key: str, looks: Iterator[int]) -> Problem | None:
+    def _repetition(self, flow: Flow, label: str, key: str, looks: Iterator[int]) -> Problem | None:
         """The problem of a repeated value; None where a hash was taken for another's."""
         value = getattr(flow, key)
         if next(looks, None) is None:
-            return repeated(key, value, flow.place, None)
-        same = (other for other in self._all() if isinstance(other, Flow) and getattr(other, key) == value)
-        pair = list(islice(same, 2))
-        return repeated(key, value, flow.place, pair[0].place) if len(pair) == 2 else None
+            return repeated(key, value, flow.place, label, None)
+        all_of_it = ((other, of) for other, of in self._all() if isinstance(other, Flow))
+        pair = list(islice(((other.place, of) for other, of in all_of_it if getattr(other, key) == value), 2))
+        return repeated(key, value, flow.place, label, pair[0]) if len(pair) == 2 else None
 
 
-def once_each(walk: Callable[[], Iterator[Input | Problem]], flow: str) -> Iterator[Input | Problem]:
-    """The inputs of a flow, with a Problem in the place of each whose `key` an earlier one has. 16 to 32 bytes per key."""
+def once_each(
+    walk: Callable[[], Iterator[Input | Problem]], flow: str, kind: ProblemKind = "manifest"
+) -> Iterator[Input | Problem]:
+    """The inputs of a flow, with a Problem (of this kind) in the place of each whose `key` an earlier one has. 16 to 32 bytes
+    per key."""
     keys = Names()
     looks = iter(range(MAX_COMPARED))
     for index, item in enumerate(walk()):
         if isinstance(item, Input) and item.key is not None and keys.suspected(item.key):
-            yield _repeated_key(item, index, walk, flow, looks) or item
+            problem = _repeated_key(item, index, walk, flow, looks)
+            yield replace(problem, kind=kind) if problem is not None else item
         else:
             yield item
 
@@ -221,9 +239,17 @@ def _repeated_key(
     return Problem("manifest", message, hint, item.place, flow, harmless(item.label))
 
 
-def repeated(key: str, value: str, place: Place, first: Place | None) -> Problem:
-    """The problem of a name, or a flow id, that two flows have."""
-    before = f"; it first stands at {first}" if first else ""
+def repeated(key: str, value: str, place: Place, label: str, first: tuple[Place, str] | None) -> Problem:
+    """The problem of a name, or a flow id, that two flows have. `label`: of the file that the second one comes from, which
+    is then at fault, "" for none; `first`: the same of the first one, with its place."""
+    if label and key == "name":
+        before = f"that of {harmless(first[1]) or first[0]} is the same" if first else "another one is the same"
+        message = f"the flow name {quoted(value)} of {harmless(label)} is repeated: {before}"
+        hint = "rename one of the files, or tell them apart in `name`, with {name} or {path}"
+        return Problem("source", message, hint, place, value, harmless(label))
+    before = f"; it first stands at {first[0]}" if first else ""
+    if first and first[1]:
+        before += f", of {harmless(first[1])}"
     if key == "name":
         return Problem(
             "manifest", f"the flow name {quoted(value)} is repeated{before}", "names are unique in a manifest", place, value

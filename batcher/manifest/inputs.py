@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from batcher.core.model import ABSENT, TAG, Absent, Input, Place, Problem
+from batcher.core.model import ABSENT, TAG, Absent, Input, Place, Problem, ProblemKind
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
+from batcher.manifest.sieve import Sieve
 from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.template import (
     Const,
@@ -80,6 +81,11 @@ class Entry:
     source: Source | None
     place: Place
 
+    @property
+    def of_files(self) -> bool:
+        """Whether what differs between its inputs comes from the names of files."""
+        return self.source is not None and self.source.kind == "glob"
+
     def nodes(self) -> list[Node | None]:
         return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
@@ -95,10 +101,10 @@ class Entry:
             names = {**known.columns, **dict.fromkeys(GLOB_COLUMNS, 0)}
             yield from unknown_in(self.item.nodes(), replace(known, columns=names, origin=GLOB_ORIGIN))
 
-    def bind(self, outer: Scope, base: Base, place_of: Callable[[int], Place]) -> List:
+    def bind(self, outer: Scope, base: Base, place_of: Callable[[int], Place], sieve: Sieve) -> List:
         """The function that lists the inputs for a row of the flow's columns."""
         if self.source is not None:
-            return _Expansion(self, self.source, outer, base, place_of).inputs
+            return _Expansion(self, self.source, outer, base, place_of, sieve).inputs
         make = self.item.bind(outer, base)
         own_place = self.place
 
@@ -116,13 +122,15 @@ class Entry:
 class _Expansion:
     """An entry with a pattern or a table, bound to the flow's columns."""
 
-    def __init__(self, entry: Entry, source: Source, outer: Scope, base: Base, place_of: Callable[[int], Place]) -> None:
+    def __init__(
+        self, entry: Entry, source: Source, outer: Scope, base: Base, place_of: Callable[[int], Place], sieve: Sieve
+    ) -> None:
         self._entry = entry
         self._source = source
         self._outer = outer
         self._base = base
         self._place_of = place_of
-        self._open = source.at(outer, base, place_of(source.mark))
+        self._open = source.at(outer, base, place_of(source.mark), sieve)
         self._names = {name for name, _ in uses(*entry.item.nodes())}
         self._bound: tuple[Scope, Make] | None = None
 
@@ -147,6 +155,8 @@ class _Expansion:
                     made = make((*row, *inner) if row else inner, where)
                 except Unfit as unfit:
                     made = unfit.at(where, flow=flow)
+                    if self._source.kind == "glob":  # what the row has comes from the file's name
+                        made = replace(made, kind="source", input=harmless(self._base.label(str(inner[0]))))
                 yield made
         if not count:
             yield replace(self._nothing(opened), flow=flow)
@@ -162,17 +172,22 @@ class _Expansion:
         return self._bound[1]
 
     def _nothing(self, opened: Opened) -> Problem:
+        """That there is nothing: the manifest's fault, or where the flow's row says where to look, that row's."""
         place = self._place_of(self._source.mark)
+        kind: ProblemKind = "source" if self._source.of_rows else "manifest"
         shown = quoted(opened.name)
         if self._source.kind == "table":
-            return Problem("manifest", f"the table {shown} has no rows", "fill it, or remove the input", place)
+            return Problem(kind, f"the table {shown} has no rows", "fill it, or remove the input", place)
+        if opened.results:
+            message = f"what the pattern {shown} matches are results that collect wrote, and no sources"
+            return Problem(kind, message, "take results up in another manifest, whose pattern names their folder", place)
         if opened.left_out:
             message = f"the pattern {shown} matches {opened.left_out:,} files, and `exclude` leaves none of them"
-            return Problem("manifest", message, "correct `exclude`, or remove the input", place)
+            return Problem(kind, message, "correct `exclude`, or remove the input", place)
         hint = "correct it, or remove the input; it is relative to the manifest's folder"
         if "{" in opened.name:
             hint = "braces are no alternatives here: write one input per pattern"
-        return Problem("manifest", f"the pattern {shown} matches no file", hint, place)
+        return Problem(kind, f"the pattern {shown} matches no file", hint, place)
 
 
 def unknown_in(nodes: Iterable[Node | None], scope: Scope) -> Iterator[tuple[int, Unfit]]:

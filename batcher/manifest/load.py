@@ -10,13 +10,16 @@ import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 from batcher.core.errors import ManifestError
+from batcher.core.facts import CollectedView
 from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place
 from batcher.manifest import document, environment, files, include, model, planning, shape, values
 from batcher.manifest.errors import Findings, Unfit
 from batcher.manifest.flows import Expansion, Plan
+from batcher.manifest.sieve import Sieve
 
 
 def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str | None = None) -> Manifest:
@@ -44,7 +47,13 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
     limits = settings.limits.limits() if settings.limits else Limits()
     notify = settings.notify.notify() if settings.notify else Notify()
     metrics = os.path.join(folder, settings.metrics) if settings.metrics else None
-    return Manifest(name, absolute, folder, batch, address, limits, Expansion(plans).flows, notify, metrics)
+    return _knowing(Manifest(name, absolute, folder, batch, address, limits, lambda: iter(()), notify, metrics), plans, None)
+
+
+def _knowing(manifest: Manifest, plans: list[Plan], journal: CollectedView | None) -> Manifest:
+    """The manifest, whose patterns leave out the results that the journal knows of."""
+    sieve = Sieve(journal)
+    return replace(manifest, flows=Expansion(plans, sieve).flows, notes=sieve.notes, sifted=partial(_knowing, manifest, plans))
 
 
 @contextmanager

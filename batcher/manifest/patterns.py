@@ -2,19 +2,22 @@
 
 In: a pattern and the folder that it is relative to. Out: the matching paths as spelled from that folder, sorted by
 code point; folders themselves are never matches. Called by `sources`. The standard library's globs follow links
-under `**`, sort by nothing, and let an unmatched bracket match nothing in silence.
+under `**` for ever, sort by nothing, and let an unmatched bracket match nothing in silence.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, TypeAlias
 
 from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.folders import Entries, Folders, is_folder
 
+CAPITALS_KEPT: Final = 1000  # files that a pattern leaves out for their capitals
 _MAGIC: Final = re.compile(r"[*?\[]")
 _RECURSIVE: Final = "**"
 
@@ -40,6 +43,12 @@ class Pattern:
     def is_plain(self) -> bool:
         """Whether it is a path, with nothing of a pattern in it."""
         return all(component.matches is None and component.name != _RECURSIVE for component in self.components)
+
+    @property
+    def leading(self) -> list[str]:
+        """The plain names that the pattern begins with: the folder that it names."""
+        plain = takewhile(lambda one: one.matches is None and one.name != _RECURSIVE, self.components[:-1])
+        return [component.name for component in plain]
 
     def matcher(self) -> Callable[[str], bool]:
         """The test whether `expand` could give a path, as it spells paths; no folder is looked at."""
@@ -134,67 +143,109 @@ def expand(pattern: Pattern, folder: str) -> list[str]:
     """The paths of the files that match, sorted. Raises OSError where a folder cannot be read (a missing one matches
     nothing). What is neither file nor folder is a match too: whoever reads the sources says what is wrong with it.
     """
-    start = "/" if pattern.absolute else ""
-    found: list[str] = []
-    _descend(start, pattern.components, folder, found)
-    recursions = sum(component.name == _RECURSIVE for component in pattern.components)
-    if recursions > 1:  # then a path can match in several ways
-        found = list(set(found))
-    found.sort()
-    return found
+    walk = Walk(pattern, folder)
+    for _, error in walk.unreadable:
+        raise error
+    return walk.matches
 
 
-def _descend(prefix: str, components: Sequence[_Component], folder: str, found: list[str]) -> None:
-    """Adds the matches of `components` below `prefix`, a path that ends in a slash or is empty.
+class Walk:
+    """One look for what matches: `matches`, sorted, and what was noticed on the way.
 
-    Recurses once per component; the folders below `**` are walked by a loop, however deep they are.
+    `unreadable`: folders that could not be read, `upwards`: links that lead back up and are not followed (see `Folders`);
+    `folders`: where there are matches, as prefixes; `suspects`: matches of which `suspected` says so, and all whose entries
+    were not seen; `capitals`: files that a pattern leaves out for their capitals only, the first ones.
     """
-    first, rest = components[0], components[1:]
-    if first.name == _RECURSIVE:
-        for below in _folders_below(prefix, folder):
-            _descend(below, rest, folder, found)
-    elif first.matches is None:
-        path = prefix + first.name
-        if rest:
-            _descend(path + "/", rest, folder, found)
-        elif os.path.lexists(_at(folder, path)) and not os.path.isdir(_at(folder, path)):
-            found.append(path)
-    elif rest:
-        for name in sorted(e.name for e in _entries(prefix, folder) if first.matches(e.name) and is_folder(e)):
-            _descend(f"{prefix}{name}/", rest, folder, found)
-    else:
-        matches = first.matches
-        found.extend([prefix + e.name for e in _entries(prefix, folder) if matches(e.name) and not is_folder(e)])
+
+    def __init__(
+        self, pattern: Pattern, folder: str, suspected: Callable[[os.DirEntry[str]], bool] | None = None
+    ) -> None:
+        self._folder = folder
+        self._suspected = suspected
+        self._last: tuple[str, Entries] = "\0", []  # what was read last is asked for twice under `**`
+        self.matches: list[str] = []
+        self.unreadable: list[tuple[str, OSError]] = []
+        self.upwards: list[str] = []
+        self.folders: set[str] = set()
+        self.suspects: list[str] = []
+        self.capitals: list[str] = []
+        self._descend("/" if pattern.absolute else "", pattern.components)
+        recursions = sum(component.name == _RECURSIVE for component in pattern.components)
+        if recursions > 1:  # then a path can match in several ways
+            self.matches = list(set(self.matches))
+        self.unreadable = list(dict(self.unreadable).items())  # a folder may have been asked for twice
+        self.matches.sort()
+
+    def _descend(self, prefix: str, components: Sequence[_Component]) -> None:
+        """Adds the matches of `components` below `prefix`, a path that ends in a slash or is empty.
+
+        Recurses once per component; the folders below `**` are walked by a loop, however deep they are.
+        """
+        first, rest = components[0], components[1:]
+        if first.name == _RECURSIVE:
+            folders = Folders(self._folder, self._entries)
+            for below in folders.below(prefix):
+                self._descend(below, rest)
+            self.unreadable += folders.unreadable
+            self.upwards += folders.upwards
+        elif first.matches is None:
+            path = prefix + first.name
+            if rest:
+                self._descend(path + "/", rest)
+            elif os.path.lexists(self._at(path)) and not os.path.isdir(self._at(path)):
+                self.matches.append(path)
+                self.suspects.append(path)
+                self.folders.add(prefix)
+        elif rest:
+            matches = first.matches
+            for name in sorted(e.name for e in self._entries(prefix) if matches(e.name) and is_folder(e)):
+                self._descend(f"{prefix}{name}/", rest)
+        else:
+            self._files(prefix, first)
+
+    def _files(self, prefix: str, last: _Component) -> None:
+        matches = last.matches
+        assert matches is not None  # by `_descend`
+        entries = self._entries(prefix)
+        fitting = [e for e in entries if matches(e.name)]
+        files = [e for e in fitting if not is_folder(e)]
+        if files:
+            self.matches.extend([prefix + e.name for e in files])
+            self.folders.add(prefix)
+            if self._suspected is not None:
+                self.suspects.extend([prefix + e.name for e in files if self._suspected(e)])
+        if len(fitting) < len(entries) and len(self.capitals) < CAPITALS_KEPT:
+            self.capitals += _but_for_capitals(prefix, last, entries)
+
+    def _entries(self, prefix: str) -> Entries:
+        if self._last[0] != prefix:
+            self._last = prefix, self._read(prefix)
+        return self._last[1]
+
+    def _read(self, prefix: str) -> Entries:
+        try:
+            with os.scandir(self._at(prefix) if prefix else self._folder) as entries:
+                return list(entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.unreadable.append((prefix, error))
+            return []
+
+    def _at(self, path: str) -> str:
+        return os.path.join(self._folder, path)
 
 
-def _folders_below(prefix: str, folder: str) -> Iterator[str]:
-    """`prefix` and every folder below it, hidden ones and links left out (a link may lead back up)."""
-    waiting = [prefix]
-    while waiting:
-        current = waiting.pop()
-        yield current
-        waiting += [
-            f"{current}{entry.name}/"
-            for entry in _entries(current, folder)
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-        ]
-
-
-def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a folder or a link to one. A link back to itself is none: whoever opens it says so."""
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _entries(prefix: str, folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(_at(folder, prefix) if prefix else folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _at(folder: str, path: str) -> str:
-    return os.path.join(folder, path)
+def _but_for_capitals(prefix: str, last: _Component, entries: Entries) -> list[str]:
+    """The files that would match if capitals did not count. Most names of other files are lower case, and no more is done."""
+    matches, folded = last.matches, None
+    found: list[str] = []
+    if last.name.lower() == last.name.upper():
+        return found  # there are no letters in it
+    for entry in entries:
+        name = entry.name
+        if (not name.islower() or not last.name.islower()) and matches is not None and not matches(name):
+            folded = folded or _matcher(last.name.lower(), last.name)
+            if folded(name.lower()) and not is_folder(entry):
+                found.append(prefix + name)
+    return found[:CAPITALS_KEPT]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final, TypeAlias
 
 from batcher.core.model import Place, Problem
-from batcher.manifest import patterns, tables
+from batcher.manifest import files, patterns, tables
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
+from batcher.manifest.sieve import Sieve
 from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text
 
 GLOB_COLUMNS: Final = ("path", "name", "stem", "suffix", "parent", "index")
@@ -35,6 +37,7 @@ class Opened:
     origin: str  # what the columns are of, for messages
     rows: Rows
     left_out: int = 0  # matches that `exclude` took away
+    results: int = 0  # matches that are results, and no sources
 
     def scope(self, outer: Scope) -> Scope:
         """The columns of the outer row, then of this one's rows, which shadow them."""
@@ -54,7 +57,14 @@ class Source:
     def nodes(self) -> list[Node | None]:
         return [self.node, *(node for node, _ in self.exclude)]
 
-    def at(self, scope: Scope, base: Base, place: Place) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
+    @property
+    def of_rows(self) -> bool:
+        """Whether the outer row tells what is opened: what is wrong with it is not wrong for every row."""
+        return isinstance(self.node, Text)
+
+    def at(
+        self, scope: Scope, base: Base, place: Place, sieve: Sieve
+    ) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
         """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
         and what stands for each where a row has no such column. Problems with the source stand at `place`.
         """
@@ -64,7 +74,7 @@ class Source:
         def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
             try:
                 if self.kind == "glob":
-                    return _open_glob(spell(row), [render(row) for render in without], base, place, wanted)
+                    return _open_glob(spell(row), [render(row) for render in without], base, place, wanted, sieve)
                 return _open_table(spell(row), base, place, wanted)
             except Unfit as unfit:
                 return unfit.at(place)
@@ -125,20 +135,52 @@ def _fixed(part: str) -> Callable[[Row], str]:
 
 
 def _open_glob(
-    text: str, without: list[str], base: Base, place: Place, wanted: Mapping[str, object]
+    text: str, without: list[str], base: Base, place: Place, wanted: Mapping[str, object], sieve: Sieve
 ) -> Opened | Problem:
     pattern = patterns.parse(text)
     excluded = [patterns.parse(one) for one in without]
-    try:
-        matches = patterns.expand(pattern, base.folder)
-    except OSError as error:
-        message = f"the folder {quoted(_shown(error.filename))} cannot be read: {error.strerror}"
-        return _at_fault(error, message, "check its permissions", place)
-    left_out = 0
-    if excluded:
-        kept = _without(matches, pattern.absolute, excluded, base.folder)
-        left_out, matches = len(matches) - len(kept), kept
-    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, _matches(matches, base, place), left_out)
+    walk = patterns.Walk(pattern, base.folder, sieve.suspected)
+    matches = walk.matches
+    if not matches and not walk.unreadable and (missing := _missing(pattern, base, place, sieve)):
+        return missing
+    kept = _without(matches, pattern.absolute, excluded, base.folder) if excluded else matches
+    results = sieve.results(text, pattern, walk, kept, base.folder)
+    sieve.noticed(text, pattern, walk)
+    left_out = len(matches) - len(kept)
+    if results:
+        kept = [path for path in kept if path not in results]
+    rows = _matches(kept, base, place)
+    if walk.unreadable:
+        rows = chain(_unreadable(walk.unreadable, base, place), rows)
+    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, rows, left_out, len(results))
+
+
+def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) -> Rows:
+    """What lies in a folder that cannot be read cannot be told; what lies elsewhere can."""
+    for path, error in folders:
+        shown = _shown(base.label(path or "."))
+        message = f"the folder {quoted(shown)} cannot be read: {error.strerror}"
+        problem = _at_fault(error, message, "check its permissions, or leave it out with `exclude`", place)
+        yield replace(problem, input=harmless(shown))
+
+
+def _missing(pattern: patterns.Pattern, base: Base, place: Place, sieve: Sieve) -> Problem | None:
+    """That the folder which a pattern names is not there: a mistake, or a disk that is not mounted. An empty one is fine."""
+    path = "/" if pattern.absolute else ""
+    for name in pattern.leading:
+        above, path = path, f"{path}{name}/"
+        full = os.path.join(base.folder, path)
+        if os.path.isdir(full):
+            continue
+        shown = harmless(_shown(base.label(path)))
+        if os.path.lexists(full.rstrip("/")):
+            return Problem("source", f'"{shown.rstrip("/")}" is no folder', "correct the pattern", place)
+        hint = "correct the pattern, make the folder, or mount the disk that it lies on"
+        near = files.folder_like(os.path.join(base.folder, above), name) if sieve.may_suggest() else ""
+        if near:
+            hint = f"did you mean {harmless(_shown(base.label(above + near)))}/?"
+        return Problem("source", f'there is no folder "{shown}"', hint, place)
+    return None
 
 
 def _without(matches: list[str], absolute: bool, excluded: list[patterns.Pattern], folder: str) -> list[str]:

@@ -128,7 +128,7 @@ class _Collector:
                 raise context.stop
             if isinstance(item, Problem):
                 context.problem(None, item)
-                wrong += 1
+                wrong += item.kind != "source"  # what cannot be told for its file's sake was not started, and has no outputs
                 continue
             total += wishes.only(item.name)
             self._started += item.name in started and wishes.only(item.name)

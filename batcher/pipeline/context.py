@@ -22,7 +22,7 @@ from ..core.errors import PLANNED, SIGNALS, JournalError, Reason, Stop
 from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
-from ..core.model import JSON, Limits, Manifest, Problem
+from ..core.model import JSON, NOTES, Limits, Manifest, Problem
 from ..core.names import Names
 from ..core.planning import FlowPlan, InputPlan, Wishes
 from ..core.remote import Listing, RemoteFlow
@@ -243,8 +243,7 @@ class Context:
             flow.problem = problem
         self.report.add(problem)
         if self.events.enabled:
-            harmless = problem.kind in ("changed", "waiting")
-            self.events.tell("problem", "warning" if harmless else "error", problem_json(problem))
+            self.events.tell("problem", "warning" if problem.kind in NOTES else "error", problem_json(problem))
 
     def tell_stop(self, stop: Stop) -> None:
         """The run ends early."""

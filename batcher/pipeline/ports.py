@@ -65,6 +65,9 @@ class JournalView(Protocol):
     def output_at(self, path: str) -> OutputFacts | None:
         """Whose file this is, or one that differs by case only."""
 
+    def collected(self) -> Iterator[Print]:
+        """The outsides of the files that were collected, in the order of their inode numbers."""
+
 
 class Journal(JournalView, Protocol):
     """The durable record of one manifest's progress at one endpoint."""

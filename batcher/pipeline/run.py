@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
+from ..core.chosen import Chosen
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun
 from ..core.forecast import Requests, anew, over_caps
@@ -101,10 +102,12 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
             report.flows.failed += 1
         if item.action is Action.CHANGED:
             context.problem(None, _changed(item, context.wishes))
+    found.journaled = context.journal.count_flows()
+    for note in [*context.manifest.notes(True), *_all_left(context, found)]:
+        context.problem(None, note)
     if not found.problems:  # a flow that could not be told may be the one that was chosen
         found.problems += context.wishes.missed()
     report.flows.total, report.inputs.total = found.flows, found.inputs
-    found.journaled = context.journal.count_flows()
     if context.images is not None:
         context.images.whole = True
     if found.works:
@@ -122,6 +125,15 @@ def _changed(plan: FlowPlan, wishes: Wishes) -> Problem:
     elif wishes.checksum:  # without it the change may not be seen
         flags = "--checksum --resubmit-changed"
     return Problem("changed", message, f"{flags} pays for it again", flow.place, flow.name)
+
+
+def _all_left(context: Context, found: Survey) -> list[Problem]:
+    """That no flow of the journal is in the manifest any more: it may be done, or its files are out of reach."""
+    if found.known or not found.journaled or found.problems or isinstance(context.wishes.only, Chosen):
+        return []
+    flows = "the only flow" if found.journaled == 1 else f"all {found.journaled:,} flows"
+    message = f"{flows} of the journal {'has' if found.journaled == 1 else 'have'} left the manifest"
+    return [Problem("note", message, "as it should be, where the files were taken away; else, is a disk not mounted?")]
 
 
 def _beside(context: Context, requests: Requests) -> None:

@@ -236,6 +236,19 @@ def test_screen_fits_eighty_columns_and_obeys_no_name(tmp_path: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80, result.stdout
 
 
+def test_links_to_folders_are_followed_as_the_patterns_do(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    put(folder, "a.png", "sub/b.png")
+    put(tmp_path / "away", "c.png")
+    for name, target in (("link", tmp_path / "away"), ("loop", folder), ("sub/up", folder), ("out", tmp_path)):
+        (folder / name).symlink_to(target)
+    manifest, _ = made(folder, folder / "m.yaml")
+    assert sorted(name for flow in accepted(manifest, "image").values() for name in flow) == [
+        str(tmp_path / "away" / "c.png"), str(folder / "a.png"), str(folder / "sub" / "b.png"),
+    ]  # fmt: skip
+    assert [odd.path for odd in look_at(folder).odd] == ["out"]
+
+
 def test_a_folder_that_may_not_be_listed(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may list every folder")

@@ -223,7 +223,7 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
     (tmp_path / "m.yaml").write_text(text + "- {name: gone, template: model_generate_fromimage, inputs: [no.png]}\n")
     lines, errors, code = here.plan()
     assert code == 4
-    assert "no such file: no.png" in errors
+    assert "no such file: 'no.png'" in errors
     assert lines[0] == "~ f0                              changed since its start; stays as it is"
     assert lines[1] == "    ~ 0/1.png"
     assert all(one.startswith("    + 0/ein sehr langer Name, ") and one.endswith(".png") for one in lines[2:6])

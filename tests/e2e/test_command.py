@@ -160,7 +160,7 @@ def test_missing_source_stops_before_the_first_write_and_keep_going_sends_the_re
     (tmp_path / "m.yaml").write_text(text)
     result = batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url)
     assert result.returncode == 4
-    assert "m.yaml:10:61: no such file: nope.png" in result.stderr
+    assert "m.yaml:10:61: no such file: 'nope.png'" in result.stderr
     assert service.record()["flows"] == []
     assert batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--keep-going").returncode == 4
     judge(service, tmp_path, 2, 2)

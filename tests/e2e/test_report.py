@@ -99,7 +99,7 @@ def test_flow_that_has_no_row_yet_is_told_by_what_the_last_run_said_of_it(servic
     assert batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--keep-going").returncode == 4
     status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url).stdout
     assert "flows:  1 of 2 started, 1 with a problem\n" in status
-    assert "problem         -         -  -             gone\n  ↳ no such file: nope.png\n" in status
+    assert "problem         -         -  -             gone\n  ↳ no such file: 'nope.png'\n" in status
     assert "do:     check the path; it counts from the manifest's folder\n" in status
     assert batcher(tmp_path, "report", "m.yaml", "--endpoint", service.url).returncode == 0
     html = (tmp_path / "report.html").read_text("utf-8")

@@ -213,7 +213,7 @@ async def test_what_the_process_cannot_encode_is_told_in_words(sources: LocalSou
     grown.write_bytes(grown.read_bytes() + b"more")
     found = sources.bodies(many)
     assert [body.message.split(" ", 1)[1] if isinstance(body, Problem) else "" for body in found[:3]] == [
-        f"such file: {gone.name}", "changed while it was read", "",
+        f"such file: '{gone.name}'", "changed while it was read", "",
     ]  # fmt: skip
     assert not any(isinstance(body, Problem) for body in found[2:])
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.model import Input, Problem
+from batcher.core.model import Flow, Input, Problem
 from batcher.manifest import patterns
 from batcher.manifest.errors import Unfit
 
@@ -83,6 +83,30 @@ def test_a_path_that_matches_in_several_ways_is_found_once(tmp_path: Path) -> No
     assert expand("**/a/**/x", tmp_path) == ["a/a/a/x"]
 
 
+def test_links_to_folders_are_followed_and_no_folder_twice(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for path in (inside / "real" / "a.png", outside / "deep" / "b.png", inside / ".hidden" / "c.png"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    for name, target in {
+        "again": "real", "away": outside, "b-away": outside, "loop": ".", "up": "..", "seen": ".hidden", "gone": "nowhere",
+    }.items():  # fmt: skip
+        (inside / name).symlink_to(target)
+    (outside / "back").symlink_to(inside)
+    (outside / "deep" / "round").symlink_to(outside)
+    assert expand("**/*.png", inside) == ["away/deep/b.png", "real/a.png", "seen/c.png"]
+    assert patterns.Walk(patterns.parse("**/*.png"), str(inside)).upwards == ["up"]
+    assert expand("*/*.png", inside) == ["again/a.png", "real/a.png", "seen/c.png"], "as it was"
+
+
+def test_links_that_lead_in_a_circle_end(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "c"), ("c", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").touch()
+        (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
+    assert expand("a/**", tmp_path) == ["a/to-b/to-c/x.png", "a/to-b/x.png", "a/x.png"]
+
+
 def test_folders_may_be_deeper_than_python_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     depth = sys.getrecursionlimit() + 100
     monkeypatch.chdir(tmp_path)
@@ -108,6 +132,76 @@ def test_a_folder_that_cannot_be_read_is_told(desk: Desk, monkeypatch: pytest.Mo
     assert "cannot be read: Permission denied" in problem.message
 
 
+def test_a_folder_below_that_cannot_be_read_keeps_nothing_else_back(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.write("in/a.png")
+    desk.write("in/secret/b.png")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.rstrip("/").endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(patterns.os, "scandir", refuse)
+    manifest = desk.flow("""- {each: {glob: "in/**/*.png"}, name: "{stem}", template: t, inputs: ["{path}"]}""")
+    problem, flow = manifest.flows()
+    assert isinstance(problem, Problem)
+    assert (problem.kind, problem.input) == ("source", "in/secret/")
+    assert isinstance(flow, Flow)
+    assert flow.name == "a"
+
+
+def test_a_folder_that_a_pattern_names_and_is_not_there_is_the_sources_fault(desk: Desk) -> None:
+    desk.write("photos/new/a.png")
+    desk.write("file")
+    cases = {
+        "phtos/*.png": ('there is no folder "phtos/"', "did you mean photos/?"),
+        "photos/New/*.png": ('there is no folder "photos/New/"', "did you mean photos/new/?"),
+        "photos/old/**/*.png": ('there is no folder "photos/old/"', "correct the pattern, make the folder, or mount"),
+        "file/*.png": ('"file" is no folder', "correct the pattern"),
+        "/nowhere-at-all/*.png": ('there is no folder "/nowhere-at-all/"', ""),
+    }
+    for pattern, (message, hint) in cases.items():
+        each = desk.flow(f"- {{each: {{glob: '{pattern}'}}, name: '{{stem}}', template: t, inputs: ['{{path}}']}}")
+        for found in (each.flows(), desk.inputs(f"[{{glob: '{pattern}'}}]")):
+            (problem,) = found
+            assert isinstance(problem, Problem)
+            assert (problem.kind, problem.message) == ("source", message)
+            assert problem.hint.startswith(hint)
+
+
+def test_a_pattern_of_one_row_that_matches_nothing_is_that_rows_fault(desk: Desk) -> None:
+    desk.write("t.csv", "dir\na\nb\n")
+    desk.write("a/x.png")
+    desk.write("b/x.gif")
+    good, bad = desk.flows("""- {each: {table: t.csv}, name: "{dir}", template: t, inputs: [{glob: "{dir}/*.png"}]}""")
+    assert labels(list(good.inputs())) == ["a/x.png"]
+    (problem,) = bad.inputs()
+    assert isinstance(problem, Problem)
+    assert problem.kind == "source"
+
+
+def test_files_that_name_one_flow_are_told_both(desk: Desk) -> None:
+    desk.write("in/a.jpg")
+    desk.write("in/a.png")
+    first, problem = desk.flow("""- {each: {glob: "in/*"}, name: "{stem}", template: t, inputs: ["{path}"]}""").flows()
+    assert isinstance(first, Flow)
+    assert isinstance(problem, Problem)
+    assert (problem.kind, problem.flow, problem.input) == ("source", "a", "in/a.png")
+    assert "in/a.png" in problem.message
+    assert "in/a.jpg" in problem.message
+    _, problem = desk.inputs("""[{glob: "in/*", key: "{stem}"}]""")
+    assert isinstance(problem, Problem)
+    assert problem.kind == "source"
+
+
+def test_a_file_whose_name_names_no_flow_is_its_own_fault(desk: Desk) -> None:
+    desk.write("in/a.png")
+    desk.write("in/b\x07.png")
+    found = list(desk.flow("""- {each: {glob: "in/*"}, name: "{stem}", template: t, inputs: ["{path}"]}""").flows())
+    assert [one.name if isinstance(one, Flow) else one.kind for one in found] == ["a", "source"]
+
+
 def test_a_name_that_is_not_utf8_is_told_and_the_rest_is_found(desk: Desk) -> None:
     desk.write("a.png")
     Path(os.fsdecode(os.fsencode(desk.folder) + b"/b\xff\x1b.png")).touch()
@@ -121,6 +215,7 @@ def test_a_name_that_is_not_utf8_is_told_and_the_rest_is_found(desk: Desk) -> No
 
 
 def test_a_pattern_that_matches_nothing_is_told_for_inputs_and_fine_for_each(desk: Desk) -> None:
+    (desk.folder / "in").mkdir()
     assert desk.flows("""- {each: {glob: "in/*.png"}, name: "{stem}", template: t, inputs: ["{path}"]}""") == []
     (problem,) = desk.inputs("""[{glob: "in/*.png"}]""")
     assert str(problem).startswith('m.yaml:5:19: the pattern "in/*.png" matches no file')

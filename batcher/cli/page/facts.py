@@ -16,7 +16,7 @@ from typing import Any, Final
 from ...core.errors import BatcherError
 from ...core.facts import FlowFacts
 from ...core.measuring import FlowTimes
-from ...core.model import Flow, Input, Manifest, Place, Problem
+from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
 from ...edges.journal import JournalReader
 from ..ledger import Line, Standing, add, alive, lines, problem_of, settle
@@ -25,7 +25,6 @@ from ..text import shown
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
-NOTES: Final = frozenset({"changed", "waiting", "limit"})  # kinds of problem that keep nothing from being done
 
 
 @dataclass(slots=True)
@@ -92,6 +91,7 @@ class Facts:
 
 def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> Facts:
     """Read it all. `held`: whether a process holds the journal. Raises JournalError."""
+    manifest = manifest.knowing(journal)
     report = Report(manifest.name, manifest.endpoint)
     known = {line.facts.name: line for line in lines(journal)}
     times = journal.flow_times()

@@ -15,7 +15,7 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
-from ...core.model import Problem
+from ...core.model import NOTES, Problem
 from ...edges.progress import size
 from ...version import __version__
 from ..ledger import Standing
@@ -45,11 +45,11 @@ KINDS: Final = {
     "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
     "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
     "failed": "Failed on the service", "changed": "Changed after the start", "waiting": "Left alone for now",
-    "limit": "As many starts as one run may make",
+    "note": "Worth a word", "limit": "As many starts as one run may make",
 }  # fmt: skip
 URGENCY: Final = {
     "unsettled": 1, "fatal": 1, "failed": 2, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5,
-    "waiting": 5, "limit": 5,
+    "waiting": 5, "note": 5, "limit": 5,
 }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def _headline(facts: Facts) -> tuple[str, str]:
     if counts[Standing.PROBLEM]:
         verb = "needs" if counts[Standing.PROBLEM] == 1 else "need"
         return f"{count(counts[Standing.PROBLEM])} of {count(total)} flows {verb} a look", "bad"
-    if any(problem.kind not in ("changed", "waiting") for problem in facts.problems):
+    if any(problem.kind not in NOTES for problem in facts.problems):
         return "Something needs a look", "bad"
     if not total:
         return "There are no flows", "calm"

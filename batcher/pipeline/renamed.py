@@ -1,0 +1,45 @@
+"""Whether another journal knows a manifest's flows as started: then it was renamed, and would be paid for again.
+
+In: a manifest whose own journal knows nothing, another journal, the sources. Out: the name of the first such flow.
+Synchronous, for a thread of its own; called by the public API before anything is written.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from ..core.facts import Print
+from ..core.lifecycle import FlowState
+from ..core.model import Flow, Input, Manifest
+from .ports import JournalView, Sources
+
+LOOKED_AT: Final = 4  # inputs of a flow: one that is the same will do
+
+
+def started_before(manifest: Manifest, journal: JournalView, sources: Sources) -> str | None:
+    """The first flow that the journal knows by its name, as started, from the same content; None: there is none."""
+    for item in manifest.flows():
+        if isinstance(item, Flow) and item.flow_id is None:
+            facts = journal.flow(item.name)
+            paid = facts is not None and facts.state in (FlowState.STARTED, FlowState.STARTING)
+            if paid and _same(item, journal, sources):
+                return item.name
+    return None
+
+
+def _same(flow: Flow, journal: JournalView, sources: Sources) -> bool:
+    """Whether one of the flow's first inputs was sent into it: by the outside of its file, else by its content."""
+    asked: list[tuple[Input, Print]] = []
+    for source in islice(flow.inputs(), LOOKED_AT):
+        outside = sources.look(source) if isinstance(source, Input) else None
+        if isinstance(source, Input) and isinstance(outside, Print):
+            asked.append((source, outside))
+    prints = {outside for source, outside in asked if source.path is not None}
+    digests: dict[int, set[bytes | None]] = {outside.size: set() for _, outside in asked}
+    for row in journal.input_rows(flow.name):
+        if row.print in prints:
+            return True
+        if row.print.size in digests:
+            digests[row.print.size].add(row.sha256)
+    return any(digests[outside.size] and sources.digest(source) in digests[outside.size] for source, outside in asked)
