@@ -25,8 +25,8 @@ TIMEOUT_S = 1.0  # a request is given up
 
 
 def needed(batch: Batch) -> int:
-    """Requests of a run that meets nothing: templates, the list of flows, and per flow create, uploads, list, start."""
-    return 2 + batch.flows * (len(batch.paths) + 3)
+    """Requests of a run that meets nothing: templates, the list of flows twice, per flow create, uploads, list, start."""
+    return 3 + batch.flows * (len(batch.paths) + 3)
 
 
 def a_seed() -> int:
