@@ -159,7 +159,7 @@ def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) ->
     for path, error in folders:
         shown = _shown(base.label(path or "."))
         message = f"the folder {quoted(shown)} cannot be read: {error.strerror}"
-        yield Problem("source", message, "check its permissions, or leave it out with `exclude`", place, input=harmless(shown))
+        yield Problem("source", message, "check its permissions, or name the folders beside it", place)
 
 
 def _missing(pattern: patterns.Pattern, base: Base, place: Place, sieve: Sieve) -> Problem | None:
