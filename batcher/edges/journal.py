@@ -392,9 +392,14 @@ class _Reader:
         return None if row is None else _output(row)
 
     def collected(self) -> Iterator[Print]:
-        if self._has("outputs"):  # an older batcher's journal has none
-            sql = "SELECT size, mtime_ns, inode FROM outputs WHERE state='collected' ORDER BY inode"
-            yield from (Print(*row) for row in self._ask(sql))
+        if not self._has("outputs"):  # an older batcher's journal has none
+            return
+        sql = ("SELECT size, mtime_ns, inode, flow_id, asset_id FROM outputs WHERE (flow_id, asset_id) > (?, ?) AND "
+               f"state='collected' ORDER BY flow_id, asset_id LIMIT {PAGE}")  # fmt: skip
+        last = "", ""
+        while page := self._ask(sql, *last):
+            last = page[-1][3:]
+            yield from (Print(*row[:3]) for row in page)
 
     def count_flows(self) -> int:
         return int(self._ask("SELECT count(*) FROM flows")[0][0])
@@ -1048,8 +1053,9 @@ class MemoryJournal:
             return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
 
     def collected(self) -> Iterator[Print]:
-        rows = (row for rows in self._outputs.values() for row in rows.values() if row.state is OutputState.COLLECTED)
-        return iter(sorted((row.print for row in rows), key=lambda found: found.inode))
+        with self._turn:
+            rows = [row for rows in self._outputs.values() for row in rows.values()]
+        return (row.print for row in rows if row.state is OutputState.COLLECTED)
 
     def count_flows(self) -> int:
         return len(self._flows)

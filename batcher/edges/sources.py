@@ -70,7 +70,9 @@ def _unreadable(source: Input, error: OSError) -> Problem:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
             near = meant(source.label, source.path or "")
-            hint = f"did you mean {_quoted(near[0])}? {near[1]}" if near else "check it; it counts from the manifest's folder"
+            hint = "check the path; it counts from the manifest's folder"
+            if near is not None:
+                hint = f"did you mean {_quoted(near[0])}? {near[1]}"
             return _problem(source, f"no such file: {_quoted(source.label)}", hint)
         case errno.EACCES | errno.EPERM:
             return _problem(source, f"{source.label} may not be read", "check its permissions")

@@ -161,6 +161,9 @@ class _Prints:
             self._inodes.append(found.inode)
             self._sizes.append(found.size)
             self._times.append(found.mtime_ns)
+        order = sorted(range(len(self._inodes)), key=self._inodes.__getitem__)
+        for values in (self._inodes, self._sizes, self._times):
+            values[:] = array("q", (values[at] for at in order))
 
     def __bool__(self) -> bool:
         return bool(self._inodes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeAlias
 
@@ -160,8 +160,7 @@ def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) ->
     for path, error in folders:
         shown = _shown(base.label(path or "."))
         message = f"the folder {quoted(shown)} cannot be read: {error.strerror}"
-        problem = _at_fault(error, message, "check its permissions, or leave it out with `exclude`", place)
-        yield replace(problem, input=harmless(shown))
+        yield _at_fault(error, message, "check its permissions, or name the folders beside it", place)
 
 
 def _missing(pattern: patterns.Pattern, base: Base, place: Place, sieve: Sieve) -> Problem | None:

@@ -128,7 +128,8 @@ class _Collector:
                 raise context.stop
             if isinstance(item, Problem):
                 context.problem(None, item)
-                wrong += item.kind != "source"  # what cannot be told for its file's sake was not started, and has no outputs
+                # One file that makes no flow hides none that was started; a folder or a table out of reach may.
+                wrong += not (item.kind == "source" and item.input)
                 continue
             total += wishes.only(item.name)
             self._started += item.name in started and wishes.only(item.name)

@@ -66,7 +66,7 @@ class JournalView(Protocol):
         """Whose file this is, or one that differs by case only."""
 
     def collected(self) -> Iterator[Print]:
-        """The outsides of the files that were collected, in the order of their inode numbers."""
+        """The outsides of the files that were collected."""
 
 
 class Journal(JournalView, Protocol):
