@@ -138,7 +138,7 @@ class Context:
     undeletable: dict[str, Verdict] = field(default_factory=dict)  # flow ids; the service refuses to delete these
     key_wait_s: float = 0.0  # so long another key is waited for
     key_generation: int = 0
-    key_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while one looks for another key, or asks if it is good
+    key_lock: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while one looks for another key
     new_keys: int = 0  # since anything was done
     refused_at: float | None = None  # when the key was refused first, since anything was done
     look_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
