@@ -47,16 +47,16 @@ def test_the_same_files_are_the_same_in_every_locale(service: Service, tmp_path:
     write(tmp_path)
     utf8 = {"LC_ALL": "C.UTF-8"}
     words = ("manifest-ü.yaml", "--endpoint", service.url, "--json")
-    for number, env in enumerate((latin_1, utf8, C)):
-        run = json.loads(batcher(tmp_path, "run", *words, **env).stdout)
-        assert (run["exit_code"], run["flows"]["total"], run["flows"]["started_now"]) == (0, 3, 0 if number else 3)
-    only = json.loads(batcher(tmp_path, "run", *words, "--only", "ü", **latin_1).stdout)
-    assert (only["exit_code"], only["flows"]["total"]) == (0, 1)
+    first = json.loads(batcher(tmp_path, "run", *words, **latin_1).stdout)
+    assert (first["exit_code"], first["flows"]["started_now"]) == (0, 3)
+    again = json.loads(batcher(tmp_path, "run", *words, **utf8).stdout)
+    assert (again["exit_code"], again["flows"]["total"], again["flows"]["started_now"]) == (0, 3, 0)
+    only = json.loads(batcher(tmp_path, "run", *words, "--only", "ü", **C).stdout)
+    assert (only["exit_code"], only["flows"]["total"], only["flows"]["started_now"]) == (0, 1, 0)
     status = batcher(tmp_path, "status", *words[:-1], **latin_1)
     assert all(name in status.stdout for name in NAMES), "what is written is UTF-8, too"
-    for number, env in enumerate((latin_1, utf8)):
-        got = json.loads(batcher(tmp_path, "collect", *words, "--to", "out", **env).stdout)
-        assert (got["exit_code"], got["outputs"]["collected_now"]) == (0, 0 if number else 3)
+    got = json.loads(batcher(tmp_path, "collect", *words, "--to", "out", **C).stdout)
+    assert (got["exit_code"], got["outputs"]["collected_now"]) == (0, 3)
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_dir()) == sorted(NAMES)
     assert len([flow for flow in service.record()["flows"] if flow["starts"]]) == 3
 
