@@ -8,7 +8,7 @@ so that a manifest of a million rows is never held in memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -152,6 +152,9 @@ class Flow:
     inputs: Callable[[], Iterator[Input | Problem]] = field(repr=False, compare=False)
 
 
+Sifted: TypeAlias = "tuple[Callable[[], Iterator[Flow | Problem]], Callable[[bool], list[Problem]]]"  # `flows` and `notes`
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A manifest that has been read and is right as a text; its patterns and tables are expanded by `flows()`.
@@ -172,8 +175,11 @@ class Manifest:
     notify: Notify = field(default=Notify(), repr=False)  # the address of a ping is a secret of a kind
     metrics: str | None = None  # absolute path of a file for Prometheus
     notes: Callable[[bool], list[Problem]] = field(default=lambda reasons: [], repr=False, compare=False)
-    sifted: Callable[[CollectedView], Manifest] | None = field(default=None, repr=False, compare=False)
+    sifted: Callable[[CollectedView], Sifted] | None = field(default=None, repr=False, compare=False)
 
     def knowing(self, journal: CollectedView) -> Manifest:
         """The same manifest, whose patterns leave out what the journal has collected."""
-        return self if self.sifted is None else self.sifted(journal)
+        if self.sifted is None:
+            return self
+        flows, notes = self.sifted(journal)
+        return replace(self, flows=flows, notes=notes)

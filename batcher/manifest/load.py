@@ -10,12 +10,11 @@ import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 
 from batcher.core.errors import ManifestError
 from batcher.core.facts import CollectedView
-from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place
+from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place, Sifted
 from batcher.manifest import document, environment, files, include, model, planning, shape, values
 from batcher.manifest.errors import Findings, Unfit
 from batcher.manifest.flows import Expansion, Plan
@@ -47,13 +46,15 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
     limits = settings.limits.limits() if settings.limits else Limits()
     notify = settings.notify.notify() if settings.notify else Notify()
     metrics = os.path.join(folder, settings.metrics) if settings.metrics else None
-    return _knowing(Manifest(name, absolute, folder, batch, address, limits, lambda: iter(()), notify, metrics), plans, None)
+    flows, notes = _sifted(plans, None)
+    sifted = partial(_sifted, plans)
+    return Manifest(name, absolute, folder, batch, address, limits, flows, notify, metrics, notes=notes, sifted=sifted)
 
 
-def _knowing(manifest: Manifest, plans: list[Plan], journal: CollectedView | None) -> Manifest:
-    """The manifest, whose patterns leave out the results that the journal knows of."""
+def _sifted(plans: list[Plan], journal: CollectedView | None) -> Sifted:
+    """The manifest's flows and notes, whose patterns leave out the results that the journal knows of."""
     sieve = Sieve(journal)
-    return replace(manifest, flows=Expansion(plans, sieve).flows, notes=sieve.notes, sifted=partial(_knowing, manifest, plans))
+    return Expansion(plans, sieve).flows, sieve.notes
 
 
 @contextmanager

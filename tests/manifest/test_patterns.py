@@ -6,12 +6,14 @@ import fnmatch
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.api import MemoryJournal, load_manifest
 from batcher.core.model import Flow, Input, Problem
 from batcher.manifest import patterns
 from batcher.manifest.errors import Unfit
@@ -259,3 +261,12 @@ def test_many_files_are_found_in_little_time(tmp_path: Path) -> None:
     found = expand("*.png", tmp_path)
     assert len(found) == 20_000
     assert time.monotonic() - began < 2  # 0.02 s where nothing else runs
+
+
+def test_manifest_that_knows_the_results_keeps_what_the_flags_said(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("version: 1\nlimits: {concurrency: 7}\nflows: [{each: {glob: '*.png'}, name: '{stem}',"
+                                     " template: t, inputs: ['{path}']}]\n")  # fmt: skip
+    loaded = load_manifest(tmp_path / "m.yaml")
+    loaded = replace(loaded, limits=replace(loaded.limits, concurrency=3, retries=1), endpoint="http://127.0.0.1:1")
+    known = loaded.knowing(MemoryJournal())
+    assert (known.limits, known.endpoint) == (loaded.limits, loaded.endpoint)
