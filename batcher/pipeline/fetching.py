@@ -192,7 +192,8 @@ class Fetching:
             if number == len(RELIST_S):
                 break
             left_s = pause_s if self.until is None else self.until - context.clock.steady()
-            short = completed and len(listed.distinct()) < max(1, watched.facts.inputs) and not end.accepted
+            # (One that is not whole does not become so by waiting.)
+            short = completed and shown.whole and len(listed.distinct()) < max(1, watched.facts.inputs) and not end.accepted
             if not busy and not (short and (patient or number == 0) and left_s > 0):
                 break
             await self._pause(pause_s if busy else min(pause_s, left_s))

@@ -215,8 +215,6 @@ def expected(scene: Scene, row: Row) -> int:
                 return 12 if row.status in (404, 409) else 3  # the flow is not what the journal says, or the input is refused
             case _:
                 return 12  # who cannot ask cannot settle
-    if scene.call is Call.TEMPLATES and row.effect == "garbage=json":
-        return 2  # a list of other templates, as far as anybody can tell; nothing was written
     if scene.call is Call.DELETE and row is REFUSED and not scene.collects:
         return 3  # the scene's: the service took an input, and then found fault with it
     return 0

@@ -19,10 +19,11 @@ ROWS = (
 NAMES = [name for name, (scene, row) in CELLS.items() if scene.name in CALLS and row.name in ROWS]
 
 
-def test_slice_of_the_matrix_through_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("names", [NAMES[::4], pytest.param(NAMES, marks=pytest.mark.long)], ids=["a part", "all"])
+def test_slice_of_the_matrix_through_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
     monkeypatch.setattr(wire, "LACKING", ["a name"])
     monkeypatch.setattr(wire, "POOL_LACKING", ["a name"])
     assert len(NAMES) > 25
-    for outcome in play(NAMES, str(tmp_path)):
+    for outcome in play(names, str(tmp_path)):
         assert not outcome.missed, outcome
         assert not outcome.wrong, outcome
