@@ -6,6 +6,8 @@ draws new ones, many more, and prints what reproduces a failure.
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -15,6 +17,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.load_profile("default")
+
+# Who runs the tests in the background (a shell's `&`, nohup) has them ignore these, and so would the commands that they
+# start and send them to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..core.errors import JournalError
 from ..core.model import Manifest
+from .host import is_journal
 from .journal import JournalReader
 
 SUFFIXES = (".yaml", ".yml")
@@ -55,7 +56,9 @@ def journal_of(manifest: Manifest, folder: Path, *, shared: bool) -> Path:
 def siblings(manifest: Manifest, folder: Path, *, shared: bool) -> Iterator[Sibling]:
     """The other journals with flows, as long as the manifest's own has none."""
     own = own_path(manifest, folder, shared=shared)
-    others = sorted(path for path in folder.glob("*.sqlite") if path != own)
+    others: list[Path] = []
+    with contextlib.suppress(OSError):  # whoever opens a journal there says what is wrong with the folder
+        others = sorted(path for path in folder.glob("*.sqlite") if path != own)
     if not others or _look(own)[0]:
         return
     for path in others:
@@ -69,7 +72,7 @@ def siblings(manifest: Manifest, folder: Path, *, shared: bool) -> Iterator[Sibl
 
 def _look(path: Path) -> tuple[int, dict[str, str]]:
     """How many flows a journal has, and what it says of itself."""
-    if not path.is_file():
+    if not is_journal(path):
         return 0, {}
     with contextlib.suppress(JournalError), contextlib.closing(JournalReader(path)) as journal:
         return journal.count_flows(), journal.about

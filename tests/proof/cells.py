@@ -78,7 +78,7 @@ SCENES: Final = (
     Scene("flows", Call.FLOWS, "templates"),
     Scene("flows after a lost create", Call.FLOWS, "create", ("create:nth=1,lost_reply=close",), nth=2),
     Scene("create", Call.CREATE, "flows"),
-    Scene("upload", Call.UPLOAD, "create"),
+    Scene("upload", Call.UPLOAD, "flows"),  # the list that must show the first flow
     Scene("inputs", Call.INPUTS, "upload"),
     Scene("input", Call.INPUT, "inputs", bare=True),
     Scene("start", Call.START, "inputs"),
@@ -306,8 +306,8 @@ class Cell:
         if row is REFUSED:
             # The call of that number in this order is the last before the one that is refused.
             nth = len(self.paths) if scene.leads in ("upload", "output") else 1
-            if scene.call is Call.DELETE and scene.leads == "outputs":  # they are listed again before it
-                nth = 2
+            if scene.call is Call.UPLOAD or (scene.call is Call.DELETE and scene.leads == "outputs"):
+                nth = 2  # they are listed again before it
             words = f"{scene.leads or 'flows'}:nth={nth},outage={REFUSED_S}s"
             before = scene.before if scene.before_refused is None else scene.before_refused
             if any(fault.startswith(f"{scene.leads}:") for fault in before):  # it is lost: the outage does that, too

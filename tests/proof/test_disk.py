@@ -478,9 +478,9 @@ class Watched(FlowsApi):
         assert self._ask("SELECT state FROM inputs WHERE hex(key)=?", key.upper()) == "sending"
         return await super().upload(flow_id, body, departs)
 
-    async def start(self, flow_id):
+    async def start(self, flow_id, departs):
         assert self._ask("SELECT state FROM flows WHERE flow_id=?", flow_id) == "starting"
-        return await super().start(flow_id)
+        return await super().start(flow_id, departs)
 
 
 @pytest.mark.parametrize("fault", ["*:every=9,status=503", "*:every=7,lost_reply=close", "*:every=7,error_after_commit=500"])
