@@ -169,7 +169,7 @@ async def _context(
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))
         bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
         client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
-                          bandwidth=bandwidth, ca_file=settings.ca_file)  # fmt: skip
+                          bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
         await stack.enter_async_context(client)
         yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
                       ByteBudget(limits.memory_bytes), chance, report, images, events,

@@ -58,7 +58,7 @@ class StartReply:
     @property
     def started(self) -> bool:
         """Whether the reply itself says so. Else the flow's state has to be asked for before the start counts."""
-        return not self.error and self.state not in ("", "created")
+        return not self.error and self.state in ("starting", "started", "queued", "running", "processing", "completed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ REASONS: Final = (  # members under which a flow may say why it failed
 REASONS_LISTED: Final = 5
 
 HOPS: Final = 5  # from an output's reply to the place where its bytes lie
+PAGE_RETRIES: Final = 5  # of one page after the first; then the list is begun anew
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 CREDENTIALS: Final = re.compile(r"//[^/\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
@@ -277,9 +278,10 @@ class FlowsApi:
 
     def __init__(
         self, endpoint: str, key: Key, *, timeout_s: float, connections: int,
-        bandwidth: Bandwidth | None = None, ca_file: str | None = None,
+        bandwidth: Bandwidth | None = None, ca_file: str | None = None, rate_per_s: float | None = None,
     ) -> None:  # fmt: skip
         check_endpoint(endpoint)
+        self._between_pages_s = 1 / rate_per_s if rate_per_s else 0.0  # the first page has the gate's leave
         self._base = endpoint.rstrip("/")
         self._key = key
         self._timeout_s = timeout_s
@@ -317,8 +319,8 @@ class FlowsApi:
             connector=connector,
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Not trust_env: it would also take a password from ~/.netrc in place of the key.
-            proxy=self._proxy,
+            # Not trust_env: it would also take a password from ~/.netrc in place of the key. No proxy here, for an output may
+            # lie at an address that has another one, or none.
             headers={"User-Agent": USER_AGENT},
             auto_decompress=True,
         )
@@ -444,7 +446,7 @@ class FlowsApi:
             sent.leaving()
         url = URL(self._target + path + (f"?{urlencode(query)}" if query else ""), encoded=True)  # as the wire asks for it
         return self._session.request(
-            method, url, headers=self._key.headers, allow_redirects=False,
+            method, url, headers=self._key.headers, allow_redirects=False, proxy=self._proxy,
             data=_Posted(body, sent, self._bandwidth) if body is not None else None,
         )  # fmt: skip
 
@@ -611,13 +613,29 @@ class FlowsApi:
             parser.close()
             return signs_of(response.status, parser.envelope, response.headers)
 
+        failed = 0
         while True:
             found = await self._call(call, "GET", pages.address, read)
             if isinstance(found, Fault) or (isinstance(found, Reply) and not pages.refused(found.status)):
-                return found
+                # One page of many: from the first again, a long list would never come to its end.
+                if not pages.begun or failed >= PAGE_RETRIES or not _passes(found):
+                    return found
+                failed += 1
+                await asyncio.sleep(min(30.0, getattr(found, "retry_after_s", None) or 0.25 * 2**failed))
+                pages.again()
+                continue
+            failed = 0
             listing = pages.turn(found if isinstance(found, Signs) else None)
             if listing is not None:
                 return listing
+            await asyncio.sleep(self._between_pages_s)
+
+
+def _passes(found: Reply | Fault) -> bool:
+    """Whether a page that failed so may be had a moment later."""
+    if isinstance(found, Fault):
+        return found.kind is not FaultKind.NO_WAY
+    return found.status in (408, 425, 429) or found.status >= 500
 
 
 @lru_cache(64)
@@ -745,7 +763,9 @@ def _flow_in(body: object, depth: int = 3) -> dict[str, Any] | None:
     """The object that tells of a flow: the reply itself, or one within it, as in `{"flow": {…}}` and `{"data": {…}}`."""
     if not isinstance(body, dict):
         return None
-    if _id(body, "flow_id") is not None or ("flow" not in body and _id(body, "id") is not None and _state(body)):
+    members = (value for name, value in body.items() if plain(name) in FLOW_IN)
+    inside = any(isinstance(value, dict) and _id(value, "flow_id", "id") for value in members)
+    if _id(body, "flow_id") is not None or (not inside and _id(body, "id") is not None and _state(body)):
         return body
     within = (_flow_in(value, depth - 1) for name, value in body.items() if depth and plain(name) in FLOW_IN)
     found = next((flow for flow in within if flow is not None), None)

@@ -520,7 +520,7 @@ class JournalReader(_Reader):
             raise JournalError(f"the journal {path} cannot be opened: {error}", "check its permissions, and --state") from error
         super().__init__(connection)
         try:
-            _check_version(connection, path)
+            self._version = _check_version(connection, path)
         except JournalError:
             self.close()
             raise
@@ -528,6 +528,14 @@ class JournalReader(_Reader):
     def flow(self, name: str) -> FlowFacts | None:
         facts = super().flow(name)
         return facts if facts is None or self._batch is None else _as_it_left(facts, self._batch, self._left)
+
+    def end(self, flow_id: str) -> EndFacts | None:
+        if self._version >= 6:
+            return super().end(flow_id)
+        if self._version < 4:  # an older batcher's journal has none
+            return None
+        row = self._ask_one("SELECT flow_id, flow, state, listed, remote, 0, 0, '' FROM ends WHERE flow_id=?", flow_id)
+        return None if row is None else _end(row)
 
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]:
         found = super().inputs(flow, keys)
@@ -649,6 +657,11 @@ class SqliteJournal(_Reader):
                 reached("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
         if self._about is not None:
+            kept = self._writer.execute("SELECT value FROM meta WHERE name='about'").fetchone()
+            was = Path(json.loads(kept[0])["manifest"]).stem if kept is not None else path.stem.rpartition("-")[0]
+            if was != Path(self._about["manifest"]).stem:
+                # Taken over by a manifest of another name, which may have had, and lost, one of its own.
+                self._writer.execute("DELETE FROM meta WHERE name='strangers_checked'")
             self._writer.execute("INSERT OR REPLACE INTO meta VALUES('about', ?)", (json.dumps(self._about),))
         return version == 0
 

@@ -216,6 +216,7 @@ class Pages:
         self._asked: set[int] = set()
         self._seen: Names | None = None
         self._page = _Page()
+        self._handed: Names | None = None  # what a page has shown that did not come to its end, and is asked for again
         self._signs = Signs()  # of the last page that counted
         self._last = ""
         self._shown = 0  # items in all
@@ -243,7 +244,19 @@ class Pages:
         page.last = ident
         new = self._seen is None or value not in self._seen
         page.new += new
-        return new
+        return new and (self._handed is None or value not in self._handed)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a page has come to its end."""
+        return self._requests > 1
+
+    def again(self) -> None:
+        """The page did not come to its end, and is asked for once more: what it has shown is not handed on twice."""
+        self._handed = self._handed or Names()
+        for value in self._page.ids:
+            self._handed.add(value)
+        self._page = _Page()
 
     def moved(self, size: int) -> None:
         self._bytes += size
@@ -254,7 +267,7 @@ class Pages:
 
     def turn(self, signs: Signs | None) -> Listing | None:
         """The page is at its end (None: it was refused). What the listing is, or None: ask for `address`."""
-        page, self._page = self._page, _Page()
+        page, self._page, self._handed = self._page, _Page(), None
         if signs is None:
             self._dead.add(self._way)
             return self._go_on()

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from itertools import islice
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from batcher.core.collecting import RESULTS
 from batcher.core.facts import CollectedView
@@ -34,10 +35,27 @@ PATTERNS_KEPT: Final = 100
 _INODES: Final = (1 << 63) - 1  # as the journal keeps them
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _alone(method: Callable[Concatenate[Sieve, P], T]) -> Callable[Concatenate[Sieve, P], T]:
+    """The method, for one thread at a time."""
+
+    @wraps(method)
+    def alone(self: Sieve, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._turn:
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
 class Sieve:
-    """What is known of results while the patterns of one manifest are expanded. From one thread at a time."""
+    """What is known of results while the patterns of one manifest are expanded. Any thread may ask: the planner's walks the
+    manifest while others look names up in it."""
 
     def __init__(self, journal: CollectedView | None = None) -> None:
+        self._turn = threading.RLock()
         self._journal = journal
         self._roots: dict[str, _Ledger | None] = {}  # by folder: the list of results at it or above it
         self._counted = Names()
@@ -51,10 +69,12 @@ class Sieve:
         return _Prints(self._journal)
 
     @property
+    @_alone
     def suspected(self) -> Callable[[os.DirEntry[str]], bool] | None:
         """Whether a match may be one of the manifest's own results, as far as its entry tells; None: there are none."""
         return self._own.suspected if self._own else None
 
+    @_alone
     def results(self, text: str, pattern: Pattern, walk: Walk, matches: list[str], folder: str) -> Set[str]:
         """Which of the matches are results and no sources; `folder` is what relative ones count from."""
         found: set[str] = set()
@@ -73,6 +93,7 @@ class Sieve:
             self._note("results", text, path)
         return found
 
+    @_alone
     def noticed(self, text: str, pattern: Pattern, walk: Walk) -> None:
         """Keep what people are to be told of a look for matches."""
         for path in walk.upwards:
@@ -82,10 +103,12 @@ class Sieve:
         for path in walk.capitals[: max(0, CACHED_FOLDERS - len(self._capitals))]:
             self._capitals.setdefault(path, text)
 
+    @_alone
     def may_suggest(self) -> bool:
         """Whether the folder that was meant is to be looked for: it takes a while, and many may be missing."""
         return next(self._suggestions, None) is not None
 
+    @_alone
     def notes(self, reasons: bool) -> list[Problem]:
         """What has been noticed so far and was not told yet. `reasons`: what was left out for a reason; else what may have
         been meant."""

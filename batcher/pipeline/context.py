@@ -150,6 +150,7 @@ class Context:
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     unproven: bool = False  # whether the list of flows shows all: see `witness`. Until then nothing is made, sent or started
+    strangers: frozenset[str] = frozenset()  # ids of flows that --adopt was told of: taken over, or left as they are
     before: Builds | None = None  # the list that the proof begins with; None: one is to be asked for
     proving: asyncio.Lock = field(default_factory=asyncio.Lock)
     lister: Lister = field(init=False)

@@ -526,10 +526,11 @@ class Fetching:
                 await context.journal.record(PutEnd(replace(end, listed=False)))
                 self.problem(watched, "unsettled", f"{message}; it was not deleted", "collect again")
                 return
-            if len(there) < watched.facts.inputs and not end.accepted:
+            if len(there) < watched.facts.inputs and not (end.accepted and self._wishes.accept_fewer):
                 message = f"the flow {end.flow_id} lists {len(there)} output(s) for {watched.facts.inputs} inputs"
                 await context.journal.record(PutEnd(replace(end, listed=False)))
-                self.problem(watched, "changed", f"{message}; it was not deleted", "delete it yourself if that is right")
+                hint = "--accept-fewer beside --delete-remote deletes it all the same"
+                self.problem(watched, "changed", f"{message}; it was not deleted", hint)
                 return
             end = replace(end, remote=Remote.DELETING)
             await context.journal.record(PutEnd(end))

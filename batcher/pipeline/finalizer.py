@@ -369,15 +369,17 @@ async def _start(context: Context, flow: FlowRun) -> bool:
             await _started(context, flow)
             return False
         said = answer.error or "the reply does not say that it was started"
-        answer = Verdict(Kind.UNKNOWN, f"the start was answered, but {said}")
+        answer = Verdict(Kind.UNKNOWN, f"the start was answered, but {said}", answered=bool(answer.error))
     verdict = answer
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
             flow.said = None, verdict
             context.tell("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
                          message=verdict.message)  # fmt: skip
-            flow.facts = replace(flow.facts, until=context.journal.now() + context.limits.settle_s)
-            await context.journal.record(PutFlow(flow.facts))
+        # With a time in any case: without one the next run could take it for a start that never left.
+        settle_s = context.limits.settle_s if verdict.kind is Kind.UNKNOWN else 0.0
+        flow.facts = replace(flow.facts, until=context.journal.now() + settle_s)
+        await context.journal.record(PutFlow(flow.facts))
         return await _settle_start(context, flow, verdict)
     flow.facts = flow.facts.on(FlowEvent.NOT_STARTED)
     context.problem(flow, of_verdict(verdict, flow, "the flow was not started"))
@@ -390,7 +392,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
 
     A start that nobody answered, and that shows in no state after the settling time, is never sent again: should the service
     take both, both are paid for. The flow is given up and deleted, which works only while it is not started, and built anew.
-    Where the service answered with an error (500, 502) it will not do it later, and the start is sent again."""
+    Where the service answered with an error (500, 502, or in words) it will not do it later, and the start is sent again."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     polls = 0
@@ -415,6 +417,10 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
             flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
             await context.journal.record(PutFlow(flow.facts))
             return await context.try_again(flow, "the service did not start the flow")
+        if late and not found.state:  # it may run, or have ended: then a deletion would take what is paid for
+            context.problem(flow, _unsettled(flow, "whether it was started cannot be told: the service shows no state of it"))
+            await _note_problem(context, flow)
+            return False
         if late:
             return await _never_started(context, flow, said)
         left_s = (flow.facts.until or 0.0) - context.journal.now()

@@ -379,6 +379,7 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
         return None
     if not context.journal.strangers_checked:
         context.unproven = True
+        context.strangers = frozenset(flow.flow_id for flow in strange)
         context.before = None if strange else builds  # what is taken over may leave some to be deleted
     return await _adopt(context, planner, strange) if strange else found
 

@@ -58,7 +58,7 @@ async def prove(context: Context, flow: FlowRun, create: Callable[[], Awaitable[
         await create()
         if flow.failed or flow.facts.flow_id is None:
             return
-    names, _ = before.ids.distinct()
+    names, _ = await asyncio.to_thread(before.ids.distinct)
     own = own and (hash(flow.facts.flow_id) or 1) not in names  # else a lost create of an earlier run was found
     witness = flow.facts.flow_id if own else await _another(context, flow)
     assert witness is not None
@@ -112,7 +112,8 @@ async def shows(context: Context, witness: str, before: Builds | None = None) ->
             return after
         if not after.listing.whole:
             return f"the list of flows is not whole: {after.listing.why}"
-        if before is not None and (strange := foreign(context, after)):
+        strange = [flow for flow in foreign(context, after) if flow.flow_id not in context.strangers]
+        if before is not None and strange:
             batch = context.manifest.batch
             return f"the journal knows nothing of it, but the service has {len(strange)} flow(s) of the batch “{batch}”"
         why = await _grown(context, before, after, witness)

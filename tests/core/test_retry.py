@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from batcher.core.remote import StartReply
 from batcher.core.retry import (
     ANSWERED,
     BACKOFF_CAP_S,
@@ -136,3 +137,14 @@ def test_what_was_lost_on_the_way_is_told_from_what_was_answered() -> None:
     assert lost == {FaultKind.NOT_SENT, FaultKind.NO_ANSWER}
     assert not classify(Call.UPLOAD, Fault(FaultKind.NOT_SENT, "", 413)).lost, "there was an answer"
     assert not any(classify(Call.UPLOAD, Reply(status)).lost for status in range(200, 600))
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "started"),
+    [
+        ("starting", "", True), ("running", "", True), ("completed", "", True), ("created", "", False), ("", "", False),
+        ("error", "", False), ("ok", "", False), ("rejected", "", False), ("starting", "no capacity", False),
+    ],
+)  # fmt: skip
+def test_a_start_counts_by_its_reply_only_where_that_shows_a_state_after_it(state: str, error: str, started: bool) -> None:
+    assert StartReply(state, error).started is started

@@ -179,3 +179,41 @@ def test_plan_mentions_files_that_capitals_leave_out(service: Service, here: Pat
     assert '"photos/*.[pP][nN][gG]"' in planned.stderr
     (here / "m.yaml").write_text(PHOTOS + PHOTOS.partition("flows:\n")[2].replace("png", "PNG"))
     assert "capitals" not in batcher(here, "plan", "m.yaml", "--endpoint", service.url).stderr
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_journal_that_is_lost_beside_one_of_the_same_batch_pays_for_nothing_twice(
+    service: Service, tmp_path: Path, how: str
+) -> None:
+    """Two manifests of one batch had a journal each; one of them is gone, and so is the other's journal."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.png").write_bytes(PNG + name.encode())
+        text = PHOTOS.replace("photos/", f"{name}/").replace("version: 1", "version: 1\nbatch: shop")
+        (tmp_path / f"{name}.yaml").write_text(text)
+        adopt = ["--adopt"] if name == "new" else []  # else the first one's flows are strangers
+        assert batcher(tmp_path, "run", f"{name}.yaml", "--endpoint", service.url, *adopt).returncode == 0
+    (tmp_path / "old.yaml").unlink()
+    for path in (tmp_path / ".batcher").glob("new-*"):
+        path.write_bytes(os.urandom(5000)) if how == "damaged" and path.suffix == ".sqlite" else path.unlink()
+    again = batcher(tmp_path, "run", "new.yaml", "--endpoint", service.url)
+    assert again.returncode == 12, again.stderr
+    assert sum(flow["starts"] for flow in service.record()["flows"]) == 2
+
+
+def test_adopting_comes_to_its_end_though_started_flows_have_left_the_manifest(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(PNG + bytes([number]))
+    (tmp_path / "m.yaml").write_text(PHOTOS + "limits: {settle: 300ms}\n")
+    words = ("run", "m.yaml", "--endpoint", service.url)
+    assert batcher(tmp_path, *words).returncode == 0
+    for path in (tmp_path / ".batcher").glob("m-*"):
+        path.unlink()
+    (tmp_path / "photos" / "0.png").unlink()
+    (tmp_path / "photos" / "new.png").write_bytes(PNG + b"new")
+    assert batcher(tmp_path, *words).returncode == 12
+    adopted = batcher(tmp_path, *words, "--adopt")
+    assert adopted.returncode == 0, adopted.stderr
+    assert batcher(tmp_path, *words).returncode == 0
+    assert [flow["starts"] for flow in service.record()["flows"] if flow["starts"]] == [1, 1, 1, 1]

@@ -324,7 +324,8 @@ async def test_success_of_a_start_counts_only_once_the_state_shows_it(tmp_path: 
         report = await batch.run(sandbox.url)
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
-    assert sorted(flow["deleted"] for flow in flows) == ([False, False] if done else [False, False, True])
+    rebuilt = not done and said != "error"  # what was answered with an error is not done later, and is started again
+    assert sorted(flow["deleted"] for flow in flows) == ([False, False, True] if rebuilt else [False, False])
 
 
 @pytest.mark.parametrize("fault", ["late_commit=4s", "lost_reply=hang,when=before"])

@@ -294,3 +294,18 @@ async def test_adopting_on_the_word_of_a_part_pays_for_nothing_again(tmp_path: P
         flows = (await read_record(sandbox.url))["flows"]
     assert sum(flow["starts"] for flow in flows) == 4
     assert not [flow for flow in flows if not flow["starts"] and not flow["deleted"]]
+
+
+async def test_a_page_that_fails_is_asked_for_again_and_not_the_whole_list(tmp_path: Path) -> None:
+    """Of a list of many pages one in ten failing would never let it come to its end."""
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=2, limits=QUICK)
+    async with service(tmp_path, "pages=page,page_size=1") as sandbox:
+        async with aiohttp.ClientSession() as session:
+            for _ in range(30):
+                async with session.post(f"{sandbox.url}/flows", json={"template": "model_optimize"}) as reply:
+                    assert reply.status == 200
+        await order_faults(sandbox.url, "flows:every=10,status=503")
+        report = await batch.run(sandbox.url)
+        lists = (await read_record(sandbox.url))["requests"]["flows"]
+    assert (report.exit_code, report.flows.started) == (0, 2), report.problems
+    assert lists < 100, "two lists of some thirty pages"

@@ -59,10 +59,13 @@ class Tally:
 
 
 class Service:
-    """A sandbox in a process of its own."""
+    """A sandbox in a process of its own. `PROOF_READINGS` has it understand the documentation otherwise: with
+    `pages=has_more,paged=all,page_size=3`, for example, every list comes in pages."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "batcher.sandbox", "--dir", str(folder), "--quiet"]
+        readings = filter(None, os.environ.get("PROOF_READINGS", "").split(","))
+        more = [word for reading in readings for word in ("--reading", reading)]
+        command = [sys.executable, "-m", "batcher.sandbox", "--dir", str(folder), "--quiet", *more]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().split()[-1]
