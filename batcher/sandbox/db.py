@@ -82,6 +82,7 @@ class Database:
             self._lock.close()
             raise
         self._idle: list[sqlite3.Connection] = []
+        self._made: list[sqlite3.Connection] = []  # all of them, also one whose reader was cut off
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sandbox-read")
         self._writer = self._connect()
         version = self._writer.execute("PRAGMA user_version").fetchone()[0]
@@ -104,6 +105,7 @@ class Database:
         # crash of the machine can lose the last commits, and it still leaves no half one. FULL would cost an fsync.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("PRAGMA cache_size = -2048")  # KiB; the sandbox shares a 120 MiB bound with its client
+        self._made.append(db)
         return db
 
     # ---- writing
@@ -200,7 +202,7 @@ class Database:
         self._queue.put(None)
         await self.work(self._thread.join)
         await asyncio.to_thread(self._readers.shutdown)
-        for db in (*self._idle, self._writer):
+        for db in self._made:
             db.close()
         self._lock.close()
 

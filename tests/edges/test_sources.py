@@ -314,7 +314,8 @@ def test_process_reads_the_same_names_whatever_the_locale(tmp_path: Path) -> Non
         import sys, time
         from batcher.core.model import ABSENT, Input, Place
         from batcher.edges import sources
-        assert sys.getfilesystemencoding() == "iso8859-1", sys.getfilesystemencoding()
+        if sys.getfilesystemencoding() != "iso8859-1":
+            sys.exit(77)
         sources.LOOKS_FROM = 0
         made = sources.LocalSources(0, time.time)
         what = Input("a", sys.argv[1] + "/\\xfc.png", None, None, ABSENT, Place("m"))
@@ -326,6 +327,8 @@ def test_process_reads_the_same_names_whatever_the_locale(tmp_path: Path) -> Non
     locale = {"LOCPATH": str(tmp_path), "LC_ALL": "en_US.ISO-8859-1"}
     command = [sys.executable, "-c", code, str(tmp_path)]
     result = subprocess.run(command, env={**os.environ, **locale}, capture_output=True, text=True, timeout=30)
+    if result.returncode == 77:
+        pytest.skip("Python does not take another locale here")
     assert result.stdout == "meant\n", result.stderr
 
 
