@@ -434,7 +434,7 @@ async def _never_started(context: Context, flow: FlowRun, said: Verdict | None) 
     if said is not None and said.message:
         why = f"{why} ({said.message})"
     if flow.facts.given:  # it stays as it is: each run asks again, and sends nothing
-        hint = "start it on the service, or make a new flow there and name its id"
+        hint = f"start the flow {flow.facts.flow_id} on the service yourself; the next run sees that"
         problem = Problem("unsettled", f"{why}, and may yet", hint, flow.plan.flow.place, flow.name)
         context.problem(flow, problem)
         await _note_problem(context, flow)

@@ -380,7 +380,8 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
     if not context.journal.strangers_checked:
         context.unproven = True
         context.strangers = frozenset(flow.flow_id for flow in strange)
-        context.before = None if strange else builds  # what is taken over may leave some to be deleted
+        # What is deleted before the first flow is made would be missing from the list after it.
+        context.before = None if strange or context.journal.litter() else builds
     return await _adopt(context, planner, strange) if strange else found
 
 

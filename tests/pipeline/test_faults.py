@@ -355,6 +355,6 @@ async def test_given_flow_whose_start_got_no_answer_is_only_asked_about(tmp_path
             for _ in range(2):
                 report = await run(manifest, Settings())
                 assert (report.exit_code, report.problems[0].kind) == (12, "unsettled")
-                assert "make a new flow" in report.problems[0].hint
+                assert "on the service yourself" in report.problems[0].hint
         flows = (await read_record(sandbox.url))["flows"]
         assert [(flow["flow_id"], flow["starts"], flow["deleted"]) for flow in flows] == [(flow_id, 0, False)]

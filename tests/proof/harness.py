@@ -79,9 +79,9 @@ class Service:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def _post(self, path: str, body: object) -> dict:
+    def _post(self, path: str, body: object, method: str = "POST") -> dict:
         data = json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
@@ -92,6 +92,10 @@ class Service:
     def create(self) -> str:
         """A flow that waits for inputs, made by somebody else; its id."""
         return self._post("/flows", {"template": "model_generate_fromimage"})["flow_id"]
+
+    def start(self, flow_id: str) -> None:
+        """As somebody does by hand."""
+        self._post(f"/flows/{flow_id}", {"action": "start"}, "PATCH")
 
     def record(self) -> list[dict]:
         """Every flow that ever was, with its inputs."""
