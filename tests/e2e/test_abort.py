@@ -81,7 +81,7 @@ def test_what_was_aborted_is_collected_as_such_and_what_has_ended_is_left_alone(
 
 
 def test_aborted_flow_ends_a_collect_with_13(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "batcher.sandbox", "--dir", str(tmp_path / "store"), "--processing", "4s"]
+    command = [sys.executable, "-m", "batcher.sandbox", "--dir", str(tmp_path / "store"), "--processing", "60s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         service = Service(process.stdout.readline().split()[-1], process)
