@@ -59,7 +59,7 @@ def siblings(manifest: Manifest, folder: Path, *, shared: bool) -> Iterator[Sibl
     others: list[Path] = []
     with contextlib.suppress(OSError):  # whoever opens a journal there says what is wrong with the folder
         others = sorted(path for path in folder.glob("*.sqlite") if path != own)
-    if not others or (is_journal(own) and _flows(own) != 0):
+    if not others or _look(own)[0] != 0:
         return
     for path in others:
         if not shared and path.stem[-8:] != own.stem[-8:]:
@@ -70,20 +70,13 @@ def siblings(manifest: Manifest, folder: Path, *, shared: bool) -> Iterator[Sibl
             yield sibling
 
 
-def _flows(own: Path) -> int | None:
-    """How many flows the manifest's own journal has; None where it cannot be read, and whoever opens it says why."""
-    with contextlib.suppress(JournalError), contextlib.closing(JournalReader(own)) as journal:
-        return journal.count_flows()
-    return None
-
-
-def _look(path: Path) -> tuple[int, dict[str, str]]:
-    """How many flows a journal has, and what it says of itself."""
+def _look(path: Path) -> tuple[int | None, dict[str, str]]:
+    """How many flows a journal has (None: it cannot be read, and whoever opens it says why), and what it says of itself."""
     if not is_journal(path):
         return 0, {}
     with contextlib.suppress(JournalError, ValueError), contextlib.closing(JournalReader(path)) as journal:
         return journal.count_flows(), journal.about
-    return 0, {}  # whoever uses it says what is wrong with it
+    return None, {}
 
 
 def _sibling(manifest: Manifest, path: Path, about: dict[str, str], shared: bool) -> Sibling | None:

@@ -15,10 +15,10 @@ from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
-from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
+from ..core.tags import flow_key, with_flow_tag
 from .context import Context, FlowRun, Settled
 from .litter import delete, give_up
-from .witness import LIST_ADVICE, prove, shows
+from .witness import LIST_ADVICE, latest_tag, prove, shows
 
 
 async def open_flow(context: Context, flow: FlowRun, settled: Settled) -> None:
@@ -110,7 +110,7 @@ async def _create(context: Context, flow: FlowRun) -> None:
     flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_CREATE, build=flow.facts.build + 1, until=None)
     # Durable before the POST: a crash in between must read as unknown.
     await context.journal.record(PutFlow(flow.facts))
-    additional = with_flow_tag(spec.additional, _tag(context, flow))
+    additional = with_flow_tag(spec.additional, latest_tag(context, flow))
     key = flow_key(context.manifest.batch, flow.name)
     result = await context.ask(
         Call.CREATE,
@@ -136,16 +136,9 @@ async def _create(context: Context, flow: FlowRun) -> None:
         context.problem(flow, of_verdict(result, flow, "the flow was not created"))
 
 
-def _tag(context: Context, flow: FlowRun) -> FlowTag:
-    """The tag of the flow's latest create."""
-    batch = context.manifest.batch
-    key = flow_key(batch, flow.name).hex()
-    return FlowTag(batch, flow.name, key, build_name(context.journal.owner, flow.facts.build))
-
-
 async def _settle(context: Context, flow: FlowRun) -> None:
     """A create without a reply: look for its tag, wait for the settling time, look again."""
-    wanted = _tag(context, flow).name
+    wanted = latest_tag(context, flow).name
     while True:
         late = context.journal.now() >= (flow.facts.until or 0.0)
         looked = await (context.lister.sure() if late else context.lister.builds())

@@ -85,15 +85,20 @@ def _halted(context: Context, verdict: Verdict, what: str) -> Stop:
     return context.stop
 
 
+def latest_tag(context: Context, flow: FlowRun) -> FlowTag:
+    """The tag of the flow's latest create."""
+    batch = context.manifest.batch
+    key = flow_key(batch, flow.name).hex()
+    return FlowTag(batch, flow.name, key, build_name(context.journal.owner, flow.facts.build))
+
+
 async def _another(context: Context, flow: FlowRun) -> str:
     """A flow that is there for this alone, where the first one was there before. Raises Stop where it cannot be made."""
     spec = flow.plan.flow
     flow.facts = replace(flow.facts, build=flow.facts.build + 1)
     # Durable before the POST; should its reply be lost, the sweep finds it by its tag.
     await context.journal.record(PutFlow(flow.facts), Watch(context.journal.now() + WATCH_S))
-    key = flow_key(context.manifest.batch, flow.name).hex()
-    tag = FlowTag(context.manifest.batch, flow.name, key, build_name(context.journal.owner, flow.facts.build))
-    additional = with_flow_tag(spec.additional, tag)
+    additional = with_flow_tag(spec.additional, latest_tag(context, flow))
     request = partial(context.client.create, spec.template or "", spec.parameters, additional, lambda: None)
     made = await context.ask(Call.CREATE, request)
     if isinstance(made, Verdict):
