@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -349,7 +349,7 @@ class FlowsApi:
     async def _call(
         self, call: Call, method: str, path: str, read: Callable[[Response, _Sent], Any],
         *, body: SmallBody | StreamBody | None = None, departs: Callable[[], None] = lambda: None,
-        query: Mapping[str, str] | None = None, other: Callable[[Response, _Sent], Any] | None = None,
+        other: Callable[[Response, _Sent], Any] | None = None,
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply, or what `other` makes of it."""
         watch, direct = self._watch, self._wire
@@ -357,7 +357,7 @@ class FlowsApi:
         reached("before request")
         sent = _Sent(departs, watch, self._key.mask)
         if direct is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
-            return await self._long_call(method, path, read, other or _reply, body, query, sent)
+            return await self._long_call(method, path, read, other or _reply, body, sent)
         status: int | None = None
         try:
             pieces = [b""]
@@ -371,7 +371,7 @@ class FlowsApi:
                 pieces += whole
                 del whole  # they are held once
             length = body.length if body is not None else None
-            pieces[0] = direct.head(method, path, self._key.headers, query, length)
+            pieces[0] = direct.head(method, path, self._key.headers, length)
             if length is None or length <= JOINED_BYTES:
                 pieces = [b"".join(pieces)]
             if self._bandwidth.capped:
@@ -413,13 +413,13 @@ class FlowsApi:
 
     async def _long_call(
         self, method: str, path: str, read: Callable[[Response, _Sent], Any], other: Callable[[Response, _Sent], Any],
-        body: SmallBody | StreamBody | None, query: Mapping[str, str] | None, sent: _Sent,
+        body: SmallBody | StreamBody | None, sent: _Sent,
     ) -> Any:  # fmt: skip
         """The same through aiohttp's session: bodies that are written bit by bit, proxies, and all where there is no wire."""
         status: int | None = None
         try:
             with sent:
-                async with self._long(method, path, query, body, sent) as response:
+                async with self._long(method, path, body, sent) as response:
                     status = response.status
                     self._reached = True
                     sent.moved(0)
@@ -436,7 +436,7 @@ class FlowsApi:
             return _fault(error, sent, status, self._timeout_s)
 
     def _long(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: SmallBody | StreamBody | None, sent: _Sent
+        self, method: str, path: str, body: SmallBody | StreamBody | None, sent: _Sent
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None
         if self._wire is not None:
@@ -444,7 +444,7 @@ class FlowsApi:
         forget_taken()
         if body is None:
             sent.leaving()
-        url = URL(self._target + path + (f"?{urlencode(query)}" if query else ""), encoded=True)  # as the wire asks for it
+        url = URL(self._target + path, encoded=True)  # as the wire asks for it
         return self._session.request(
             method, url, headers=self._key.headers, allow_redirects=False, proxy=self._proxy,
             data=_Posted(body, sent, self._bandwidth) if body is not None else None,

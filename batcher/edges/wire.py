@@ -23,7 +23,7 @@ from functools import cached_property
 from time import monotonic
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
@@ -166,12 +166,8 @@ class Wire:
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = timeout
 
-    def head(
-        self, method: str, path: str, headers: Mapping[str, str], query: Mapping[str, str] | None, length: int | None
-    ) -> bytes:
+    def head(self, method: str, path: str, headers: Mapping[str, str], length: int | None) -> bytes:
         """The request's head. `length`: of its JSON body, None for none. Raises ValueError for what would split it."""
-        if query:
-            path = f"{path}?{urlencode(query)}"
         what = (method, path, headers)
         if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
