@@ -81,7 +81,8 @@ def test_run_is_told_with_its_problems_and_measurements(service: Service, tmp_pa
         known = [at for at in times if at is not None]
         assert known == sorted(known), "stations out of their order"
         assert (times[5] is None) == (flow == 1)
-    (began, document), *_ = JournalReader(journal_path(load_manifest(tmp_path / "m.yaml", endpoint=service.url), None)).runs()
+    with closing(JournalReader(journal_path(load_manifest(tmp_path / "m.yaml", endpoint=service.url), None))) as journal:
+        (began, document), *_ = journal.runs()
     measures = document["measures"]
     assert abs(began - time.time()) < 60
     assert sum(measures["requests"]) == sent

@@ -262,8 +262,10 @@ async def test_what_was_collected_is_told(journal) -> None:
 def test_a_journal_says_whose_it_is(tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     SqliteJournal(path, "b", 15).close()
-    assert JournalReader(path).about == {}, "as those of an older batcher"
+    with closing(JournalReader(path)) as reader:
+        assert reader.about == {}, "as those of an older batcher"
     about = {"manifest": "/a/m.yaml", "endpoint": "e", "batch": "b"}
     SqliteJournal(path, "b", 15, about=about).close()
     SqliteJournal(path, "b", 15).close()
-    assert JournalReader(path).about == about
+    with closing(JournalReader(path)) as reader:
+        assert reader.about == about
