@@ -24,14 +24,10 @@ from .core.model import SANDBOX, Limits, Manifest, Problem
 from .core.planning import FlowPlan, Wishes
 from .core.report import Report
 from .core.retry import Verdict
-from .edges.flows_api import FlowsApi, Key
-from .edges.host import is_journal, opening_a_journal, requests_at_once, require_utf8
-from .edges.images import Images
-from .edges.journal import JournalReader, MemoryJournal, SqliteJournal
-from .edges.limits import Bandwidth, ByteBudget, Gate
-from .edges.outputs import OutputFolder
-from .edges.siblings import journal_of, own_path, siblings
-from .edges.sources import LocalSources
+from .host.process import is_journal, opening_a_journal, requests_at_once, require_utf8
+from .journal.siblings import journal_of, own_path, siblings
+from .journal.sqlite import JournalReader, MemoryJournal, SqliteJournal
+from .outputs.folder import OutputFolder
 from .pipeline.abort import Running, abort_flows
 from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
@@ -41,6 +37,10 @@ from .pipeline.renamed import started_before
 from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
 from .pipeline.run import run as _run
 from .pipeline.witness import foreign
+from .service.client import FlowsApi, Key
+from .service.limiter import Bandwidth, ByteBudget, Gate
+from .sources.images import Images
+from .sources.local import LocalSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def state_folder(manifest: Manifest, state: Path | None) -> Path:
 
 
 def journal_path(manifest: Manifest, state: Path | None) -> Path:
-    """One journal per manifest and endpoint: see `edges.siblings`."""
+    """One journal per manifest and endpoint: see `journal.siblings`."""
     return journal_of(manifest, state_folder(manifest, state), shared=state is not None)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from ..core.errors import UsageError
-from ..edges.host import raise_open_files, run_in_utf8
+from ..host.process import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
 
@@ -161,7 +161,7 @@ def _say_manifest() -> None:
 def _say_bug(error: Exception, verbose: bool) -> None:
     import traceback
 
-    from ..edges.secrets import Mask
+    from ..service.credentials import Mask
     from .common import harmless, read_key
 
     mask = Mask()

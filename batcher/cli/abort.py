@@ -14,8 +14,8 @@ import click
 from ..api import abort
 from ..core.errors import BatcherError
 from ..core.report import Report
-from ..edges.secrets import Mask
 from ..pipeline.abort import Running
+from ..service.credentials import Mask
 from . import common
 from .afterwards import Afterwards, load_failed
 from .columns import counted

@@ -18,12 +18,12 @@ from ..core.events import Events, Level
 from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
 from ..core.outcome import outcome_of
 from ..core.report import Report, problem_json
-from ..edges.secrets import Mask
+from ..service.credentials import Mask
 from ..version import __version__
 from . import common
 
 if TYPE_CHECKING:
-    from ..edges.notify import Notifier
+    from ..reporting.notify import Notifier
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ class Afterwards:
         self._begun = time.monotonic()
         self._notifier: Notifier | None = None
         if notify is not None and notify != Notify():
-            from ..edges.notify import Notifier
+            from ..reporting.notify import Notifier
 
             more = {"BATCHER_COMMAND": command, "BATCHER_MANIFEST": manifest.path, "BATCHER_BATCH": manifest.batch,
                     "BATCHER_ENDPOINT": manifest.endpoint}  # fmt: skip
@@ -108,7 +108,7 @@ class Afterwards:
             await self._notifier.end(outcome, common.harmless(text), document)
 
     def _write_metrics(self, path: str, document: Mapping[str, JSON], known: bool) -> None:
-        from ..edges.metrics import write_metrics  # 60 ms that only they need who ask for it
+        from ..reporting.metrics import write_metrics  # 60 ms that only they need who ask for it
 
         shown = document if known else {name: document[name] for name in ("exit_code", "elapsed_s")}
         if self._command == "collect":  # it does not look at inputs

@@ -12,7 +12,7 @@ import click
 from ..api import clean
 from ..core.errors import BatcherError
 from ..core.report import Report
-from ..edges.secrets import Mask
+from ..service.credentials import Mask
 from . import common
 from .afterwards import Afterwards, load_failed
 

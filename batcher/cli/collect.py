@@ -14,8 +14,8 @@ from ..api import collect
 from ..core.collecting import DEFAULT_NAME
 from ..core.errors import BatcherError
 from ..core.report import Report
-from ..edges.progress import size, style_of
-from ..edges.secrets import Mask
+from ..reporting.progress import size, style_of
+from ..service.credentials import Mask
 from . import common
 from .afterwards import Afterwards, load_failed
 

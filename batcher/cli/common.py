@@ -27,11 +27,11 @@ from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
 from ..core.planning import Wishes
 from ..core.report import OF_REASON, Report
-from ..edges import system
-from ..edges.progress import Style, show
-from ..edges.secrets import Mask
+from ..host import system
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from ..pipeline.context import Context
+from ..reporting.progress import Style, show
+from ..service.credentials import Mask
 from . import completing
 
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME", "shell_complete": completing.flows}  # of --only and --redo
@@ -125,7 +125,7 @@ def open_log(log_file: str | None, log_format: str | None, verbose: bool, mask: 
     Exits with 2 where the file cannot be opened."""
     if log_file is None and not verbose:
         return SILENT
-    from ..edges.events import open_log
+    from ..reporting.log import open_log
 
     form: Literal["text", "json"] = "json" if (log_format or ("json" if log_file else "text")) == "json" else "text"
     try:

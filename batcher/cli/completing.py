@@ -71,7 +71,7 @@ def _names(manifest: str, state: Path | None) -> Iterator[str]:
 
 
 def _journaled(path: Path) -> Iterator[str]:
-    from ..edges.journal import JournalReader
+    from ..journal.sqlite import JournalReader
 
     journal = JournalReader(path)
     try:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from ..core.model import ABSENT, Input, Place, Problem
-from ..edges.content import NO_SUCH, SUFFIXES
-from ..edges.sources import LocalSources
 from ..manifest.errors import Unfit
 from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
+from ..sources.content import NO_SUCH, SUFFIXES
+from ..sources.local import LocalSources
 
 MAX_FILES: Final = 100_000  # looked at; some 3 s. A manifest's patterns take all that match, however many
 KINDS: Final = ("image", "text", "glb")  # the order in which they are proposed

@@ -11,9 +11,9 @@ from typing import Any, Final
 import click
 
 from ..core.errors import BatcherError, UsageError
-from ..edges.content import SUFFIXES
-from ..edges.progress import size
 from ..manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
+from ..reporting.progress import size
+from ..sources.content import SUFFIXES
 from . import common, completing
 from .folder import MAX_FILES, Look, look_at
 from .proposal import LAYOUTS, TEMPLATES, WORDS, Layout, Proposal, counted, manifest_text, propose

@@ -18,7 +18,7 @@ from ..core.errors import BatcherError
 from ..core.lifecycle import FlowState
 from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, elsewhere
 from ..core.report import Report
-from ..edges.progress import size
+from ..reporting.progress import size
 from . import common
 from .columns import counted, fit
 

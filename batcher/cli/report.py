@@ -13,9 +13,9 @@ import click
 
 from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
-from ..edges.host import is_journal
-from ..edges.journal import JournalReader, is_held
-from ..edges.progress import size
+from ..host.process import is_journal
+from ..journal.sqlite import JournalReader, is_held
+from ..reporting.progress import size
 from . import common
 from .ledger import Standing
 from .streams import Stream

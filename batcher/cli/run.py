@@ -13,8 +13,8 @@ import click
 from ..api import run as run_batch
 from ..core.errors import BatcherError, UsageError
 from ..core.report import Report
-from ..edges.progress import size, style_of
-from ..edges.secrets import Mask
+from ..reporting.progress import size, style_of
+from ..service.credentials import Mask
 from . import common
 from .afterwards import Afterwards, load_failed
 from .collect import collected

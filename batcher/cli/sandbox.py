@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import BatcherError
-from ..edges import system
+from ..host import system
 from ..sandbox import FormatError, ServeOptions, serve_forever
 from . import common
 

@@ -20,8 +20,8 @@ from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..core.report import Report
-from ..edges.host import is_journal
-from ..edges.journal import JournalReader, MemoryJournal, is_held
+from ..host.process import is_journal
+from ..journal.sqlite import JournalReader, MemoryJournal, is_held
 from . import common
 from .ledger import Line, Look, look
 from .table import Pace, Terminal, lines_of, totals

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from ..core.report import Report
-from ..edges.progress import size
+from ..reporting.progress import size
 from .ledger import Line, Look, Standing
 from .text import fit, shown, span, width
 

@@ -1,6 +1,6 @@
 """What a run tells of itself while it goes on: one event for everything that happened, successes too. No I/O.
 
-In: an event's name, its level, its fields. Out: whatever an `Events` makes of them; `edges.events` writes them to a log.
+In: an event's name, its level, its fields. Out: whatever an `Events` makes of them; `reporting.log` writes them to a log.
 Called by the pipeline and by the command line. Where nobody listens `enabled` is False, and nothing is put together.
 
     run_begun  planned  run_ended                                   the run; `run_ended` has the counts and the exit code

@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class GatePort(Protocol):
-    """Leave to send: see `edges.limits.Gate`."""
+    """Leave to send: see `service.limiter.Gate`."""
 
     @property
     def outage(self) -> bool:
@@ -62,7 +62,7 @@ class GatePort(Protocol):
 
 
 class BudgetPort(Protocol):
-    """Bytes of encoded payload held at once: see `edges.limits.ByteBudget`."""
+    """Bytes of encoded payload held at once: see `service.limiter.ByteBudget`."""
 
     async def take(self, count: int) -> None: ...
     def take_now(self, count: int) -> bool: ...

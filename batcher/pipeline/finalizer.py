@@ -37,8 +37,8 @@ from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import InputKeys, Multiset, can_carry_tag, flow_key, read_input_tag, untagged_ident
 from .context import POLL_S, Context, FlowRun
-from .litter import delete, give_up
 from .opener import not_created, of_read, of_verdict
+from .orphans import delete, give_up
 
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
 PROCESSING_S: Final = 600.0  # so long they may be processed

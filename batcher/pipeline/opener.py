@@ -17,7 +17,7 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import flow_key, with_flow_tag
 from .context import Context, FlowRun, Settled
-from .litter import delete, give_up
+from .orphans import delete, give_up
 from .witness import LIST_ADVICE, latest_tag, prove, shows
 
 

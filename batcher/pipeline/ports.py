@@ -1,7 +1,7 @@
 """What the stages ask of the world, as Protocols: a journal, a client, sources, a clock.
 
 The stages know nothing else of it: the same ones run with SQLite or a list in memory, and later with PostgreSQL and a
-queue of flows. Implementations: `edges`; a conformance suite for journals stands in `tests/edges/test_journals.py`.
+queue of flows. A conformance suite for journals stands in `tests/journal/test_journals.py`.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from ..core.model import ABSENT, Problem
 from ..core.planning import Action, FlowPlan, InputPlan, Standing
 from ..core.tags import can_carry_tag
 from .context import REBUILDS, Context, FlowRun, Payload, Settled, begin
-from .litter import give_up
 from .opener import open_flow
+from .orphans import give_up
 from .planner import Planner
 from .ports import Body
 from .starts import is_starting

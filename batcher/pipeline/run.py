@@ -25,7 +25,7 @@ from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
 from .context import Builds, Context, FlowRun, Payload, begin, of_group, of_journal
 from .finalizer import finalize
-from .litter import delete, give_up
+from .orphans import delete, give_up
 from .planner import Planner, TemplateTypes
 from .producer import Producer
 from .starts import Starts, is_starting

@@ -28,7 +28,7 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
 from .context import POLL_S, Builds, Context, FlowRun
-from .litter import delete, give_up
+from .orphans import delete, give_up
 
 GONE: Final = 100  # flows that somebody deleted meanwhile are asked about, up to so many
 LIST_ADVICE: Final = (

@@ -18,7 +18,7 @@ from batcher.core.model import ABSENT, Input, Manifest, Place, Problem
 from batcher.core.report import Report, problem_json
 from batcher.core.retry import Call, Kind
 from batcher.core.tags import InputKeys
-from batcher.edges.journal import SqliteJournal
+from batcher.journal.sqlite import SqliteJournal
 
 URL = "http://127.0.0.1:9"  # nothing listens there: these commands use no network
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -17,9 +17,9 @@ from batcher.cli.folder import TYPES, look_at
 from batcher.cli.init import _text
 from batcher.cli.proposal import EXCLUDES_MAX, TEMPLATES, Layout, Proposal, propose
 from batcher.core.model import Flow, Input, Manifest, Problem
-from batcher.edges.sources import LocalSources
 from batcher.manifest import load
 from batcher.sandbox import templates
+from batcher.sources.local import LocalSources
 from tests.e2e.conftest import PNG, batcher
 
 GLB = b"glTF\2\0\0\0"

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from batcher.api import journal_path
 from batcher.cli.text import fit, shown, span, width
-from batcher.edges.journal import SqliteJournal
+from batcher.journal.sqlite import SqliteJournal
 from tests.e2e.conftest import batcher, environment
 
 from . import books

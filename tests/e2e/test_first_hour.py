@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batcher.cli import common
-from batcher.edges.progress import style_of
+from batcher.reporting.progress import style_of
 
 from .conftest import batcher, write_batch
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from batcher.cli.page.facts import gather
 from batcher.cli.page.markup import page as page_of
 from batcher.cli.page.pictures import THUMBNAILS, TOTAL_BYTES, thumbnail, thumbnails
 from batcher.core.model import Manifest
-from batcher.edges.journal import JournalReader, SqliteJournal
+from batcher.journal.sqlite import JournalReader, SqliteJournal
 from tests.cli import books
 
 from . import chromium

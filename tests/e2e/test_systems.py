@@ -128,7 +128,7 @@ def test_batch_on_macos_is_killed_goes_on_and_is_collected(service: Service, tmp
 
 
 def test_boot_and_clock_of_macos(macos: System) -> None:
-    code = "from batcher.edges.system import boot, uptime; import time; print(boot(), uptime(), time.clock_gettime(4))"
+    code = "from batcher.host.system import boot, uptime; import time; print(boot(), uptime(), time.clock_gettime(4))"
     name, up, raw = macos.ask(code).split()
     assert time.CLOCK_MONOTONIC_RAW == 4
     assert name in (repr(SESSION), "None")

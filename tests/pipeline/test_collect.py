@@ -21,7 +21,7 @@ from batcher.core.errors import Locked, UsageError
 from batcher.core.model import ABSENT, Flow, Input, Manifest, Problem
 from batcher.core.planning import Wishes
 from batcher.core.report import Report
-from batcher.edges.journal import SqliteJournal
+from batcher.journal.sqlite import SqliteJournal
 from batcher.pipeline import collect as pipeline_collect
 from batcher.sandbox import Readings, Sandbox, parse_fault
 

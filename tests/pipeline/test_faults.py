@@ -19,7 +19,7 @@ from batcher.core.model import Input, Problem
 from batcher.core.planning import Wishes
 from batcher.core.report import PROBLEMS_KEPT, Report
 from batcher.pipeline.context import Context
-from batcher.pipeline.litter import give_up
+from batcher.pipeline.orphans import give_up
 from batcher.pipeline.ports import Seen
 from batcher.sandbox import Sandbox, parse_fault
 

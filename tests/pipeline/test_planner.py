@@ -15,10 +15,10 @@ from batcher.core.facts import FlowFacts, PutFlow
 from batcher.core.lifecycle import FlowState
 from batcher.core.model import Problem
 from batcher.core.planning import Action, Wishes
-from batcher.edges.journal import MemoryJournal
-from batcher.edges.sources import Encoder, LocalSources
+from batcher.journal.sqlite import MemoryJournal
 from batcher.pipeline import planner as planner_module
 from batcher.pipeline.planner import STEP, Planner
+from batcher.sources.local import Encoder, LocalSources
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FILES = 3 * STEP + 17

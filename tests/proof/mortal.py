@@ -21,7 +21,7 @@ from collections import Counter
 from typing import Final, NoReturn
 
 from batcher.cli import main
-from batcher.edges import boundary
+from batcher.host import failpoint as boundary
 
 DIED: Final = 86  # the status of a process that ended itself with os._exit
 ALARM_S: Final = 45  # a command that has not ended by then hangs, and is ended

@@ -20,7 +20,7 @@ import pytest
 
 from batcher.core.facts import RUNS_KEPT, FlowFacts, InputFacts, Print, PutFlow, PutInput
 from batcher.core.lifecycle import FlowEvent, InputEvent
-from batcher.edges.journal import SqliteJournal
+from batcher.journal.sqlite import SqliteJournal
 
 from .harness import PNG, Judge, Nursery, Service, asset
 

@@ -33,11 +33,11 @@ from batcher.core.facts import FlowFacts, InputFacts, PutFlow, PutInput, Watch
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.planning import Wishes
 from batcher.core.report import Report
-from batcher.edges import journal as journal_module
-from batcher.edges.flows_api import FlowsApi
-from batcher.edges.journal import JournalReader, SqliteJournal
-from batcher.edges.sources import SmallBody
+from batcher.journal import sqlite as journal_module
+from batcher.journal.sqlite import JournalReader, SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
+from batcher.service.client import FlowsApi
+from batcher.sources.local import SmallBody
 
 pytestmark = pytest.mark.anyio
 

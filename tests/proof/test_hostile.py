@@ -34,9 +34,9 @@ from pipeline.batch import LIMITS, PNG, Batch, files, read_record
 from batcher.core.errors import BatcherError, ManifestError
 from batcher.core.facts import Print
 from batcher.core.model import Input, Problem
-from batcher.edges.sources import LocalSources
 from batcher.manifest import load
 from batcher.sandbox import Sandbox, parse_fault
+from batcher.sources.local import LocalSources
 
 pytestmark = pytest.mark.anyio
 

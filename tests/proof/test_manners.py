@@ -20,11 +20,11 @@ from batcher.api import Settings
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import Input, Place
 from batcher.core.retry import Call, FaultKind
-from batcher.edges import flows_api
-from batcher.edges.limits import OUTAGE_AFTER
-from batcher.edges.sources import LocalSources
 from batcher.pipeline.context import DRAIN_S, Context
 from batcher.sandbox import Sandbox, parse_fault
+from batcher.service import client as flows_api
+from batcher.service.limiter import OUTAGE_AFTER
+from batcher.sources.local import LocalSources
 
 from .cells import Watched
 from .command import Service, batcher, begin, judge, serving, until, write_batch, write_large_flow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.edges import wire
+from batcher.service import wire
 
 from .cells import CELLS, play
 

@@ -18,7 +18,7 @@ import pytest
 from pipeline.batch import LIMITS, PNG, Batch, files, order_faults, read_record
 
 from batcher.api import Settings, load_manifest, plan, run
-from batcher.edges import boundary
+from batcher.host import failpoint as boundary
 from batcher.sandbox import Sandbox, parse_fault
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from typing import Final
 
 import pytest
 
-from batcher.edges.boundary import POINTS
+from batcher.host.failpoint import POINTS
 
 from .harness import Nursery, Service, Tally
 from .scene import STORIES, Scene, Sources

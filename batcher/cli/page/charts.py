@@ -14,7 +14,7 @@ from html import escape
 from typing import Any, Final
 
 from ...core.measuring import LATENCY_STEPS, latency_end_s
-from ...edges.progress import size
+from ...reporting.progress import size
 from ..text import count, span
 from .facts import Run
 

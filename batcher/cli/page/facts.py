@@ -18,7 +18,7 @@ from ...core.facts import FlowFacts
 from ...core.measuring import FlowTimes
 from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
-from ...edges.journal import JournalReader
+from ...journal.sqlite import JournalReader
 from ..ledger import Line, Standing, add, alive, lines, problem_of, settle
 from ..text import shown
 

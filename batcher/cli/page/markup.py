@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any, Final
 
 from ...core.model import NOTES, Problem
-from ...edges.progress import size
+from ...reporting.progress import size
 from ...version import __version__
 from ..ledger import Standing
 from ..text import count, shown, span

@@ -1,0 +1,1 @@
+"""Where what comes back is written."""

@@ -1,0 +1,150 @@
+"""A journal that ends anywhere: every prefix of what real runs record is opened again as after a kill, and what is decided
+from it makes progress and calls nothing done that is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pipeline.batch import LIMITS, Batch, files
+
+from batcher.api import Settings, run
+from batcher.core.facts import FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record
+from batcher.core.lifecycle import FLOW, INPUT, FlowState, InputState
+from batcher.core.planning import Action, Standing, Tally, Wishes, decide, standing
+from batcher.core.tags import flow_key
+from batcher.journal.sqlite import MemoryJournal, SqliteJournal
+from batcher.sandbox import Sandbox, parse_fault
+
+pytestmark = pytest.mark.anyio
+
+FAULTS = [
+    "upload:nth=3,lost_reply=close", "create:nth=1,status=500", "start:nth=1,error_after_commit=500",
+    "inputs:nth=2,corrupt_list=twice",
+]  # fmt: skip
+
+
+NEVER_LEFT = ((FlowState.CREATING, FlowState.PLANNED), (FlowState.STARTING, FlowState.OPEN))
+
+
+class Recording(MemoryJournal):
+    """Keeps all that it is given, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Record] = []
+
+    def post(self, *records: Record) -> None:
+        self.kept += records
+        super().post(*records)
+
+
+async def record_run(folder: Path) -> list[Record]:
+    batch = Batch(folder, files(folder, 3), flows=2)
+    journal = Recording()
+    async with Sandbox(folder / "sandbox", faults=[parse_fault(fault) for fault in FAULTS]) as sandbox:
+        report = await run(batch.manifest(sandbox.url), Settings(), journal=journal)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.problems or report.stop
+    return journal.kept
+
+
+def follows(before: FlowFacts | None, after: FlowFacts) -> bool:
+    """Whether the row may follow: by one event, or two that are recorded as one."""
+    state = before.state if before is not None else FlowState.PLANNED
+    one = {b for (a, _), b in FLOW.items() if a is state} | {state}
+    return after.state in one | {b for (a, _), b in FLOW.items() if a in one}
+
+
+async def test_every_prefix_of_a_real_journal_is_legal_and_goes_on(tmp_path: Path) -> None:
+    records = await record_run(tmp_path)
+    assert len(records) > 40
+    kinds = {type(record).__name__ for record in records}
+    assert {"PutFlow", "PutInput", "ForgetInputs", "AddLitter", "ClearLitter"} <= kinds
+    last: dict[bytes, InputFacts] = {}
+    for record in records:
+        if isinstance(record, PutInput):
+            last[record.facts.key] = record.facts
+
+    path = tmp_path / "j" / "m.sqlite"
+    growing = SqliteJournal(path, "m", LIMITS.settle_s)
+    flows: dict[str, FlowFacts] = {}
+    rows: dict[str, dict[bytes, InputFacts]] = {}
+    states: set[tuple[FlowState, bool]] = set()
+    try:
+        for count, record in enumerate(records, 1):
+            match record:
+                case PutFlow(facts):
+                    assert follows(flows.get(facts.name), facts), (flows.get(facts.name), facts)
+                    flows[facts.name] = facts
+                    if facts.state is FlowState.CREATING and count % 2:
+                        growing.departs(flow_key("m", facts.name))
+                case PutInput(name, row):
+                    before = rows.setdefault(name, {}).get(row.key)
+                    state = before.state if before is not None else InputState.PENDING
+                    assert row.state is state or row.state in {b for (a, _), b in INPUT.items() if a is state}, (before, row)
+                    rows[name][row.key] = row
+                    if row.state is InputState.SENDING and count % 2:
+                        growing.departs(row.key)
+                case ForgetInputs(name):
+                    rows[name] = {}
+            await growing.record(record)
+            image = tmp_path / "image"
+            shutil.rmtree(image, ignore_errors=True)
+            shutil.copytree(path.parent, image)  # as kill -9 leaves it: nothing of it is closed
+            opened = SqliteJournal(image / path.name, "m", LIMITS.settle_s)
+            states |= look(opened, flows, rows, last)
+            opened.close()
+    finally:
+        growing.close()
+    assert {state for state, _ in states} == set(FlowState), "the run went through every state"
+
+
+def look(
+    journal: SqliteJournal, flows: dict[str, FlowFacts], rows: dict[str, dict[bytes, InputFacts]], last: dict[bytes, InputFacts]
+) -> set[tuple[FlowState, bool]]:
+    """Hold the journal after its recovery against what was recorded; returns what was met."""
+    met: set[tuple[FlowState, bool]] = set()
+    found = {facts.name: facts for facts in journal.flows()}
+    assert found.keys() == flows.keys()
+    for name, facts in found.items():
+        kept = flows[name]
+        assert facts.flow_id == kept.flow_id
+        assert facts.build == kept.build, "a build's name is never given twice"
+        if facts.state is not kept.state:  # announced, and never left
+            assert (kept.state, facts.state) in NEVER_LEFT
+        if facts.state in (FlowState.CREATING, FlowState.STARTING):
+            assert facts.until is not None, "an outcome that is not known has a time at which it is settled"
+        mine = list(journal.input_rows(name))
+        assert {row.key for row in mine} == rows.get(name, {}).keys()
+        for row in mine:
+            assert row.state is not InputState.SENDING, "nothing is under way after a crash"
+            assert (row.until is not None) == (row.state is InputState.UNKNOWN)
+            before = rows[name][row.key]
+            if before.state is InputState.SENDING:
+                assert row.state in (InputState.PENDING, InputState.UNKNOWN)
+            else:
+                assert row == before
+        action = decide(facts, kept.meaning, tally(mine, last), journal.count_inputs(name), False, False, Wishes())
+        assert (action is Action.DONE) == (kept.state is FlowState.STARTED)
+        assert action.works or action is Action.DONE, "something always follows"
+        met.add((facts.state, action.works))
+    return met
+
+
+def tally(mine: Sequence[InputFacts], last: dict[bytes, InputFacts]) -> Tally:
+    """As the planner counts, with unchanged sources."""
+    known = {row.key: row for row in mine}
+    found = Tally()
+    for key, meant in last.items():
+        if key in known or not mine:
+            match standing(known.get(key), meant.meaning, meant.print, None, trust=True):
+                case Standing.NEW:
+                    found.new += 1
+                case Standing.DIFFERS:
+                    found.differs += 1
+                case _:
+                    found.same += 1
+    return found

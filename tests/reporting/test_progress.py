@@ -1,0 +1,60 @@
+"""What people see of a run: a bar on a terminal, plain lines elsewhere, nothing where it is to be quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+import pytest
+
+from batcher.core.report import Report
+from batcher.reporting import progress
+
+pytestmark = pytest.mark.anyio
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_style_follows_the_flags_and_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stderr, auto in ((Terminal(), "bar"), (io.StringIO(), "plain")):
+        monkeypatch.setattr("sys.stderr", stderr)
+        assert progress.style_of("auto", False) == auto
+        assert progress.style_of("auto", True) == "none"
+        assert [progress.style_of(word, False) for word in ("bar", "plain", "none")] == ["bar", "plain", "none"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (2_500_000, "2.5 MB"), (3e9, "3.0 GB"), (4e12, "4.0 TB")]
+)
+def test_bytes_for_people(count: float, text: str) -> None:
+    assert progress.size(count) == text
+
+
+SHOWN = [("bar", "3/9"), ("plain", "1/2 flows started, 3/9 inputs uploaded"), ("none", "")]
+
+
+@pytest.mark.parametrize(("style", "shown"), SHOWN)
+async def test_both_printers_show_the_reports_counts(
+    style: progress.Style, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_S", 0.02)
+    monkeypatch.setattr(progress, "BAR_S", 0.02)
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    report = Report("m.yaml", "sandbox")
+    report.flows.total, report.flows.started = 2, 1
+    report.inputs.total, report.inputs.uploaded, report.inputs.bytes_now = 9, 3, 5_000_000
+    drawing = asyncio.ensure_future(progress.show(report, style))
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if shown and shown in stderr.getvalue():
+            break
+        if style == "none" and drawing.done():
+            break
+    drawing.cancel()
+    await asyncio.wait({drawing})
+    assert shown in stderr.getvalue()
+    assert bool(stderr.getvalue()) == bool(shown)

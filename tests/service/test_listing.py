@@ -1,0 +1,62 @@
+"""Listings in pieces of every size, and what is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from batcher.service.listing import ITEM_CHARS, ListParser
+
+ITEMS = [{"id": "a", "n": [1, {"x": None}], "s": 'quo"te ] } ,'}, {"id": "日本", "f": -1.5e3}, {}]
+
+
+def parse(data: bytes, step: int) -> tuple[list[object], dict[str, object]]:
+    items: list[object] = []
+    parser = ListParser(items.append)
+    for start in range(0, len(data), step):
+        parser.feed(data[start : start + step])
+    parser.close()
+    return items, parser.envelope
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"total": 12, "items": ITEMS, "next": None, "more": {"a": [1]}, "page": 3}, ensure_ascii=False),
+        json.dumps({"items": ITEMS, "total": 12, "others": [1, 2], "next": None, "page": 3}, indent=2),
+    ],
+)
+def test_an_envelope_in_pieces(text: str, step: int) -> None:
+    assert parse(text.encode(), step) == (ITEMS, {"total": 12, "next": None, "page": 3})
+
+
+@pytest.mark.parametrize("step", [1, 4, 1000])
+def test_a_bare_list_in_pieces(step: int) -> None:
+    assert parse(json.dumps(ITEMS).encode(), step) == (ITEMS, {})
+    assert parse(b" [ ] ", step) == ([], {})
+    assert parse(b"[12, 345]", step) == ([12, 345], {})
+
+
+@pytest.mark.parametrize("step", [1, 5, 1000])
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "{}", '{"a": 1}', "[1", '{"items": [1]', "[1 2]", "[,]", "[1,]", "[1]]", '{"a": [1]} x', "<html>", "nul", "nulls",
+     '"[1]"', '{"a" 1}', "{1: [2]}", '{"a": [1] "b": 2}', "[{]", "[\xff]"],
+)  # fmt: skip
+def test_what_is_no_listing_is_refused(text: str, step: int) -> None:
+    with pytest.raises(ValueError):
+        parse(text.encode("latin-1"), step)
+
+
+def test_an_item_beyond_the_bound_is_refused_before_it_is_whole() -> None:
+    parser = ListParser(lambda item: None)
+    parser.feed(b"[\"" + b"x" * (ITEM_CHARS - 2))
+    with pytest.raises(ValueError, match="larger than 1 MiB"):
+        parser.feed(b"xxx")
+
+
+def test_nesting_without_end_is_refused() -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        parse(b"[" * 1_000_000, 100_000)
