@@ -16,19 +16,35 @@ if TYPE_CHECKING:
     from .api import MemoryJournal, Settings, Survey, collect, load_manifest, plan, run
     from .core.errors import BatcherError, JournalError, Locked, ManifestError, Stop, UsageError
     from .core.model import Limits, Manifest, Problem
-    from .core.planning import Wishes
+    from .core.planning import Options
     from .core.report import Report
 
 __all__ = [
-    "BatcherError", "JournalError", "Limits", "Locked", "Manifest", "ManifestError", "MemoryJournal", "Problem",
-    "Report", "Settings", "Stop", "Survey", "UsageError", "Wishes", "__version__", "collect",
-    "load_manifest", "plan", "run",
+    "BatcherError",
+    "JournalError",
+    "Limits",
+    "Locked",
+    "Manifest",
+    "ManifestError",
+    "MemoryJournal",
+    "Options",
+    "Problem",
+    "Report",
+    "Settings",
+    "Stop",
+    "Survey",
+    "UsageError",
+    "__version__",
+    "collect",
+    "load_manifest",
+    "plan",
+    "run",
 ]  # fmt: skip
 
 _HOMES = {
     **dict.fromkeys(("BatcherError", "JournalError", "Locked", "ManifestError", "Stop", "UsageError"), "core.errors"),
     **dict.fromkeys(("Limits", "Manifest", "Problem"), "core.model"),
-    "Wishes": "core.planning",
+    "Options": "core.planning",
     "Report": "core.report",
 }
 

@@ -21,7 +21,7 @@ from .core.collecting import DEFAULT_NAME, CollectWishes, parse_name
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
 from .core.model import SANDBOX, Limits, Manifest, Problem
-from .core.planning import FlowPlan, Wishes
+from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
 from .host.process import is_journal, opening_a_journal, requests_at_once, require_utf8
@@ -38,7 +38,7 @@ from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_t
 from .pipeline.run import run as _run
 from .pipeline.witness import foreign
 from .service.client import FlowsApi, Key
-from .service.limiter import Bandwidth, ByteBudget, Gate
+from .service.limiter import Bandwidth, ByteBudget, Limiter
 from .sources.images import Images
 from .sources.local import LocalSources
 
@@ -49,7 +49,7 @@ class Settings:
     has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
     for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
 
-    wishes: Wishes = field(default_factory=Wishes)
+    options: Options = field(default_factory=Options)
     key: Callable[[], str | None] = lambda: None
     state: Path | None = None
     ca_file: str | None = None
@@ -100,7 +100,7 @@ def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
     limits = manifest.limits
     most = requests_at_once(limits.concurrency, sandbox=manifest.endpoint == SANDBOX)
     if most < limits.concurrency and events.enabled:
-        events.tell("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
+        events.emit("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
     return replace(manifest, limits=replace(limits, concurrency=most))
 
 
@@ -155,9 +155,9 @@ async def _context(
 ) -> AsyncIterator[Context]:
     manifest = manifest.knowing(journal)
     limits = manifest.limits
-    chance = random.Random()
+    rng = random.Random()
     clock = SystemClock()
-    gate = Gate(limits.concurrency, limits.retries, limits.rate_per_s, chance, clock.steady)
+    limiter = Limiter(limits.concurrency, limits.retries, limits.rate_per_s, rng, clock.steady)
     sources = LocalSources(limits.min_age_s, clock.wall)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
@@ -171,8 +171,8 @@ async def _context(
         client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
                           bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
         await stack.enter_async_context(client)
-        yield Context(manifest, limits, settings.wishes, journal, client, sources, clock, gate,
-                      ByteBudget(limits.memory_bytes), chance, report, images, events,
+        yield Context(manifest, limits, settings.options, journal, client, sources, clock, limiter,
+                      ByteBudget(limits.memory_bytes), rng, report, images, events,
                       key_wait_s=settings.key_wait_s)  # fmt: skip
 
 
@@ -233,12 +233,12 @@ async def collect(
     Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    wishes = CollectWishes(parse_name(name), wait_s, delete_remote, accept_fewer)
+    options = CollectWishes(parse_name(name), wait_s, delete_remote, accept_fewer)
     if journal is None:
         _known_journal(manifest, settings)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
         async with _session(manifest, settings, journal, report, started, events) as context:
-            await _collect(context, folder, wishes)
+            await _collect(context, folder, options)
     return report
 
 
@@ -295,12 +295,12 @@ async def plan(
                     report.stop = None
                     raise UsageError(stop.message, stop.hint) from stop
 
-            planner = Planner(context.manifest, journal, context.sources, settings.wishes, templates, context.images)
+            planner = Planner(context.manifest, journal, context.sources, settings.options, templates, context.images)
             found = await asyncio.to_thread(survey, context, planner, each)
             found.problems += caps(context, found)
             if (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
                 found.problems.append(problem)
-            if found.works and not journal.strangers_checked and not found.problems:
+            if found.works and not journal.unknown_flows_checked and not found.problems:
                 found.problems += await _strange(context)
     finally:
         if reader is not None:
@@ -354,6 +354,17 @@ def _known_journal(manifest: Manifest, settings: Settings) -> None:
 
 
 __all__ = [
-    "Limits", "Manifest", "MemoryJournal", "Report", "Settings", "Survey", "Wishes", "abort", "clean", "collect",
-    "load_manifest", "plan", "run",
+    "Limits",
+    "Manifest",
+    "MemoryJournal",
+    "Options",
+    "Report",
+    "Settings",
+    "Survey",
+    "abort",
+    "clean",
+    "collect",
+    "load_manifest",
+    "plan",
+    "run",
 ]  # fmt: skip

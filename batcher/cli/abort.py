@@ -32,7 +32,7 @@ from .columns import counted
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, yes: bool, concurrency: int | None,
-    rate: float | None, timeout: float | None, retries: int | None, **wishes: Any,
+    rate: float | None, timeout: float | None, retries: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """List the flows of MANIFEST's batch that run on the service; with --yes, abort them.
 
@@ -46,7 +46,7 @@ def command(
         with load_failed(events, manifest):
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  timeout_s=timeout, retries=retries)  # fmt: skip
-        settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
+        settings = replace(common.settings(state=state, ca_file=ca_file, **options), key=partial(common.read_key, mask))
 
         async def work(*, report: Report, started: common.Started) -> None:
             found.extend((await abort(loaded, settings, yes, report=report, started=started, events=events))[0])

@@ -33,7 +33,7 @@ def load_failed(events: Events, manifest: str) -> Iterator[None]:
         yield
     except SystemExit as end:  # it has said what is wrong
         code = end.code if isinstance(end.code, int) else 2
-        events.tell("run_ended", "error", {"manifest": manifest, "exit_code": code, "message": "the manifest is wrong"})
+        events.emit("run_ended", "error", {"manifest": manifest, "exit_code": code, "message": "the manifest is wrong"})
         raise
 
 
@@ -70,7 +70,7 @@ class Afterwards:
     def begin(self) -> None:
         """The run holds its journal, and begins."""
         manifest = self._manifest
-        self._events.tell("run_begun", "info", {
+        self._events.emit("run_begun", "info", {
             "manifest": manifest.path, "batch": manifest.batch, "endpoint": manifest.endpoint, "version": __version__,
             "command": self._command, "pid": os.getpid(),
         })  # fmt: skip
@@ -96,7 +96,7 @@ class Afterwards:
         groups = ("flows", "inputs", "outputs", "ends", "requests") if known else ()
         counts: dict[str, JSON] = {name: document[name] for name in groups if name in document}
         said = {} if known else {"message": document["problems"][0]["message"]}  # type: ignore[index, call-overload]
-        self._events.tell("run_ended", level, {
+        self._events.emit("run_ended", level, {
             "manifest": self._manifest.path, "command": self._command, "exit_code": code,
             "elapsed_s": document["elapsed_s"], **counts, "problems": document["problems_total"], **said,
         })  # fmt: skip
@@ -122,7 +122,7 @@ class Afterwards:
 
     def _complain(self, text: str) -> None:
         common.say(self._mask(f"batcher: {text}"))
-        self._events.tell("warning", "warning", {"message": text})
+        self._events.emit("warning", "warning", {"message": text})
 
 
 def closing(report: Report) -> str:

@@ -39,7 +39,7 @@ def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, to: Path, name: str, wait_s: float | None,
     delete_remote: bool, accept_fewer: bool, concurrency: int | None, rate: float | None, timeout: float | None,
-    retries: int | None, metrics: str | None, **wishes: Any,
+    retries: int | None, metrics: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
 
@@ -52,7 +52,7 @@ def command(
         with load_failed(events, manifest):
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  timeout_s=timeout, retries=retries)  # fmt: skip
-        settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
+        settings = replace(common.settings(state=state, ca_file=ca_file, **options), key=partial(common.read_key, mask))
         work = partial(collect, loaded, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
                        accept_fewer=accept_fewer, events=events)  # fmt: skip
         after = Afterwards.of(loaded, events, mask, "collect", metrics, ca_file)

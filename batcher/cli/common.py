@@ -25,7 +25,7 @@ from ..core.chosen import Chosen
 from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Reason, Stop, UsageError
 from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
-from ..core.planning import Wishes
+from ..core.planning import Options
 from ..core.report import OF_REASON, Report
 from ..host import system
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
@@ -141,7 +141,7 @@ def settings(
     no_start: bool = False, adopt: bool = False,
 ) -> Settings:  # fmt: skip
     """Flags as a value."""
-    wishes = Wishes(
+    options = Options(
         resubmit_changed=resubmit_changed,
         redo=Chosen("--redo", redo) if redo else lambda name: False,
         only=Chosen("--only", only) if only else lambda name: True,
@@ -151,7 +151,7 @@ def settings(
         adopt=adopt,
     )
     wait_s = KEY_WAIT_S if os.environ.get("GENERIO_API_KEY_FILE") else 0.0  # a variable of ours cannot change
-    return Settings(wishes, read_key, state, ca_file, max_duration, wait_s)
+    return Settings(options, read_key, state, ca_file, max_duration, wait_s)
 
 
 def load(path: str, endpoint: str | None, as_json: bool, **limits: Any) -> Manifest:

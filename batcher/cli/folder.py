@@ -128,15 +128,15 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
         found.odd.append(trouble)
         return
     source = Input(path, os.path.join(folder, path), None, None, ABSENT, place)
-    outside = sources.look(source)
-    if isinstance(outside, Problem):
-        found.odd.append(_odd(path, outside))
+    file_stat = sources.look(source)
+    if isinstance(file_stat, Problem):
+        found.odd.append(_odd(path, file_stat))
         return
     mime_found = sources.mime(source, TYPES[kind])
     if isinstance(mime_found, Problem):
         found.odd.append(_odd(path, mime_found))
         return
-    found.bytes += outside.size
+    found.bytes += file_stat.size
     found.files[kind].append(path)
 
 

@@ -21,7 +21,7 @@ from ..core.report import Report
 FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
 
 
-class Standing(IntEnum):
+class FlowStatus(IntEnum):
     """How a flow stands, the most urgent first."""
 
     PROBLEM = 0
@@ -36,7 +36,7 @@ class Standing(IntEnum):
     @property
     def of_many(self) -> str:
         """After a number of flows."""
-        return "with a problem" if self is Standing.PROBLEM else self.word
+        return "with a problem" if self is FlowStatus.PROBLEM else self.word
 
 
 class View(Protocol):
@@ -65,12 +65,12 @@ class Line:
         return self.facts.state is FlowState.STARTED
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> FlowStatus:
         if self.started:
-            return Standing.STARTED if self.end is None else Standing.PROBLEM
+            return FlowStatus.STARTED if self.end is None else FlowStatus.PROBLEM
         if self.problem is not None:
-            return Standing.PROBLEM
-        return Standing.PENDING if self.facts.state is FlowState.PLANNED else Standing.UNDER_WAY
+            return FlowStatus.PROBLEM
+        return FlowStatus.PENDING if self.facts.state is FlowState.PLANNED else FlowStatus.UNDER_WAY
 
 
 def lines(journal: View) -> Iterator[Line]:
@@ -110,10 +110,10 @@ class Look:
     held: bool | None = None
 
     @property
-    def counts(self) -> dict[Standing, int]:
-        found = dict.fromkeys(Standing, 0)
+    def counts(self) -> dict[FlowStatus, int]:
+        found = dict.fromkeys(FlowStatus, 0)
         for line in self.lines:
-            found[line.standing] += 1
+            found[line.status] += 1
         return found
 
     def under_way(self, now: float) -> bool:

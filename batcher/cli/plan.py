@@ -16,7 +16,7 @@ import click
 from ..api import Survey, plan
 from ..core.errors import BatcherError
 from ..core.lifecycle import FlowState
-from ..core.planning import Action, FlowPlan, InputPlan, Standing, Tally, elsewhere
+from ..core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
 from ..core.report import Report
 from ..reporting.progress import size
 from . import common
@@ -33,7 +33,7 @@ SIGN: Final = {
     Action.NEW: "+", Action.RESUME: "+", Action.REBUILD: "~", Action.REDO: "~", Action.CHANGED: "~",
     Action.DONE: "=", Action.WAITING: "=", Action.BLOCKED: "!",
 }  # fmt: skip
-OF_STANDING: Final = {Standing.NEW: "+", Standing.DIFFERS: "~"}
+OF_CHANGE: Final = {Change.NEW: "+", Change.DIFFERS: "~"}
 QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there is room
 
 
@@ -46,7 +46,7 @@ QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there i
 @click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
 def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, max_starts: int | None, **wishes: Any,
+    verbose: bool, log_format: str, log_file: str | None, progress: str, max_starts: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Show what `run` would do with MANIFEST: per flow, and in sum. Writes nothing, here or there.
 
@@ -55,10 +55,10 @@ def command(
     shown: _Document | _Lines = _Document() if as_json else _Lines(verbose, silent=quiet)
     try:
         loaded = common.load(manifest, endpoint, as_json, starts_per_run=max_starts)
-        found, report = asyncio.run(plan(loaded, common.settings(state=state, ca_file=ca_file, **wishes), shown.add))
+        found, report = asyncio.run(plan(loaded, common.settings(state=state, ca_file=ca_file, **options), shown.add))
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
-    shown.finish(found, report, whole=not wishes["only"])
+    shown.finish(found, report, whole=not options["only"])
     common.finish(report, False)
 
 
@@ -91,8 +91,8 @@ class _Lines:
             return _changes(plan, len(plan.tally.changes))
         if not _is_compared(plan):
             return []
-        again = (item for item in plan.inputs() if isinstance(item, InputPlan) and item.standing in OF_STANDING)
-        return [_change(item.standing, item.input.label) for item in again] + _removed(plan.tally)
+        again = (item for item in plan.inputs() if isinstance(item, InputPlan) and item.change in OF_CHANGE)
+        return [_change(item.change, item.input.label) for item in again] + _removed(plan.tally)
 
     def finish(self, found: Survey, report: Report, *, whole: bool) -> None:
         """The lines that were kept, in the manifest's order, and the sums."""
@@ -145,7 +145,7 @@ def _changes(plan: FlowPlan, most: int = CHANGES_LISTED) -> list[str]:
     if not _is_compared(plan):
         return []
     tally = plan.tally
-    lines = [_change(standing, label) for standing, label in tally.changes[:most]]
+    lines = [_change(change, label) for change, label in tally.changes[:most]]
     more = tally.new + tally.differs - len(lines)
     if more:
         lines.append(f"    … and {counted(more, 'more change')}")
@@ -157,11 +157,11 @@ def _changes(plan: FlowPlan, most: int = CHANGES_LISTED) -> list[str]:
 
 
 def _itself_changed(plan: FlowPlan) -> bool:
-    return plan.facts is not None and plan.facts.meaning != plan.meaning
+    return plan.facts is not None and plan.facts.spec_digest != plan.spec_digest
 
 
-def _change(standing: Standing, label: str) -> str:
-    return fit(f"    {OF_STANDING[standing]} {label}", LINE_COLUMNS)
+def _change(change: Change, label: str) -> str:
+    return fit(f"    {OF_CHANGE[change]} {label}", LINE_COLUMNS)
 
 
 def _removed(tally: Tally) -> list[str]:
@@ -207,8 +207,8 @@ class _Document:
         }  # fmt: skip
         if _is_compared(plan):  # labels: at most a thousand per flow; the counts are complete
             document["flow_itself_changed"] = _itself_changed(plan) or elsewhere(plan.facts, plan.flow.flow_id)
-            document["changes"] = [{"input": label, "kind": "new" if standing is Standing.NEW else "changed"}
-                                   for standing, label in tally.changes]  # fmt: skip
+            document["changes"] = [{"input": label, "kind": "new" if change is Change.NEW else "changed"}
+                                   for change, label in tally.changes]  # fmt: skip
         self._spool.write(("" if self._first else ", ") + common.document(document))
         self._first = False
 

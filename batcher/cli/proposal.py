@@ -1,6 +1,6 @@
 """A first manifest, from what lies in a folder: which template, which layout, how the flows are named; and its text.
 
-In: a `Look`, wishes. Out: a `Proposal` and the commented YAML. Pure. Called by `init`.
+In: a `Look`, options. Out: a `Proposal` and the commented YAML. Pure. Called by `init`.
 """
 
 from __future__ import annotations

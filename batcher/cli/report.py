@@ -17,7 +17,7 @@ from ..host.process import is_journal
 from ..journal.sqlite import JournalReader, is_held
 from ..reporting.progress import size
 from . import common
-from .ledger import Standing
+from .ledger import FlowStatus
 from .streams import Stream
 from .text import count
 
@@ -53,7 +53,7 @@ def command(
         _write(output, content)
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
-    problems = facts.counts[Standing.PROBLEM]
+    problems = facts.counts[FlowStatus.PROBLEM]
     if as_json:
         common.out(common.document(facts.report.json() | {"exit_code": 0, "report": output, "report_bytes": len(content)}))
     elif not quiet and output != "-":

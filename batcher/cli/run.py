@@ -44,7 +44,7 @@ def command(
     manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
     verbose: bool, log_format: str | None, log_file: str | None, progress: str, concurrency: int | None, rate: float | None,
     bandwidth: float | None, timeout: float | None, retries: int | None, collect_to: Path | None,
-    accept_fewer: bool, metrics: str | None, max_starts: int | None, **wishes: Any,
+    accept_fewer: bool, metrics: str | None, max_starts: int | None, **options: Any,
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 
@@ -59,7 +59,7 @@ def command(
             loaded = common.load(manifest, endpoint, as_json, concurrency=concurrency, rate_per_s=rate,
                                  bandwidth_bytes_per_s=bandwidth, timeout_s=timeout, retries=retries,
                                  starts_per_run=max_starts)  # fmt: skip
-        settings = replace(common.settings(state=state, ca_file=ca_file, **wishes), key=partial(common.read_key, mask))
+        settings = replace(common.settings(state=state, ca_file=ca_file, **options), key=partial(common.read_key, mask))
         work = partial(run_batch, loaded, settings, collect_to=collect_to, accept_fewer=accept_fewer, events=events)
         after = Afterwards.of(loaded, events, mask, "run", metrics, ca_file)
         report = asyncio.run(common.watched(work, loaded, style_of(progress, quiet or as_json, common.dumb()), after))

@@ -23,14 +23,14 @@ class Stream(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._give_up(error)
+            self._abandon(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
         except OSError as error:
-            self._give_up(error)
+            self._abandon(error)
 
     def write_bytes(self, content: bytes) -> None:
         """As they are, after the text so far."""
@@ -38,10 +38,10 @@ class Stream(io.TextIOWrapper):
         try:
             self.buffer.write(content)
         except OSError as error:
-            self._give_up(error)
+            self._abandon(error)
         self.flush()
 
-    def _give_up(self, error: OSError) -> None:
+    def _abandon(self, error: OSError) -> None:
         self.lost = self.lost or error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())  # what is still held must not fail again when the process ends

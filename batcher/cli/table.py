@@ -13,13 +13,13 @@ from typing import Final
 
 from ..core.report import Report
 from ..reporting.progress import size
-from .ledger import Line, Look, Standing
+from .ledger import FlowStatus, Line, Look
 from .text import fit, shown, span, width
 
 FREE: Final = 6  # problems of no row in the table
 ADVISED: Final = 4  # different pieces of advice
-LISTED: Final = 20  # of one standing; of all of them where there are no more than twice as many flows in all
-INKS: Final = {Standing.PROBLEM: "31;1", Standing.UNDER_WAY: "33", Standing.PENDING: "2", Standing.STARTED: "32"}
+LISTED: Final = 20  # of one status; of all of them where there are no more than twice as many flows in all
+INKS: Final = {FlowStatus.PROBLEM: "31;1", FlowStatus.UNDER_WAY: "33", FlowStatus.PENDING: "2", FlowStatus.STARTED: "32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room:
     wide = max(len(f"{line.accepted}/{line.facts.inputs}") for line in found.lines)
     widths = Widths.of(terminal, max(6, wide))
     out = [terminal.ink(widths.row(f"{'STATE':9}", "INPUTS", "SIZE", "FLOW ID", "FLOW"), "2")]
-    order = sorted(found.lines, key=lambda line: line.standing)  # stable: the journal's order within
+    order = sorted(found.lines, key=lambda line: line.status)  # stable: the journal's order within
     few = everything or (room is None and len(order) <= 2 * LISTED)
-    for standing in Standing:
-        group = [line for line in order if line.standing is standing]
+    for status in FlowStatus:
+        group = [line for line in order if line.status is status]
         for number, line in enumerate(group):
             block = list(_block(line, terminal, widths, short=room is not None))
             full = room is not None and len(out) + len(block) + 1 > room
@@ -85,18 +85,18 @@ def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room:
                 left = len(group) - number
                 if room is None or len(out) < room:
                     how = "" if room is not None else " (--all lists them)"
-                    out.append(terminal.ink(f"… {left} {'more ' if number else ''}{standing.of_many}{how}", "2"))
+                    out.append(terminal.ink(f"… {left} {'more ' if number else ''}{status.of_many}{how}", "2"))
                 break
             out += block
     return out
 
 
 def _block(line: Line, terminal: Terminal, widths: Widths, short: bool) -> Iterator[str]:
-    facts, standing = line.facts, line.standing
+    facts, status = line.facts, line.status
     done, bytes_ = f"{line.accepted}/{facts.inputs}", size(facts.size_bytes or line.accepted_bytes)
     if not facts.inputs:  # it has no row: nothing is known of it but what is wrong
         done = bytes_ = "-"
-    state = terminal.ink(f"{standing.word:9}", INKS[standing])
+    state = terminal.ink(f"{status.word:9}", INKS[status])
     yield widths.row(state, done, bytes_, shown(facts.flow_id or "-"), shown(facts.name))
     if line.problem is not None:
         message = shown(line.problem.message)
@@ -119,11 +119,11 @@ def totals(
     if not flows.total and not found.runs:
         return ["nothing was run yet"]
     unknown = report.flows.total - len(found.lines)
-    found_counts = {**found.counts, Standing.PENDING: found.counts[Standing.PENDING] + unknown}
+    found_counts = {**found.counts, FlowStatus.PENDING: found.counts[FlowStatus.PENDING] + unknown}
     counts = [
-        f", {number} {standing.of_many}"
-        for standing, number in found_counts.items()
-        if number and standing is not Standing.STARTED
+        f", {number} {status.of_many}"
+        for status, number in found_counts.items()
+        if number and status is not FlowStatus.STARTED
     ]
     out = [
         *([""] if found.lines else []),

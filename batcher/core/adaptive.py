@@ -1,6 +1,6 @@
 """How many requests at a time: learnt from what comes of them. No clock; the time is passed in, in seconds.
 
-In: each request that was done, refused for want of capacity, or lost. Out: how many may be in flight. Called by the gate.
+In: each request that was done, refused for want of capacity, or lost. Out: how many may be in flight. Called by the limiter.
 Four ideas, the first three from where they have been proved:
 - Doubling until the first trouble (TCP's slow start), then, after a cut, growth with the cube of the time since: near the
   point of the cut for seconds, far beyond it soon after (CUBIC, RFC 9438). A probe costs refusals, so they are rare.
@@ -138,14 +138,14 @@ class Adaptive:
             return
         share = self._refused / self._seen
         excess = share - self._background
-        chance = self._chance(self._seen)
+        rng = self._rng(self._seen)
         enough = LONGEST if excess > EXCESS else TRIAL if self._tried else 0
-        if excess <= max(EXCESS, chance) and self._seen < enough:
+        if excess <= max(EXCESS, rng) and self._seen < enough:
             self._judge_at = now + WINDOW_S  # it may be chance: look longer
-        elif excess <= max(EXCESS, chance):
+        elif excess <= max(EXCESS, rng):
             if self._tried:
                 self._weigh(share)
-            elif share < self._background - chance / 2.0:
+            elif share < self._background - rng / 2.0:
                 self._learn(share, FORGET, BACKGROUND_MOST)
             elif self.limit == self._most and self._background < BACKGROUND + EXCESS:
                 self._learn(share, FORGET, BACKGROUND + EXCESS)
@@ -160,7 +160,7 @@ class Adaptive:
             self._tried, self._tried_on = share, self._seen
             self._cut(now, 1.0 - share)
 
-    def _chance(self, seen: int) -> float:
+    def _rng(self, seen: int) -> float:
         return 4.0 * math.sqrt(self._background * (1.0 - self._background) / seen)
 
     def _learn(self, share: float, weight: float, most: float) -> None:
@@ -170,7 +170,7 @@ class Adaptive:
     def _weigh(self, share: float) -> None:
         """What is refused still, after a cut, is not our doing; nor was the cut needed, if that explains it."""
         self._learn(share, self._seen / (self._seen + LEARN), BACKGROUND_MOST)
-        if self._tried <= self._background + max(EXCESS, self._chance(self._tried_on)):
+        if self._tried <= self._background + max(EXCESS, self._rng(self._tried_on)):
             self.limit, self._cut_to, self._cut_at, self._pace_s = self._before
 
     def _cut(self, now: float, factor: float) -> None:

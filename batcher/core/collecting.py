@@ -20,7 +20,7 @@ from itertools import groupby
 from typing import Final
 
 from .errors import Reason, Stop, UsageError
-from .facts import Print
+from .facts import FileStat
 from .model import Input
 from .retry import Chance
 
@@ -139,9 +139,9 @@ class Lack:
         return f"{self.missing:,} {verb} missing{whose}"
 
 
-def poll_delay_s(quiet_rounds: int, chance: Chance) -> float:
+def poll_delay_s(quiet_rounds: int, rng: Chance) -> float:
     """Seconds until the states are asked for again, after so many rounds (from 0) in which nothing had moved."""
-    return POLL_S[min(quiet_rounds, len(POLL_S) - 1)] * chance.uniform(0.8, 1.2)
+    return POLL_S[min(quiet_rounds, len(POLL_S) - 1)] * rng.uniform(0.8, 1.2)
 
 
 def cannot_write(error: OSError) -> Stop:
@@ -211,7 +211,7 @@ class Landed:
 
     mime: str
     sha256: bytes
-    print: Print
+    stat: FileStat
     more: int = 0
 
 

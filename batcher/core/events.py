@@ -32,13 +32,13 @@ class Events(Protocol):
 
     @property
     def enabled(self) -> bool: ...
-    def tell(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None: ...
+    def emit(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None: ...
 
 
 class _Silent:
     enabled = False
 
-    def tell(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None:
+    def emit(self, event: str, level: Level, fields: Mapping[str, JSON]) -> None:
         """Nobody listens."""
 
 

@@ -20,8 +20,8 @@ WATCH_S: Final = 7 * 86400.0  # a create that is done later than a week after it
 
 
 @row(frozen=True, slots=True)
-class Print:
-    """A file's outside, by which unchanged content is recognised without reading: bytes, nanoseconds, inode number.
+class FileStat:
+    """A file's stat, by which unchanged content is recognised without reading: bytes, nanoseconds, inode number.
 
     A text has its length in bytes and zeros."""
 
@@ -34,22 +34,23 @@ class Print:
 class FlowFacts:
     """One flow as journaled. Times are wall-clock seconds since 1970, so that they outlive a process.
 
-    `build` counts the creates that were ever announced. `until` is when an unknown create or start counts as not done;
-    `not_before` holds a start back until an answered, unseen upload can no longer arrive. `quick` sums up the sources'
-    outsides, `content` their insides, as of the start. `given`: it came as `flow_id` and is never deleted by us.
+    `generation` counts the creates that were ever announced. `settle_deadline`: from then on an unknown create or start
+    counts as not done. `start_after` holds a start back until an answered, unseen upload can no longer arrive.
+    `stat_digest` sums up the sources' file stats, `content` their bytes, as of the start. `external`: it came as `flow_id`
+    and is never deleted by us.
     `problem` is the last one, as JSON text for `status`.
     """
 
     name: str
     state: FlowState = FlowState.PLANNED
     flow_id: str | None = None
-    build: int = 0
-    given: bool = False
-    meaning: bytes = b""
-    quick: bytes = b""
+    generation: int = 0
+    external: bool = False
+    spec_digest: bytes = b""
+    stat_digest: bytes = b""
     content: bytes = b""
-    until: float | None = None
-    not_before: float | None = None
+    settle_deadline: float | None = None
+    start_after: float | None = None
     inputs: int = 0
     size_bytes: int = 0
     started_at: float | None = None
@@ -64,31 +65,31 @@ class FlowFacts:
 class InputFacts:
     """One input as journaled. `sha256` is None while it is not known what was sent (a stream that was cut).
 
-    `until` is when an unknown upload counts as lost for good; `answered` tells that the service had answered it.
-    `again`: an earlier request for it, into the same flow, was answered and not seen; it may yet be done.
+    `settle_deadline`: from then on an unknown upload counts as lost; `answered` tells that the service had answered it.
+    `resent`: an earlier request for it, into the same flow, was answered and not seen; it may yet be done.
     """
 
     key: bytes
     state: InputState = InputState.PENDING
     sha256: bytes | None = None
-    meaning: bytes = b""
-    print: Print = Print(0)
+    spec_digest: bytes = b""
+    stat: FileStat = FileStat(0)
     tagged: bool = True
-    until: float | None = None
+    settle_deadline: float | None = None
     answered: bool = False
-    again: bool = False
+    resent: bool = False
 
     @property
     def may_be_there(self) -> bool:
         """Whether it is, or may be, on the service. (In SQL: the journal's `_ON_SERVICE`.)"""
-        return self.again or self.state not in (InputState.PENDING, InputState.REFUSED)
+        return self.resent or self.state not in (InputState.PENDING, InputState.REFUSED)
 
     def on(self, event: InputEvent, **changes: object) -> InputFacts:
         """The row after the event. Raises IllegalTransition."""
         state = input_next(self.state, event)
         if not changes:  # as `replace` does, at a third of its cost
-            return InputFacts(self.key, state, self.sha256, self.meaning, self.print, self.tagged, self.until, self.answered,
-                              self.again)
+            return InputFacts(self.key, state, self.sha256, self.spec_digest, self.stat, self.tagged,
+                              self.settle_deadline, self.answered, self.resent)
         return replace(self, state=state, **changes)  # type: ignore[arg-type]  # named fields
 
 
@@ -128,7 +129,7 @@ class OutputState(Enum):
 class OutputFacts:
     """One output as journaled. `key` is its input's, by the tag (None: it has none); `source` the input's label (""
     where it is not known). `place` is its path without the ending, "" while it has none; `path` is relative to the
-    folder that it was collected into; `print` the file's outside when it was verified."""
+    folder that it was collected into; `stat` the file's stat when it was verified."""
 
     flow_id: str
     asset_id: str
@@ -138,14 +139,14 @@ class OutputFacts:
     place: str = ""
     path: str = ""
     sha256: bytes | None = None
-    print: Print = Print(0)
+    stat: FileStat = FileStat(0)
 
 
 class CollectedView(Protocol):
     """What a journal knows of results: enough to tell them from sources."""
 
-    def collected(self) -> Iterator[Print]:
-        """The outsides of the files that were collected, in the order of their inode numbers."""
+    def collected(self) -> Iterator[FileStat]:
+        """The file stats of the files that were collected, in the order of their inode numbers."""
 
     def end(self, flow_id: str) -> EndFacts | None: ...
     def name_of(self, flow_id: str) -> str | None: ...
@@ -174,7 +175,7 @@ class ForgetInputs:
 
 
 @dataclass(frozen=True, slots=True)
-class AddLitter:
+class AddOrphan:
     """A flow on the service that is to be deleted; `flow` is the name it had."""
 
     flow_id: str
@@ -189,7 +190,7 @@ class LetGo:
 
 
 @dataclass(frozen=True, slots=True)
-class ClearLitter:
+class ClearOrphan:
     """It is gone from the service."""
 
     flow_id: str
@@ -203,7 +204,7 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
-class StrangersChecked:
+class UnknownFlowsChecked:
     """The service has been asked for flows of this batch that the journal does not know; all were taken over."""
 
 
@@ -250,6 +251,6 @@ class PutOutput:
 
 
 Record: TypeAlias = (
-    PutFlow | PutInput | ForgetInputs | AddLitter | LetGo | ClearLitter | Watch | StrangersChecked | PutTimes | PutRun | PutEnd
-    | SeeOutput | PutOutput
+    PutFlow | PutInput | ForgetInputs | AddOrphan | LetGo | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun
+    | PutEnd | SeeOutput | PutOutput
 )

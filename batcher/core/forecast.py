@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .lifecycle import FlowState
 from .model import Limits, Problem
-from .planning import Action, FlowPlan, Wishes
+from .planning import Action, FlowPlan, Options
 
 
 @dataclass(slots=True)
@@ -30,26 +30,26 @@ class Requests:
     def total(self) -> int:
         return self.creates + self.uploads + self.lists + self.starts + self.deletes + self.looks
 
-    def count(self, plan: FlowPlan, wishes: Wishes, most: int | None = None) -> bool:
+    def count(self, plan: FlowPlan, options: Options, most: int | None = None) -> bool:
         """Add those of one flow; False where it has nothing to do, or is beyond the `most` that one run starts. A start that
         an earlier run announced is a look: it was counted by that run."""
         if not plan.action.works:
             return False
-        if most is not None and wishes.start and self.begun >= most:
+        if most is not None and options.start and self.begun >= most:
             self.held_back += 1
             return False
         self.begun += 1
-        self._count(plan, wishes)
+        self._count(plan, options)
         return True
 
-    def _count(self, plan: FlowPlan, wishes: Wishes) -> None:
+    def _count(self, plan: FlowPlan, options: Options) -> None:
         state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
         if plan.action is Action.RESUME and state is FlowState.STARTING:
             self.looks += 1
             return
         self.uploads += plan.tally.total if anew(plan.action) else plan.tally.new
         self.lists += 1
-        self.starts += wishes.start
+        self.starts += options.start
         if plan.action is not Action.RESUME and plan.flow.flow_id is not None:
             self.looks += 1
         elif plan.action is Action.RESUME:
@@ -57,7 +57,7 @@ class Requests:
         else:
             self.creates += 1
         facts = plan.facts
-        if plan.action is Action.REBUILD and facts is not None and facts.flow_id is not None and not facts.given:
+        if plan.action is Action.REBUILD and facts is not None and facts.flow_id is not None and not facts.external:
             self.looks += 1
             self.deletes += 1
 

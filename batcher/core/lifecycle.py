@@ -24,7 +24,7 @@ class FlowEvent(Enum):
     ANNOUNCE_CREATE = "announce create"  # durable before the POST leaves
     CREATED = "created"  # by its reply, by the list, or given as `flow_id`
     NOT_CREATED = "not created"  # refused, not sent, or not seen after the settling time
-    GIVE_UP = "give up"  # what is on the service is to be deleted; built anew
+    ABANDON = "give up"  # what is on the service is to be deleted; built anew
     ANNOUNCE_START = "announce start"  # durable before the PATCH leaves
     START_SEEN = "start seen"  # by its reply, or by the flow's state
     NOT_STARTED = "not started"  # refused, or not sent
@@ -56,11 +56,11 @@ FLOW: Final[dict[tuple[FlowState, FlowEvent], FlowState]] = {
     (_F.CREATING, _FE.ANNOUNCE_CREATE): _F.CREATING,  # again: not seen after the settling time
     (_F.CREATING, _FE.CREATED): _F.OPEN,
     (_F.CREATING, _FE.NOT_CREATED): _F.PLANNED,
-    (_F.OPEN, _FE.GIVE_UP): _F.PLANNED,
+    (_F.OPEN, _FE.ABANDON): _F.PLANNED,
     (_F.OPEN, _FE.ANNOUNCE_START): _F.STARTING,
     (_F.STARTING, _FE.START_SEEN): _F.STARTED,
     (_F.STARTING, _FE.NOT_STARTED): _F.OPEN,
-    (_F.STARTING, _FE.GIVE_UP): _F.PLANNED,  # still `created` after the settling time, and nobody answered
+    (_F.STARTING, _FE.ABANDON): _F.PLANNED,  # still `created` after the settling time, and nobody answered
     (_F.STARTED, _FE.REDO): _F.PLANNED,
 }
 

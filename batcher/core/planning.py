@@ -1,6 +1,6 @@
 """What remains to be done, decided from what the manifest means and what the journal knows. No I/O.
 
-In: facts of a flow and of its inputs, prints and digests of the sources. Out: a `Standing` per input, an `Action` per flow.
+In: facts of a flow and of its inputs, stats and digests of the sources. Out: a `Change` per input, an `Action` per flow.
 Called by the planner, once per input and once per flow, in `plan` and `run` alike.
 """
 
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from .chosen import Chosen
-from .facts import FlowFacts, InputFacts, Print
+from .facts import FileStat, FlowFacts, InputFacts
 from .lifecycle import FlowState, InputState
 from .model import Flow, Input, Problem
 from .rows import row
@@ -20,7 +20,7 @@ from .rows import row
 CHANGES_KEPT: Final = 1000  # labels per flow; the rest is counted
 
 
-class Standing(Enum):
+class Change(Enum):
     """How one meant input stands to what the journal knows of it."""
 
     NEW = "new"  # nothing of it is on the service: to be sent
@@ -29,19 +29,21 @@ class Standing(Enum):
     HASH = "hash"  # cannot be told without reading the source
 
 
-def standing(facts: InputFacts | None, meaning: bytes, outside: Print, sha256: bytes | None, *, trust: bool) -> Standing:
-    """Compare one input. `sha256` is None before the source has been read; `trust`: an unchanged print will do."""
+def change_of(
+    facts: InputFacts | None, spec_digest: bytes, file_stat: FileStat, sha256: bytes | None, *, trust: bool
+) -> Change:
+    """Compare one input. `sha256` is None before the source has been read; `trust`: an unchanged stat will do."""
     if facts is None or facts.state in (InputState.PENDING, InputState.REFUSED):
-        return Standing.NEW
-    if facts.meaning != meaning:
-        return Standing.DIFFERS
-    if facts.sha256 is None:  # a stream was cut: what was sent came from a source with this print, or is not ours to guess
-        if facts.print != outside:
-            return Standing.DIFFERS
-        return Standing.HASH if sha256 is None else Standing.SAME
+        return Change.NEW
+    if facts.spec_digest != spec_digest:
+        return Change.DIFFERS
+    if facts.sha256 is None:  # a stream was cut: what was sent came from a source with this stat, or is not ours to guess
+        if facts.stat != file_stat:
+            return Change.DIFFERS
+        return Change.HASH if sha256 is None else Change.SAME
     if sha256 is None:
-        return Standing.SAME if trust and facts.print == outside else Standing.HASH
-    return Standing.SAME if facts.sha256 == sha256 else Standing.DIFFERS
+        return Change.SAME if trust and facts.stat == file_stat else Change.HASH
+    return Change.SAME if facts.sha256 == sha256 else Change.DIFFERS
 
 
 class Action(Enum):
@@ -77,18 +79,18 @@ class Tally:
     sent_bytes: int = 0
     total_encoded: int = 0  # bytes of the data as they are sent: base64, but for texts
     new_encoded: int = 0
-    again: int = 0  # of the new ones: sent before, answered with an error, and perhaps done all the same
+    resent: int = 0  # of the new ones: sent before, answered with an error, and perhaps done all the same
     removed: int = 0  # of those that were sent: no longer in the manifest
-    changes: list[tuple[Standing, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
+    changes: list[tuple[Change, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
 
     @property
     def there(self) -> int:
         """Those that may be on the service."""
-        return self.same + self.differs + self.again
+        return self.same + self.differs + self.resent
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Options:
     """What the flags ask for: see the contract, Commands."""
 
     resubmit_changed: bool = False
@@ -108,11 +110,11 @@ def elsewhere(facts: FlowFacts | None, given: str | None) -> bool:
     """Whether the manifest names another flow by its `flow_id` than the one that is known, or no longer names one."""
     if facts is None or facts.flow_id is None:
         return False
-    return facts.flow_id != given and (facts.given or given is not None)
+    return facts.flow_id != given and (facts.external or given is not None)
 
 
 def decide(
-    facts: FlowFacts | None, meaning: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, wishes: Wishes,
+    facts: FlowFacts | None, spec_digest: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, options: Options,
     given: str | None = None,
 ) -> Action:  # fmt: skip
     """The action for one flow whose inputs have been walked.
@@ -121,12 +123,12 @@ def decide(
     (`Tally.there`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
-    differs = tally.differs > 0 or (facts is not None and (facts.meaning != meaning or elsewhere(facts, given)))
+    differs = tally.differs > 0 or (facts is not None and (facts.spec_digest != spec_digest or elsewhere(facts, given)))
     if facts is not None and state is FlowState.STARTED:
-        if wishes.redo(facts.name):
+        if options.redo(facts.name):
             return Action.BLOCKED if problems else Action.REDO
         if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
-            return Action.CHANGED if problems or not wishes.resubmit_changed else Action.REDO
+            return Action.CHANGED if problems or not options.resubmit_changed else Action.REDO
         return Action.DONE
     if state is FlowState.STARTING:  # whatever has become of its sources: it may be paid for
         return Action.RESUME
@@ -146,10 +148,10 @@ class InputPlan:
 
     input: Input
     key: bytes
-    print: Print
+    stat: FileStat
     mime: str
-    meaning: bytes
-    standing: Standing
+    spec_digest: bytes
+    change: Change
     facts: InputFacts | None
     sha256: bytes | None = None
 
@@ -161,8 +163,8 @@ class FlowPlan:
     flow: Flow
     action: Action
     facts: FlowFacts | None
-    meaning: bytes
-    quick: bytes
+    spec_digest: bytes
+    stat_digest: bytes
     tally: Tally
     problems: tuple[Problem, ...]
     inputs: Callable[[], Iterator[InputPlan | Problem]]

@@ -58,7 +58,7 @@ class SendAgain:
     """These were answered, are not there, and may be sent again; the start waits until then."""
 
     keys: tuple[bytes, ...]
-    not_before: float
+    start_after: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def reconcile(
     *,
     meant: int,
     now: float,
-    not_before: float | None,
+    start_after: float | None,
 ) -> Reconciled:
     """Hold the listing against the rows, which must be as many as the manifest means, with their digests."""
     expected = [facts for facts in expected if facts.may_be_there]
@@ -156,7 +156,7 @@ def reconcile(
 
     seen: list[InputFacts] = []
     missing: list[InputFacts] = []
-    quiet_at = not_before or 0.0
+    quiet_at = start_after or 0.0
     for name, owners in by_ident.items():
         # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown, then those
         # that were answered, for a silent one must not be counted as seen and sent again in the place of another. Once one of
@@ -164,12 +164,12 @@ def reconcile(
         owners.sort(key=lambda facts: (facts.state is not InputState.ACCEPTED, not facts.answered))
         here = [facts for facts in owners[: shown[name]] if facts.state is InputState.UNKNOWN]
         if len(owners) > 1:
-            again = any(facts.again for facts in owners)
-            quiet_at = max([quiet_at, *(facts.until or 0.0 for facts in here if facts.answered)])
-            here = [replace(facts, again=again) for facts in here]
+            again = any(facts.resent for facts in owners)
+            quiet_at = max([quiet_at, *(facts.settle_deadline or 0.0 for facts in here if facts.answered)])
+            here = [replace(facts, resent=again) for facts in here]
         seen += here
         missing += owners[shown[name] :]
-    return _judge(seen, missing, listed, by_ident, now=now, not_before=quiet_at)
+    return _judge(seen, missing, listed, by_ident, now=now, start_after=quiet_at)
 
 
 def _judge(
@@ -179,16 +179,16 @@ def _judge(
     by_ident: Mapping[bytes, list[InputFacts]],
     *,
     now: float,
-    not_before: float,
+    start_after: float,
 ) -> Reconciled:
     vanished = [facts for facts in missing if facts.state is InputState.ACCEPTED]
-    newly = tuple(facts.key for facts in vanished if facts.until is None)
+    newly = tuple(facts.key for facts in vanished if facts.settle_deadline is None)
     silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
     answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
-    untils = [facts.until or 0.0 for facts in silent]
+    untils = [facts.settle_deadline or 0.0 for facts in silent]
     # Sent twice, and one is listed: which one cannot be told, and the other may yet be done.
-    doubtful = [facts for facts in seen if facts.again and not facts.answered]
-    pending = [facts for facts in seen if facts.again and facts.answered and now < (facts.until or 0.0)]
+    doubtful = [facts for facts in seen if facts.resent and not facts.answered]
+    pending = [facts for facts in seen if facts.resent and facts.answered and now < (facts.settle_deadline or 0.0)]
     uncertain = {facts.key for facts in pending}
     certain = tuple(facts.key for facts in seen if facts.key not in uncertain)
 
@@ -201,7 +201,7 @@ def _judge(
     if vanished:
         # The service took them, and nothing leaves a flow: the list lags, or is one page of many. Then it tells nothing of
         # the others either, and the next flow would be listed no better: it is not built anew.
-        if any(facts.until is not None and facts.until <= now for facts in vanished):
+        if any(facts.settle_deadline is not None and facts.settle_deadline <= now for facts in vanished):
             return result(Unproven(f"{len(vanished):,} input(s) that the service accepted are not on its list, which shows "
                                    f"{len(listed):,}"))  # fmt: skip
         return result(Wait(None, "an accepted input is not listed yet"))
@@ -211,13 +211,13 @@ def _judge(
         # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
         return result(Rebuild("an input that was sent without an answer is not listed, and may yet arrive"))
     if answered:
-        until = max([facts.until or 0.0 for facts in answered] + [not_before])
+        until = max([facts.settle_deadline or 0.0 for facts in answered] + [start_after])
         return result(SendAgain(tuple(facts.key for facts in answered), until))
     if untils:
         return result(Wait(min(untils), "an input was sent without an answer"))
     if any(not asset.ready for asset in listed):
         return result(Wait(None, "inputs are being processed"))
-    quiet_at = max([facts.until or 0.0 for facts in pending] + [not_before])
+    quiet_at = max([facts.settle_deadline or 0.0 for facts in pending] + [start_after])
     if now < quiet_at:
         return result(Wait(quiet_at, "an earlier request may yet be done"))
     return result(Start())

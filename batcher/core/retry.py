@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from .model import JSON
 from .rows import row
 
-BACKOFF_FIRST_S: Final = 0.1  # among successes a first failure is mostly chance, and the gate bounds the load
+BACKOFF_FIRST_S: Final = 0.1  # among successes a first failure is mostly chance, and the limiter bounds the load
 BACKOFF_BASE_S: Final = 0.5  # then 0.5, 1, 2, 4 … 30; full jitter as in botocore
 BACKOFF_CAP_S: Final = 30.0
 BUDGET: Final = 100.0  # retries of a run that may go at their own pace; a success earns half of one back
@@ -192,10 +192,10 @@ class Chance(Protocol):
     def uniform(self, a: float, b: float, /) -> float: ...
 
 
-def backoff_s(attempt: int, chance: Chance) -> float:
+def backoff_s(attempt: int, rng: Chance) -> float:
     """Seconds to wait after failed attempt number `attempt`: full jitter over 0.1 (attempt 0), 0.5, 1, 2 … 30."""
     longest = BACKOFF_BASE_S * 2.0 ** min(attempt - 1, 16) if attempt > 0 else BACKOFF_FIRST_S
-    return chance.uniform(0.0, min(BACKOFF_CAP_S, longest))
+    return rng.uniform(0.0, min(BACKOFF_CAP_S, longest))
 
 
 class RetryBudget:

@@ -67,7 +67,7 @@ class InputKeys:
         return _hashed(self._begin + len(spelled).to_bytes(8, "big") + spelled + end)
 
 
-def meaning(mime: str, additional: JSON | Absent) -> bytes:
+def spec_digest(mime: str, additional: JSON | Absent) -> bytes:
     """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same."""
     return _bare(mime) if additional is ABSENT else _digest(mime.encode(), b"=" + canonical(additional))
 
@@ -77,7 +77,7 @@ def _bare(mime: str) -> bytes:
     return _digest(mime.encode(), b"")
 
 
-def flow_meaning(template: str | None, parameters: Mapping[str, JSON], additional: Mapping[str, JSON] | None) -> bytes:
+def flow_spec_digest(template: str | None, parameters: Mapping[str, JSON], additional: Mapping[str, JSON] | None) -> bytes:
     """What is sent to create the flow, as 16 bytes."""
     return _digest((template or "").encode(), canonical(dict(parameters)), canonical(dict(additional or {})))
 
@@ -92,7 +92,7 @@ def untagged_ident(sha256: bytes, additional: JSON) -> bytes:
     return _digest(b"untagged", sha256, canonical(additional))
 
 
-def build_name(owner: str, build: int) -> str:
+def generation_name(owner: str, build: int) -> str:
     """The name of one attempt to create a flow: the journal's own random name, and a number that only grows."""
     return f"{owner}-{build}"
 
@@ -104,19 +104,19 @@ class FlowTag:
     batch: str
     flow: str
     key: str
-    build: str
+    generation: str
 
     def json(self) -> JSON:
-        return {"batch": self.batch, "flow": self.flow, "key": self.key, "build": self.build}
+        return {"batch": self.batch, "flow": self.flow, "key": self.key, "build": self.generation}
 
     @property
     def name(self) -> str:
         """What no other create ever has: the flow's key and the build."""
-        return f"{self.key}/{self.build}"
+        return f"{self.key}/{self.generation}"
 
     @property
     def owner(self) -> str:
-        return self.build.rpartition("-")[0]
+        return self.generation.rpartition("-")[0]
 
 
 def read_flow_tag(additional: object) -> FlowTag | None:

@@ -13,7 +13,7 @@ POINTS: Final = (
     "before commit",
     "after commit",  # what outlives the process, and nobody knows it yet
     "before sync",  # of what somebody waits for: it does not outlive a power cut yet
-    "after departures",  # the marks of what is durable are gone
+    "after sent marks",  # the marks of what is durable are gone
     "in migration",  # between two of its statements
     "in recovery",  # between two of its statements
     "before request",  # announced, and nothing has left
@@ -25,7 +25,7 @@ POINTS: Final = (
 hook: Callable[[str], None] | None = None
 
 
-def reached(point: str) -> None:
+def failpoint(point: str) -> None:
     """Say that one of the `POINTS` has been reached. From any thread."""
     if hook is not None:
         hook(point)

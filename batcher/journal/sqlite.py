@@ -3,7 +3,7 @@
 In: `Record`s from the stages. Out: rows, read back when a run begins. The loop itself writes the rows, and a thread waits
 for the disk: a thread that also wrote them took turns with the loop at the interpreter's lock, and that cost three times
 what the rows do. Whatever has gathered while the disk was waited for is committed together, so that sixteen waiting
-workers cost one fsync. Beside the database lies a small mapped file, the departures: which announced requests have really
+workers cost one fsync. Beside the database lies a small mapped file, the sent marks: which announced requests have really
 left. It survives kill -9, since the kernel holds its pages, and is trusted only while the machine has not been started anew.
 """
 
@@ -31,16 +31,16 @@ from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
     WATCH_S,
-    AddLitter,
-    ClearLitter,
+    AddOrphan,
+    ClearOrphan,
     EndFacts,
+    FileStat,
     FlowFacts,
     ForgetInputs,
     InputFacts,
     LetGo,
     OutputFacts,
     OutputState,
-    Print,
     PutEnd,
     PutFlow,
     PutInput,
@@ -50,14 +50,14 @@ from ..core.facts import (
     Record,
     Remote,
     SeeOutput,
-    StrangersChecked,
+    UnknownFlowsChecked,
     Watch,
 )
 from ..core.lifecycle import FlowState, InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.tags import KEY_BYTES, flow_key
-from ..host.failpoint import reached
+from ..host.failpoint import failpoint
 from ..host.process import NOT_YOURS, is_journal
 from ..host.system import allocate, boot, lock, to_disk, uptime
 
@@ -165,13 +165,13 @@ _Item = tuple[tuple[Record, ...], "asyncio.Future[None] | None"]  # records, and
 
 
 def _boot() -> bytes | None:
-    """A name for the time since the machine was started; departures from before it say nothing. None: not known."""
+    """A name for the time since the machine was started; sent marks from before it say nothing. None: not known."""
     name = boot()
     return None if name is None else name.ljust(_BOOT, b"\0")[:_BOOT]
 
 
-def departed(path: Path) -> frozenset[bytes] | None:
-    """What the file of departures tells of the process that wrote it last. None: nothing is known."""
+def read_sent_marks(path: Path) -> frozenset[bytes] | None:
+    """What the file of sent marks tells of the process that wrote it last. None: nothing is known."""
     with contextlib.suppress(OSError):
         content = path.read_bytes()
         if len(content) == _HEAD + SLOTS * KEY_BYTES and content[:_BOOT] == _boot():
@@ -197,7 +197,7 @@ def is_held(path: Path) -> bool | None:
     return False
 
 
-class Departures:
+class SentMarks:
     """The mapped file. `mark` before the last byte leaves, `clear` once the outcome is durable."""
 
     def __init__(self, path: Path) -> None:
@@ -211,7 +211,7 @@ class Departures:
         finally:
             os.close(fd)
         self._same_boot = known and self._map[:_BOOT] == boot
-        self.left = departed(path) if self._same_boot else None  # None: nothing is known
+        self.left = read_sent_marks(path) if self._same_boot else None  # None: nothing is known
         self._boot = boot
         self._of: dict[bytes, int] = {}
         self._free = list(range(SLOTS - 1, -1, -1))
@@ -264,7 +264,7 @@ class _Reader:
     replaced. (Two threads on one connection get each other's rows: CPython 3.12 and 3.13 keep a statement for both.)
     Long tables are walked a page at a time, so that nothing is held but the page, and other threads get their turn."""
 
-    _may_litter = True  # False: there is surely none, and each flow that is opened asks
+    _may_have_orphans = True  # False: there is surely none, and each flow that is opened asks
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.__connection = connection
@@ -308,7 +308,7 @@ class _Reader:
             raise _damaged("a time in it is none") from None
 
     @property
-    def strangers_checked(self) -> bool:
+    def unknown_flows_checked(self) -> bool:
         return self._meta("strangers_checked") is not None
 
     def flow(self, name: str) -> FlowFacts | None:
@@ -356,8 +356,8 @@ class _Reader:
             yield from map(_input, page)
             page = self._ask(sql.format("AND key>?"), flow, page[-1][0]) if len(page) == PAGE else []
 
-    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
-        if not self._may_litter:
+    def orphans(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
+        if not self._may_have_orphans:
             return []
         which, values = ("1", ()) if flow is None else ("flow=?", (flow,))
         rows = self._ask(f"SELECT flow_id, flow FROM litter WHERE {which} ORDER BY flow_id", *values)
@@ -391,7 +391,7 @@ class _Reader:
         row = self._ask_one(f"SELECT {_OUTPUT_COLUMNS} FROM outputs WHERE spot=?", spot(path))
         return None if row is None else _output(row)
 
-    def collected(self) -> Iterator[Print]:
+    def collected(self) -> Iterator[FileStat]:
         if not self._has("outputs"):  # an older batcher's journal has none
             return
         sql = ("SELECT size, mtime_ns, inode, flow_id, asset_id FROM outputs WHERE (flow_id, asset_id) > (?, ?) AND "
@@ -399,7 +399,7 @@ class _Reader:
         last = "", ""
         while page := self._ask(sql, *last):
             last = page[-1][3:]
-            yield from (Print(*row[:3]) for row in page)
+            yield from (FileStat(*row[:3]) for row in page)
 
     def count_flows(self) -> int:
         return int(self._ask("SELECT count(*) FROM flows")[0][0])
@@ -437,13 +437,14 @@ def _flow(row: tuple) -> FlowFacts:  # type: ignore[type-arg]  # a row as sqlite
     *values, sum_ = row
     if sum_ is not None and sum_ != _sum(tuple(values)):  # None: written before there were sums
         raise _damaged("the row of a flow is not what was written")
-    name, state, flow_id, build, given, *rest = values
-    return FlowFacts(name, FlowState(state), flow_id, build, bool(given), *rest)
+    name, state, flow_id, generation, external, *rest = values
+    return FlowFacts(name, FlowState(state), flow_id, generation, bool(external), *rest)
 
 
 def _row(f: FlowFacts) -> tuple[object, ...]:
-    values = (f.name, f.state.value, f.flow_id, f.build, int(f.given), f.meaning, f.quick, f.content, _real(f.until),
-              _real(f.not_before), f.inputs, f.size_bytes, _real(f.started_at), f.problem)  # fmt: skip
+    values = (f.name, f.state.value, f.flow_id, f.generation, int(f.external), f.spec_digest, f.stat_digest, f.content,
+              _real(f.settle_deadline), _real(f.start_after), f.inputs, f.size_bytes, _real(f.started_at),
+              f.problem)  # fmt: skip
     return (*values, _sum(values))
 
 
@@ -457,11 +458,12 @@ def _sum(values: tuple[object, ...]) -> int:
 
 def _input(row: tuple) -> InputFacts:  # type: ignore[type-arg]
     """An input's row. No sum: whatever is wrong with it, the list does not match, and the flow is built anew."""
-    key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered, again = row
+    key, state, sha256, spec_digest, size, mtime_ns, inode, tagged, settle_deadline, answered, resent = row
     if not all(map(isinstance, row, _INPUT_TYPES)) or state not in _INPUT_STATES:
         raise _damaged("the row of an input is not what was written")
-    outside = Print(size, mtime_ns, inode)
-    return InputFacts(key, _INPUT_STATES[state], sha256, meaning, outside, bool(tagged), until, bool(answered), bool(again))
+    file_stat = FileStat(size, mtime_ns, inode)
+    return InputFacts(key, _INPUT_STATES[state], sha256, spec_digest, file_stat, bool(tagged), settle_deadline, bool(answered),
+                      bool(resent))  # fmt: skip
 
 
 _INPUT_STATES: Final = {state.value: state for state in InputState}
@@ -490,14 +492,14 @@ def _end(row: tuple) -> EndFacts:  # type: ignore[type-arg]
 
 def _output(row: tuple) -> OutputFacts:  # type: ignore[type-arg]
     flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode = row
-    outside = Print(size, mtime_ns, inode)
-    return OutputFacts(flow_id, asset_id, key, OutputState(state), source, place, path, sha256, outside)
+    file_stat = FileStat(size, mtime_ns, inode)
+    return OutputFacts(flow_id, asset_id, key, OutputState(state), source, place, path, sha256, file_stat)
 
 
 def _output_row(f: OutputFacts) -> tuple[object, ...]:
-    outside = f.print
-    return (f.flow_id, f.asset_id, f.key, f.state.value, f.source, f.place, f.path, f.sha256, outside.size,
-            outside.mtime_ns, outside.inode, spot(f.path) if f.path else None)  # fmt: skip
+    file_stat = f.stat
+    return (f.flow_id, f.asset_id, f.key, f.state.value, f.source, f.place, f.path, f.sha256, file_stat.size,
+            file_stat.mtime_ns, file_stat.inode, spot(f.path) if f.path else None)  # fmt: skip
 
 
 class JournalReader(_Reader):
@@ -508,7 +510,7 @@ class JournalReader(_Reader):
 
     def __init__(self, path: Path, batch: str | None = None) -> None:
         self._batch = batch
-        self._left = departed(path.with_suffix(".left")) if batch is not None else None
+        self._left = read_sent_marks(path.with_suffix(".left")) if batch is not None else None
         if not is_journal(path):
             raise JournalError(f"there is no journal at {path}", "nothing has been run here yet")
         # On a file system that cannot be written SQLite reads a log only if it is told that nobody else writes.
@@ -548,7 +550,7 @@ class JournalReader(_Reader):
         if self._left is None:
             return count
         sending = self._input_rows(flow, "state='sending'")
-        return count - sum(self._never_left(row) and not row.again for row in sending)
+        return count - sum(self._never_left(row) and not row.resent for row in sending)
 
     def _never_left(self, row: InputFacts) -> bool:
         return self._left is not None and row.state is InputState.SENDING and row.key not in self._left
@@ -601,7 +603,7 @@ class SqliteJournal(_Reader):
             except (OSError, sqlite3.Error, ValueError) as error:
                 raise JournalError(f"the journal {path} cannot be opened: {error}", _advice(error)) from error
             self._opened_files = opened.pop_all()
-        self._may_litter = bool(self.litter())
+        self._may_have_orphans = bool(self.orphans())
         self._items: deque[_Item] = deque()
         self._timer: asyncio.Handle | None = None  # the next commit
         self._at_once = False  # and whether somebody waits for it
@@ -624,7 +626,7 @@ class SqliteJournal(_Reader):
         opened.callback(os.close, self._log)
         super().__init__(_connect(path, any_thread=True))
         opened.callback(self._close_reader)
-        self._departures = opened.enter_context(contextlib.closing(Departures(path.with_suffix(".left"))))
+        self._sent_marks = opened.enter_context(contextlib.closing(SentMarks(path.with_suffix(".left"))))
         self._check(fresh)
         new_boot = self._set_time(wall)
         self._recover(settle_s, new_boot)
@@ -641,11 +643,11 @@ class SqliteJournal(_Reader):
         if found != "ok":
             raise _damaged(str(found))
         self._commits = int(str(self._meta("commits") or 0))
-        if self._departures.commits > self._commits and not fresh:
-            raise _damaged(f"{self._departures.commits - self._commits} of its last commits are missing")
-        self._departures.committed(self._commits)
+        if self._sent_marks.commits > self._commits and not fresh:
+            raise _damaged(f"{self._sent_marks.commits - self._commits} of its last commits are missing")
+        self._sent_marks.committed(self._commits)
         to_disk(self._log, data_only=True)  # a run that was killed may have left commits in memory only
-        self._departures.synced(self._commits)
+        self._sent_marks.synced(self._commits)
 
     def _migrate(self, path: Path) -> bool:
         """Whether there was no journal before."""
@@ -654,7 +656,7 @@ class SqliteJournal(_Reader):
             script = ";".join(("BEGIN IMMEDIATE", *MIGRATIONS[version:], f"PRAGMA user_version={len(MIGRATIONS)}", "COMMIT"))
             for statement in script.split(";"):
                 self._writer.execute(statement)
-                reached("in migration")
+                failpoint("in migration")
         self._writer.execute("INSERT OR IGNORE INTO meta VALUES('owner', ?)", (secrets.token_hex(8),))
         if self._about is not None:
             kept = self._writer.execute("SELECT value FROM meta WHERE name='about'").fetchone()
@@ -690,13 +692,13 @@ class SqliteJournal(_Reader):
         is not started again by the next kill. Only a start of the machine begins it anew, for then no clock can be
         trusted; and none may lie further ahead than the settling time: there a clock has jumped."""
         until = self._opened + settle_s
-        left = self._departures.left
+        left = self._sent_marks.left
         sending = self._writer.execute("SELECT flow, key FROM inputs WHERE state='sending'").fetchall()
         open_ = "state IN ('creating', 'starting') OR until IS NOT NULL OR not_before IS NOT NULL"
         unsettled = [_flow(row) for row in self._writer.execute(f"SELECT {_FLOW_COLUMNS} FROM flows WHERE {open_}")]
         self._writer.execute("BEGIN IMMEDIATE")
         for flow, key in sending:
-            reached("in recovery")
+            failpoint("in recovery")
             if left is not None and key not in left:
                 self._writer.execute("UPDATE inputs SET state='pending' WHERE flow=? AND key=?", (flow, key))
             else:
@@ -708,9 +710,9 @@ class SqliteJournal(_Reader):
         )
         for facts in unsettled:
             facts = _as_it_left(facts, self._batch, left)
-            if facts.state is FlowState.CREATING and facts.until is None:
+            if facts.state is FlowState.CREATING and facts.settle_deadline is None:
                 self._writer.execute(_PUT_WATCH, (until + WATCH_S,))
-            settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.until is not None
+            settles = facts.state in (FlowState.CREATING, FlowState.STARTING) or facts.settle_deadline is not None
 
             def bounded(at: float | None) -> float:
                 return until if at is None or at > until or new_boot else at
@@ -718,15 +720,15 @@ class SqliteJournal(_Reader):
             self._put(
                 replace(
                     facts,
-                    until=bounded(facts.until) if settles else None,
-                    not_before=None if facts.not_before is None else bounded(facts.not_before),
+                    settle_deadline=bounded(facts.settle_deadline) if settles else None,
+                    start_after=None if facts.start_after is None else bounded(facts.start_after),
                 )
             )
         watch = self._opened + WATCH_S
         self._writer.execute("UPDATE meta SET value=? WHERE name='watch_until' AND value>?", (watch, watch))
         self._writer.execute("COMMIT")
-        reached("in recovery")
-        self._departures.begin()
+        failpoint("in recovery")
+        self._sent_marks.begin()
 
     def _put(self, facts: FlowFacts) -> None:
         self._writer.execute(_PUT_FLOW, _row(facts))
@@ -745,8 +747,8 @@ class SqliteJournal(_Reader):
         if self._timer is None:  # nobody waits: let some more gather, for a commit costs as much as thirty rows
             self._commit_soon(asyncio.get_running_loop(), at_once=False)
 
-    def departs(self, key: bytes) -> None:
-        self._departures.mark(key)
+    def mark_sent(self, key: bytes) -> None:
+        self._sent_marks.mark(key)
 
     def _commit_soon(self, loop: asyncio.AbstractEventLoop, *, at_once: bool) -> None:
         if self._syncing:
@@ -801,9 +803,9 @@ class SqliteJournal(_Reader):
     def _sync(self) -> None:
         """In the disk's thread; the loop commits nothing meanwhile. Raises OSError, sqlite3.Error."""
         commits = self._commits
-        reached("before sync")
+        failpoint("before sync")
         to_disk(self._log, data_only=True)
-        self._departures.synced(commits)
+        self._sent_marks.synced(commits)
         if self._rows >= CHECKPOINT_ROWS:
             self._rows = 0
             self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -818,11 +820,11 @@ class SqliteJournal(_Reader):
         for record in records:
             if isinstance(record, PutInput):
                 f = record.facts
-                outside = f.print
+                file_stat = f.stat
                 if record.flow != flow:
                     flow, flow_row = record.flow, self._flow_row(record.flow)
-                rows += (flow_row, f.key, f.state._value_, f.sha256, f.meaning, outside.size, outside.mtime_ns,
-                         outside.inode, f.tagged, f.until, f.answered, f.again)  # fmt: skip
+                rows += (flow_row, f.key, f.state._value_, f.sha256, f.spec_digest, file_stat.size, file_stat.mtime_ns,
+                         file_stat.inode, f.tagged, f.settle_deadline, f.answered, f.resent)  # fmt: skip
                 if f.state is not InputState.SENDING:
                     settled.append(f.key)
                 continue
@@ -835,12 +837,12 @@ class SqliteJournal(_Reader):
                         settled.append(flow_key(self._batch, flow_facts.name))
                 case ForgetInputs(name):
                     write(f"DELETE FROM inputs WHERE {_OF_FLOW}", (name,))
-                case AddLitter(flow_id, name):
-                    self._may_litter = True
+                case AddOrphan(flow_id, name):
+                    self._may_have_orphans = True
                     write("INSERT OR REPLACE INTO litter VALUES(?, ?)", (flow_id, name))
-                case ClearLitter(flow_id):
+                case ClearOrphan(flow_id):
                     write("DELETE FROM litter WHERE flow_id=?", (flow_id,))
-                case StrangersChecked():
+                case UnknownFlowsChecked():
                     write("INSERT OR REPLACE INTO meta VALUES('strangers_checked', 1)")
                 case LetGo(flow_id):
                     write("INSERT OR REPLACE INTO meta VALUES(?, 1)", (_LET_GO + flow_id,))
@@ -866,15 +868,15 @@ class SqliteJournal(_Reader):
                     write(f"INSERT OR REPLACE {_PUT_OUTPUT}", _output_row(output))
         self._put_inputs(rows)
         write("INSERT OR REPLACE INTO meta VALUES('commits', ?)", (self._commits + 1,))
-        reached("before commit")
+        failpoint("before commit")
         write("COMMIT")
         self._rows += len(records)
         self._commits += 1
-        reached("after commit")
-        self._departures.committed(self._commits)
+        failpoint("after commit")
+        self._sent_marks.committed(self._commits)
         for key in settled:  # only now: a kill before the commit must find the mark
-            self._departures.clear(key)
-        reached("after departures")
+            self._sent_marks.clear(key)
+        failpoint("after sent marks")
 
     def _flow_row(self, name: str) -> int | None:
         """The id of the flow's row; None, which no input's row takes, where there is none."""
@@ -920,7 +922,7 @@ _BEFORE: Final = {FlowState.CREATING: FlowState.PLANNED, FlowState.STARTING: Flo
 
 def _as_it_left(facts: FlowFacts, batch: str, left: frozenset[bytes] | None) -> FlowFacts:
     """The row without a create or a start that was announced and surely never left; `left` as `departed` tells it."""
-    before = _BEFORE.get(facts.state) if facts.until is None else None
+    before = _BEFORE.get(facts.state) if facts.settle_deadline is None else None
     if before is None or left is None or flow_key(batch, facts.name) in left:
         return facts
     return replace(facts, state=before)
@@ -953,7 +955,7 @@ class MemoryJournal:
         self._began = time.time() - uptime()
         self.owner = secrets.token_hex(8)
         self.watch_until = 0.0
-        self.strangers_checked = False
+        self.unknown_flows_checked = False
         self._flows: dict[str, FlowFacts] = {}
         self._inputs: dict[str, dict[bytes, InputFacts]] = {}
         self._litter: dict[str, str] = {}
@@ -982,12 +984,12 @@ class MemoryJournal:
                     self._inputs.setdefault(flow, {})[row.key] = row
                 case ForgetInputs(flow):
                     self._inputs.pop(flow, None)
-                case AddLitter(flow_id, flow):
+                case AddOrphan(flow_id, flow):
                     self._litter[flow_id] = flow
-                case ClearLitter(flow_id):
+                case ClearOrphan(flow_id):
                     self._litter.pop(flow_id, None)
-                case StrangersChecked():
-                    self.strangers_checked = True
+                case UnknownFlowsChecked():
+                    self.unknown_flows_checked = True
                 case LetGo(flow_id):
                     self._let_go.add(flow_id)
                 case Watch(until):
@@ -1009,7 +1011,7 @@ class MemoryJournal:
                 case PutOutput(output):
                     self._outputs.setdefault(output.flow_id, {})[output.asset_id] = output
 
-    def departs(self, key: bytes) -> None:
+    def mark_sent(self, key: bytes) -> None:
         pass
 
     def flow(self, name: str) -> FlowFacts | None:
@@ -1040,7 +1042,7 @@ class MemoryJournal:
         with self._turn:
             return iter([row for _, row in sorted(self._inputs.get(flow, {}).items())])
 
-    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
+    def orphans(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
         with self._turn:
             return sorted((flow_id, name) for flow_id, name in self._litter.items() if flow is None or name == flow)
 
@@ -1065,10 +1067,10 @@ class MemoryJournal:
             rows = (row for rows in self._outputs.values() for row in rows.values())
             return next((row for row in rows if row.path and spot(row.path) == spot(path)), None)
 
-    def collected(self) -> Iterator[Print]:
+    def collected(self) -> Iterator[FileStat]:
         with self._turn:
             rows = [row for rows in self._outputs.values() for row in rows.values()]
-        return (row.print for row in rows if row.state is OutputState.COLLECTED)
+        return (row.stat for row in rows if row.state is OutputState.COLLECTED)
 
     def count_flows(self) -> int:
         return len(self._flows)
@@ -1083,7 +1085,7 @@ class MemoryJournal:
                 of_flow = found.setdefault(name, {})
                 for row in rows.values():
                     count, size = of_flow.get(row.state, (0, 0))
-                    of_flow[row.state] = (count + 1, size + row.print.size)
+                    of_flow[row.state] = (count + 1, size + row.stat.size)
         return found
 
     def flow_times(self) -> Mapping[str, FlowTimes]:

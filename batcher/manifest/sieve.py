@@ -1,7 +1,7 @@
 """What a pattern matches and is no source: results, which `collect` wrote. And what people are to be told of patterns.
 
 In: a look for matches (`Walk`), what the journal has collected. Out: the results among the matches, notes. Called by `sources`.
-A result is known by two things. The journal has its outside (size, time, inode), wherever it lies by now. And the list of
+A result is known by two things. The journal has its file stat (size, time, inode), wherever it lies by now. And the list of
 results that `collect` writes lies above it (results.jsonl), which moves with the folder and is there for other manifests too.
 The manifest's own results are never sources: each run would pay for what the last one made. Those of another manifest are
 none where a wildcard leads into their folder; a pattern that names that folder asks for them.
@@ -176,7 +176,7 @@ class _Said:
 
 
 class _Prints:
-    """The outsides of what the journal has collected: 24 bytes each, in the order of their inode numbers."""
+    """The file stats of what the journal has collected: 24 bytes each, in the order of their inode numbers."""
 
     def __init__(self, journal: CollectedView | None) -> None:
         self._inodes, self._sizes, self._times = array("q"), array("q"), array("q")

@@ -26,11 +26,11 @@ from typing import Any, Final, TypeVar
 
 from ..core.collecting import HEAD_BYTES, RESULTS, Landed, Spoiled, Unplaceable, bytes_after, cannot_write, content_of
 from ..core.errors import UsageError
-from ..core.facts import Print
+from ..core.facts import FileStat
 from ..core.model import JSON
 from ..host.process import patiently
 from ..host.system import folder_to_disk, lock, to_disk
-from ..sources.local import outside_of
+from ..sources.local import stat_of
 
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
@@ -60,12 +60,12 @@ class OutputFolder:
     def open(self, part: str) -> PartFile:
         return PartFile(self._root / part, self._threads)
 
-    def look(self, path: str) -> Print | None:
+    def look(self, path: str) -> FileStat | None:
         try:
             found = os.lstat(self._root / path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return outside_of(found) if stat.S_ISREG(found.st_mode) else None
+        return stat_of(found) if stat.S_ISREG(found.st_mode) else None
 
     def taken(self, path: str) -> bool:
         return os.path.lexists(self._root / path)
@@ -138,12 +138,12 @@ class PartFile:
         self._file: io.FileIO | None = None
         self._lock = threading.Lock()  # a thread may still write when its request was given up, and the file is dropped
         self._dropped = False
-        self._held = bytearray()  # a small output is opened, written, flushed and checked in one hop
+        self._held = bytearray()  # a small output is opened, written, flushed and checked in one call to the thread
         self._hashed = hashlib.sha256()
         self._head = b""
         self._size = 0
 
-    async def _hop(self, function: Callable[..., T], *values: Any) -> T:
+    async def _batch(self, function: Callable[..., T], *values: Any) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, patiently, partial(function, *values))
         except OSError as error:  # not as OSError: the client would take it for the network's
@@ -155,7 +155,7 @@ class PartFile:
         self._held += data
         if len(self._held) >= HELD_BYTES:
             held, self._held = self._held, bytearray()
-            await self._hop(self._locked, self._write, held)
+            await self._batch(self._locked, self._write, held)
 
     def _locked(self, function: Callable[..., T], *values: Any) -> T:
         with self._lock:
@@ -179,7 +179,7 @@ class PartFile:
         return self._file
 
     async def close(self, declared: str) -> Landed | Spoiled:
-        return await self._hop(self._locked, self._close, declared)
+        return await self._batch(self._locked, self._close, declared)
 
     def _close(self, declared: str) -> Landed | Spoiled:
         file = self._write(self._held)
@@ -189,7 +189,7 @@ class PartFile:
         to_disk(file.fileno())
         found = os.fstat(file.fileno())
         file.close()
-        return Landed(mime, self._hashed.digest(), outside_of(found), bytes_after(self._head, self._size))
+        return Landed(mime, self._hashed.digest(), stat_of(found), bytes_after(self._head, self._size))
 
     def drop(self) -> None:
         with self._lock:

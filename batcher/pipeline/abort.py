@@ -61,10 +61,10 @@ def _chosen(context: Context) -> bool:
     """Count the flows that are meant; False, with what is wrong said, where one that was named is not there: a slip ends
     no flow."""
     for facts in context.journal.flows():
-        if context.wishes.only(facts.name):
+        if context.options.only(facts.name):
             context.report.flows.total += 1
             context.report.flows.started += facts.state is FlowState.STARTED
-    missed = context.wishes.missed()
+    missed = context.options.missed()
     for problem in missed:
         context.problem(None, problem)
     return not missed
@@ -73,7 +73,7 @@ def _chosen(context: Context) -> bool:
 def _candidates(context: Context) -> Iterator[tuple[FlowFacts, str]]:
     """Flows that may run: started, or with a start whose outcome is not known, and no end that was seen."""
     for facts in context.journal.flows():
-        may_run = facts.state in (FlowState.STARTED, FlowState.STARTING) and context.wishes.only(facts.name)
+        may_run = facts.state in (FlowState.STARTED, FlowState.STARTING) and context.options.only(facts.name)
         if may_run and facts.flow_id is not None:
             end = context.journal.end(facts.flow_id)
             if end is None or step(end.state) is Step.WAIT:
@@ -136,14 +136,14 @@ async def _abort(context: Context, facts: FlowFacts, flow_id: str, state: str) -
         state = shown.state
         if phase(state) is not Phase.RUNNING:
             if phase(state) is Phase.ABORTED:
-                context.tell("flow_aborted", facts.name, flow_id=flow_id, state=state)
+                context.emit("flow_aborted", facts.name, flow_id=flow_id, state=state)
             return state
         if verdict.kind is not Kind.UNKNOWN or attempt > context.limits.retries:
             what = "took the abort" if verdict.kind is Kind.DONE else f"did not abort it ({verdict.message})"
             message = f"the service {what}, and shows the flow {flow_id} as {state}"
             _problem(context, facts, "unsettled", message, "run abort again, or look at it on the service", verdict.status)
             return state
-        await context.sleep(backoff_s(attempt, context.chance))
+        await context.sleep(backoff_s(attempt, context.rng))
         attempt += 1
 
 

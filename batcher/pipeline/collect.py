@@ -48,18 +48,18 @@ LIST_PAYS: Final = 20  # as long as it is not so many times longer than what is 
 T = TypeVar("T")
 
 
-async def collect(context: Context, folder: Folder, wishes: CollectWishes) -> None:
+async def collect(context: Context, folder: Folder, options: CollectWishes) -> None:
     """Bring what there is, and wait for what there will be; the outcome is in `context.report`."""
     report = context.report
     report.outputs, report.ends = OutputCounts(), EndCounts()
     began = context.clock.steady()
-    collector = _Collector(context, folder, wishes, report.outputs, report.ends)
+    collector = _Collector(context, folder, options, report.outputs, report.ends)
     try:
         await collector.run()
     except Stop as stop:
         if report.stop is None:
             report.stop = stop
-            context.tell_stop(stop)
+            context.emit_stop(stop)
     except BaseExceptionGroup as group:
         of_group(context, group)
     except JournalError as error:
@@ -71,16 +71,16 @@ async def collect(context: Context, folder: Folder, wishes: CollectWishes) -> No
 
 class _Collector:
     def __init__(
-        self, context: Context, folder: Folder, wishes: CollectWishes, outputs: OutputCounts, ends: EndCounts
+        self, context: Context, folder: Folder, options: CollectWishes, outputs: OutputCounts, ends: EndCounts
     ) -> None:
         self._context = context
         self._folder = folder
-        self._wishes = wishes
+        self._options = options
         self._outputs = outputs
         self._ends = ends
         self._names = Names()
         self._manifest_thread = ThreadPoolExecutor(1, "names")
-        self._fetching = Fetching(context, folder, wishes, outputs, ends, self._names, self._manifest_thread)
+        self._fetching = Fetching(context, folder, options, outputs, ends, self._names, self._manifest_thread)
         self._gone: list[str] = []  # started flows that the manifest no longer has
         self._list_pays = True
         self._started = 0
@@ -91,7 +91,7 @@ class _Collector:
         self._manifest_thread.shutdown(wait=False, cancel_futures=True)
 
     async def run(self) -> None:
-        if not await self._hop(self._survey):
+        if not await self._batch(self._survey):
             return  # names are given once: better none than others than were meant
         async with anyio.create_task_group() as outer:
             watcher = asyncio.ensure_future(drain(self._context, outer.cancel_scope))
@@ -109,9 +109,9 @@ class _Collector:
         if self._late and self._context.report.stop is None:
             message = f"the waiting is over, and {self._late} flow(s) still run"
             self._context.report.stop = Stop(Reason.DEADLINE, message, "collect again later")
-            self._context.tell_stop(self._context.report.stop)
+            self._context.emit_stop(self._context.report.stop)
 
-    async def _hop(self, function: Callable[..., T], *values: object) -> T:
+    async def _batch(self, function: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._manifest_thread, function, *values)
 
     # ---- which flows
@@ -119,7 +119,7 @@ class _Collector:
     def _survey(self) -> bool:
         """Walk the manifest once: which places its inputs ask for, and what was started; False, with what is wrong said,
         where it cannot tell all of its flows. In the thread."""
-        context, wishes = self._context, self._context.wishes
+        context, options = self._context, self._context.options
         counts = context.report.flows
         started = {f.name for f in context.journal.flows() if f.state is FlowState.STARTED}
         total = wrong = 0
@@ -131,20 +131,20 @@ class _Collector:
                 # One file that makes no flow hides none that was started; a folder or a table out of reach may.
                 wrong += not (item.kind == "source" and item.input)
                 continue
-            total += wishes.only(item.name)
-            self._started += item.name in started and wishes.only(item.name)
+            total += options.only(item.name)
+            self._started += item.name in started and options.only(item.name)
             started.discard(item.name)
-            if not self._wishes.name.uses("asset_id"):
+            if not self._options.name.uses("asset_id"):
                 for index, source in enumerate(item.inputs()):
                     if isinstance(source, Input):
-                        self._names.add(self._wishes.name.place(values_of(item.name, source, index, "")))
+                        self._names.add(self._options.name.place(values_of(item.name, source, index, "")))
         self._outputs.shared_names = self._names.freeze()
-        self._gone = sorted(name for name in started if wishes.only(name))
+        self._gone = sorted(name for name in started if options.only(name))
         self._started += len(self._gone)
         counts.total, counts.started = total + len(self._gone), self._started
         counts.pending = max(0, counts.total - counts.started - counts.failed)
         self._ends.running = self._started
-        for problem in () if wrong else wishes.missed():
+        for problem in () if wrong else options.missed():
             context.report.add(problem)
             wrong += 1
         return not wrong
@@ -152,7 +152,7 @@ class _Collector:
     def _feed(self) -> Iterator[Watched]:
         """The started flows, in the manifest's order; in the thread."""
         for item in self._context.manifest.flows():
-            if not isinstance(item, Problem) and self._context.wishes.only(item.name):
+            if not isinstance(item, Problem) and self._context.options.only(item.name):
                 yield from self._watched(item.name, item)
         for name in self._gone:
             yield from self._watched(name, None)
@@ -168,11 +168,11 @@ class _Collector:
         context, feed = self._context, self._feed()
         waiting: dict[str, Watched] = {}
         more, quiet = True, 0
-        until = None if self._wishes.wait_s is None else context.clock.steady() + self._wishes.wait_s
+        until = None if self._options.wait_s is None else context.clock.steady() + self._options.wait_s
         self._fetching.until = until
         while True:
             while more and len(waiting) < WINDOW:
-                found = await self._hop(lambda: list(islice(feed, WINDOW)))
+                found = await self._batch(lambda: list(islice(feed, WINDOW)))
                 more = len(found) == WINDOW
                 for watched in found:
                     if watched.end is not None and watched.end.listed and step(watched.end.state) is Step.FETCH:
@@ -192,7 +192,7 @@ class _Collector:
                         self._late += 1
                 waiting.clear()
             elif waiting and not (more and ended):
-                delay_s = poll_delay_s(quiet, context.chance)
+                delay_s = poll_delay_s(quiet, context.rng)
                 await context.sleep(delay_s if left is None else min(delay_s, left))
 
     async def _poll(self, waiting: dict[str, Watched]) -> tuple[list[Watched], bool]:
@@ -283,7 +283,7 @@ class _Collector:
             message = f"the service does not know the flow {watched.flow_id}, which was started"
             self._fetching.problem(watched, "unsettled", message, "another account's key? was it deleted there?", 404)
         else:
-            self._fetching.of_verdict(watched, verdict, "its state cannot be asked for")
+            self._fetching.problem_from_verdict(watched, verdict, "its state cannot be asked for")
 
     # ---- one flow
 
@@ -346,7 +346,7 @@ class _Collector:
         row = output or OutputFacts(flow_id, "")
         there = state in ("collected", "partial")
         return {"source": row.source, "flow": name, "flow_id": flow_id, "asset_id": row.asset_id,
-                "output": row.path if there else "", "state": state, "bytes": row.print.size if there else 0,
+                "output": row.path if there else "", "state": state, "bytes": row.stat.size if there else 0,
                 "sha256": row.sha256.hex() if there and row.sha256 else "",
                 "batch": self._context.manifest.batch, "reason": end.reason if end is not None else ""}  # fmt: skip
 

@@ -1,7 +1,7 @@
 """What the stages of one run share: the ports, the report, the ways to ask and to stop.
 
 In: ports and limits. Out: `Context`, `FlowRun`, `Payload`; `ask`, the one place that retries. Made by `run`, used by the
-three stages. `ask` holds a place at the gate for each attempt, and reads the verdict before it thinks of a retry.
+three stages. `ask` holds a place in the limiter for each attempt, and reads the verdict before it thinks of a retry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
 from ..core.model import JSON, NOTES, Limits, Manifest, Problem
 from ..core.names import Names
-from ..core.planning import FlowPlan, InputPlan, Wishes
+from ..core.planning import FlowPlan, InputPlan, Options
 from ..core.remote import Listing, RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
@@ -48,8 +48,8 @@ _DONE: Final = Verdict(Kind.DONE)
 T = TypeVar("T")
 
 
-class GatePort(Protocol):
-    """Leave to send: see `service.limiter.Gate`."""
+class LimiterPort(Protocol):
+    """Leave to send: see `service.limiter.Limiter`."""
 
     @property
     def outage(self) -> bool:
@@ -118,18 +118,18 @@ class Context:
 
     manifest: Manifest
     limits: Limits
-    wishes: Wishes
+    options: Options
     journal: Journal
     client: Client
     sources: Sources
     clock: Clock
-    gate: GatePort
+    limiter: LimiterPort
     budget: BudgetPort
-    chance: random.Random
+    rng: random.Random
     report: Report
     images: ImageLook | None = None
     events: Events = SILENT
-    again: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
+    requeued: deque[FlowRun] = field(default_factory=deque)  # to be produced anew
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # something for the producer to look at
     active: int = 0  # flows that are worked on
     starts: Starts = field(default_factory=lambda: Starts(None, 0))
@@ -146,11 +146,11 @@ class Context:
     look_refused: bool = False
     reached: bool = False  # something was done: there is a service
     lasting: bool = False  # something was, or may have been, done that stays
-    outage_told: bool = False
+    outage_emitted: bool = False
     stop: Stop | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     unproven: bool = False  # whether the list of flows shows all: see `witness`. Until then nothing is made, sent or started
-    strangers: frozenset[str] = frozenset()  # ids of flows that --adopt was told of: taken over, or left as they are
+    unknown_flows: frozenset[str] = frozenset()  # ids of flows that --adopt was told of: taken over, or left as they are
     before: Builds | None = None  # the list that the proof begins with; None: one is to be asked for
     proving: asyncio.Lock = field(default_factory=asyncio.Lock)
     lister: Lister = field(init=False)
@@ -160,17 +160,17 @@ class Context:
         self.lister = Lister(self)
         self.measures = Measures(self.clock.steady())
 
-    def tell(self, event: str, flow: str | None = None, level: Level = "info", **fields: JSON) -> None:
+    def emit(self, event: str, flow: str | None = None, level: Level = "info", **fields: JSON) -> None:
         """Something happened: see `core.events`. Where it happens often, look at `events.enabled` first."""
         if self.events.enabled:
-            self.events.tell(event, level, fields if flow is None else {"flow": flow, **fields})
+            self.events.emit(event, level, fields if flow is None else {"flow": flow, **fields})
 
     def halt(self, stop: Stop) -> None:
         """No new work from now on; the first reason stays, but a signal's comes before any other."""
         if self.stop is None or stop.reason in SIGNALS:
             self.stop = self.report.stop = stop
-            self.tell_stop(stop)
-        self.gate.close(self.stop)
+            self.emit_stop(stop)
+        self.limiter.close(self.stop)
         self.sources.interrupt(self.stop)
         self.stopping.set()
         self.changed.set()
@@ -233,7 +233,7 @@ class Context:
             problem = Problem("unavailable", message, "run again later", flow.plan.flow.place, flow.name, label, status)
             self.problem(flow, problem)
             return False
-        await self.sleep(backoff_s(flow.tries, self.chance))
+        await self.sleep(backoff_s(flow.tries, self.rng))
         return True
 
     def problem(self, flow: FlowRun | None, problem: Problem) -> None:
@@ -244,12 +244,12 @@ class Context:
             flow.problem = problem
         self.report.add(problem)
         if self.events.enabled:
-            self.events.tell("problem", "warning" if problem.kind in NOTES else "error", problem_json(problem))
+            self.events.emit("problem", "warning" if problem.kind in NOTES else "error", problem_json(problem))
 
-    def tell_stop(self, stop: Stop) -> None:
+    def emit_stop(self, stop: Stop) -> None:
         """The run ends early."""
         level: Level = "warning" if stop.reason in PLANNED else "error"
-        self.tell("stopping", level=level, reason=stop.reason.value, status=stop.status, message=stop.message,
+        self.emit("stopping", level=level, reason=stop.reason.value, status=stop.status, message=stop.message,
                   hint=stop.hint)  # fmt: skip
 
     async def ask(
@@ -276,7 +276,7 @@ class Context:
                     return what
                 verdict = classify(call, what)
             finally:
-                now = self.gate.leave(verdict, entered, timed=timed)
+                now = self.limiter.leave(verdict, entered, timed=timed)
                 self._note(call, verdict, entered, now)
             match verdict.kind:
                 case Kind.KEY:
@@ -290,10 +290,10 @@ class Context:
                     self._fatal(replace(verdict, kind=Kind.NO_WAY, message=message, hint="check the endpoint's address"))
                 case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self.limits.retries:
                     self.report.requests.throttled += verdict.kind is Kind.THROTTLED
-                    self.tell("request_retried", level="warning", call=call.value, attempt=attempt, kind=verdict.kind.value,
+                    self.emit("request_retried", level="warning", call=call.value, attempt=attempt, kind=verdict.kind.value,
                               status=verdict.status, message=verdict.message, pause_s=verdict.pause_s)  # fmt: skip
                     if verdict.kind is Kind.UNAVAILABLE:
-                        await self.sleep(backoff_s(self.retry_budget.patience(attempt), self.chance))
+                        await self.sleep(backoff_s(self.retry_budget.patience(attempt), self.rng))
                     attempt += 1
                 case _:
                     return verdict
@@ -302,12 +302,12 @@ class Context:
         """Leave to go; the moment at which it was given. None goes with a key that is being replaced, and none but the look
         while it is not known whether the key is any good. Raises Stop."""
         while True:
-            entered = self.gate.enter_now()
+            entered = self.limiter.enter_now()
             if entered is None:
                 try:
-                    entered = await self.gate.enter()
+                    entered = await self.limiter.enter()
                 except Stop as stop:
-                    self.halt(stop)  # the gate may be the first to know: an outage, a pause beyond all bounds
+                    self.halt(stop)  # the limiter may be the first to know: an outage, a pause beyond all bounds
                     raise
             if self.key_lock.locked():
                 lock = self.key_lock
@@ -315,7 +315,7 @@ class Context:
                 lock = self.look_lock
             else:
                 return entered
-            self.gate.leave(None, entered)
+            self.limiter.leave(None, entered)
             async with lock:
                 pass
 
@@ -329,9 +329,9 @@ class Context:
                 self.suspicion.done(call, now)
             if call in _LASTING and (verdict.kind is Kind.DONE or verdict.kind is Kind.UNKNOWN):
                 self.lasting = True
-        if self.events.enabled and self.gate.outage is not self.outage_told:
-            self.outage_told = self.gate.outage
-            self.tell("outage_begun" if self.outage_told else "outage_over", level="warning")
+        if self.events.enabled and self.limiter.outage is not self.outage_emitted:
+            self.outage_emitted = self.limiter.outage
+            self.emit("outage_begun" if self.outage_emitted else "outage_over", level="warning")
 
     async def _another_key(self, generation: int, verdict: Verdict) -> None:
         """The key of that generation was refused: returns when there is another one. Raises Stop where none comes within
@@ -347,7 +347,7 @@ class Context:
                 if self.client.read_key_again():
                     self.key_generation += 1
                     self.new_keys += 1
-                    self.tell("key_read_again", level="warning", status=verdict.status)
+                    self.emit("key_read_again", level="warning", status=verdict.status)
                     return
                 if self.clock.steady() - self.refused_at >= wait_s:
                     break
@@ -401,7 +401,7 @@ def stop_of(verdict: Verdict, *, has_key: bool, lasting: bool) -> Stop:
     return Stop(Reason.FATAL, f"the service refuses the key: {words}", hint, status)
 
 
-def begin(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+def spawn(group: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
     """One more task of the group; none where the group is ending with an error. (asyncio's groups: anyio's take 20 µs more
     for each task, and a flow of one small input has three in its millisecond.)"""
     try:
@@ -431,7 +431,7 @@ def of_group(context: Context, group: BaseExceptionGroup[BaseException]) -> None
 def of_journal(context: Context, error: JournalError) -> None:
     """The journal cannot be written: that is what the run ends with."""
     context.report.stop = Stop(Reason.UNSETTLED, error.message, error.hint)
-    context.tell_stop(context.report.stop)
+    context.emit_stop(context.report.stop)
 
 
 @dataclass(slots=True)

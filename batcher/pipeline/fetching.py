@@ -42,10 +42,10 @@ from ..core.collecting import (
 from ..core.errors import Stop
 from ..core.facts import (
     EndFacts,
+    FileStat,
     FlowFacts,
     OutputFacts,
     OutputState,
-    Print,
     PutEnd,
     PutOutput,
     Record,
@@ -119,12 +119,12 @@ class Fetching:
     bound the waiting for outputs that are not listed yet."""
 
     def __init__(
-        self, context: Context, folder: Folder, wishes: CollectWishes, outputs: OutputCounts, ends: EndCounts, names: Names,
+        self, context: Context, folder: Folder, options: CollectWishes, outputs: OutputCounts, ends: EndCounts, names: Names,
         thread: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         self._context = context
         self._folder = folder
-        self._wishes = wishes
+        self._options = options
         self._outputs = outputs
         self._ends = ends
         self._names = names
@@ -152,7 +152,7 @@ class Fetching:
             await self._context.journal.record(PutEnd(end))
         self._outputs.missing += end.missing
         whole = await self._fetch(watched, end)
-        if whole and end.listed and not apart and self._wishes.delete_remote and end.remote is not Remote.DELETED:
+        if whole and end.listed and not apart and self._options.delete_remote and end.remote is not Remote.DELETED:
             await self._delete(watched, end)
 
     def _count(self, end: EndFacts) -> None:
@@ -186,7 +186,7 @@ class Fetching:
         for number, pause_s in enumerate((*RELIST_S, 0.0)):
             shown = await context.ask(Call.OUTPUTS, listing)
             if isinstance(shown, Verdict):
-                self.of_verdict(watched, shown, "its outputs cannot be listed")
+                self.problem_from_verdict(watched, shown, "its outputs cannot be listed")
                 return False
             watched.part = shown.why
             if number == len(RELIST_S):
@@ -221,7 +221,7 @@ class Fetching:
         if watched.part or end_of(end.state) is not End.COMPLETED:
             return replace(end, listed=not watched.part)
         missing = lack.missing
-        accepted = bool(missing and lack.outputs and (end.accepted or self._wishes.accept_fewer))
+        accepted = bool(missing and lack.outputs and (end.accepted or self._options.accept_fewer))
         if not lack.outputs:
             message = f"the flow {end.flow_id} is completed, and lists no outputs"
             self.problem(watched, "unsettled", message, "collect again; look at it on the service")
@@ -246,7 +246,7 @@ class Fetching:
 
     def _named(self, watched: Watched, apart: str, lack: Lack) -> Iterator[list[Record]]:
         """In the thread. Each batch is to be recorded before the next is asked for."""
-        pattern, names = self._wishes.name, self._names
+        pattern, names = self._options.name, self._names
         for part in self.sourced(watched.flow_id, watched.name, watched.flow):
             records: list[Record] = []
             for key, index, item, rows in part:
@@ -316,12 +316,12 @@ class Fetching:
             for page in self.pages(watched.flow_id):
                 counts.total += len(page)
                 counts.without_source += sum(not row.source for row in page)
-                for row, found in await self._held_against_disk(page, context.wishes.checksum):
+                for row, found in await self._held_against_disk(page, context.options.checksum):
                     if found is not None:
                         counts.collected += 1
                         counts.bytes += found.size
-                        if found != row.print:
-                            context.journal.post(PutOutput(replace(row, print=found)))
+                        if found != row.stat:
+                            context.journal.post(PutOutput(replace(row, stat=found)))
                     elif row.state is OutputState.REFUSED:
                         refused += 1
                         self._fail(watched, row, "refused", "the service shows it in error", f"--redo {watched.name}")
@@ -338,7 +338,7 @@ class Fetching:
             await context.journal.record(PutEnd(replace(end, listed=False)))
         return not gone and not refused and not missing and context.stop is None
 
-    async def _held_against_disk(self, page: Sequence[OutputFacts], read: bool) -> list[tuple[OutputFacts, Print | None]]:
+    async def _held_against_disk(self, page: Sequence[OutputFacts], read: bool) -> list[tuple[OutputFacts, FileStat | None]]:
         """Each row with what is there of it; nothing is where the disk cannot be asked, and the run is to end."""
         try:
             return await asyncio.to_thread(lambda: [(row, self._present(row, read)) for row in page])
@@ -346,12 +346,12 @@ class Fetching:
             self._context.halt(cannot_write(error))
             return []
 
-    def _present(self, row: OutputFacts, read: bool) -> Print | None:
+    def _present(self, row: OutputFacts, read: bool) -> FileStat | None:
         """The outside of the output's file where it is what was verified; unread where its outside has not changed."""
         if row.state is not OutputState.COLLECTED:
             return None
         found = self._folder.look(row.path)
-        if found is not None and ((found == row.print and not read) or self._is(row.path, found, row)):
+        if found is not None and ((found == row.stat and not read) or self._is(row.path, found, row)):
             return found
         part = part_path(row.place, row.flow_id, row.asset_id)
         found = self._folder.look(part)  # a process died between the record and the rename
@@ -360,8 +360,8 @@ class Fetching:
             return found
         return None
 
-    def _is(self, path: str, found: Print, row: OutputFacts) -> bool:
-        return found.size == row.print.size and self._folder.digest(path) == row.sha256
+    def _is(self, path: str, found: FileStat, row: OutputFacts) -> bool:
+        return found.size == row.stat.size and self._folder.digest(path) == row.sha256
 
     async def _download(self, watched: Watched, row: OutputFacts) -> None:
         context = self._context
@@ -394,7 +394,7 @@ class Fetching:
                     return result
                 case Spoiled() if attempt <= context.limits.retries:
                     context.report.requests.retried += 1
-                    await context.sleep(backoff_s(attempt, context.chance))
+                    await context.sleep(backoff_s(attempt, context.rng))
                     attempt += 1
                 case Spoiled():
                     self._fail(watched, row, "unsettled", f"{result.message}, {attempt} times", "collect again later")
@@ -431,7 +431,7 @@ class Fetching:
 
     async def _land(self, watched: Watched, row: OutputFacts, landed: Landed) -> None:
         """Record it, then rename it to the first path that is free, or its own."""
-        ending = self._wishes.name.ends_in(landed.mime)
+        ending = self._options.name.ends_in(landed.mime)
         for path in candidates(row.place, ending, row.flow_id, row.asset_id):
             if spot(path) in self._claimed:
                 continue
@@ -439,7 +439,7 @@ class Fetching:
             try:
                 former = await asyncio.to_thread(self._in_the_way, watched, row, path, landed)
                 if former is not None:
-                    done = replace(row, state=OutputState.COLLECTED, path=path, sha256=landed.sha256, print=landed.print)
+                    done = replace(row, state=OutputState.COLLECTED, path=path, sha256=landed.sha256, stat=landed.stat)
                     # Durable before the rename: whichever of the two a kill leaves undone, the next run can tell.
                     await self._context.journal.record(*former, PutOutput(done))
                     part = part_path(row.place, row.flow_id, row.asset_id)
@@ -455,7 +455,7 @@ class Fetching:
         other = self._context.journal.output_at(path)
         found = self._folder.look(path)
         if other is None or (other.flow_id, other.asset_id) == (row.flow_id, row.asset_id):
-            same = found is not None and found.size == landed.print.size and self._folder.digest(path) == landed.sha256
+            same = found is not None and found.size == landed.stat.size and self._folder.digest(path) == landed.sha256
             return [] if same or not self._folder.taken(path) else None
         end = self._context.journal.end(other.flow_id)
         if end is None or end.flow != watched.name or end.flow_id == row.flow_id:
@@ -469,18 +469,18 @@ class Fetching:
         counts = self._outputs
         watched.missing.discard(row.asset_id)
         counts.longer += more > 0
-        self._context.tell("output_collected", watched.name, path=row.path, bytes=row.print.size, bytes_after_end=more)
+        self._context.emit("output_collected", watched.name, path=row.path, bytes=row.stat.size, bytes_after_end=more)
         counts.collected += 1
         counts.collected_now += 1
-        counts.bytes += row.print.size
-        counts.bytes_now += row.print.size
+        counts.bytes += row.stat.size
+        counts.bytes_now += row.stat.size
 
     # ---- the service's copy
 
     async def _delete(self, watched: Watched, end: EndFacts) -> None:
         """Delete the flow from the service, once its list is what was collected, and every byte of it is on the disk."""
         context = self._context
-        if watched.facts.given:
+        if watched.facts.external:
             message = f"the flow {end.flow_id} was given by its id, and batcher does not delete it"
             self.problem(watched, "changed", message, "")
             return
@@ -494,7 +494,7 @@ class Fetching:
         if end.remote is Remote.KEPT:
             shown = await context.ask(Call.OUTPUTS, listing)
             if isinstance(shown, Verdict):
-                self.of_verdict(watched, shown, "its outputs cannot be listed before it is deleted")
+                self.problem_from_verdict(watched, shown, "its outputs cannot be listed before it is deleted")
                 return
             if not shown.whole:
                 message = f"the list of the outputs of the flow {end.flow_id} is not whole: {shown.why}; it was not deleted"
@@ -505,16 +505,16 @@ class Fetching:
                 held = await self._held_against_disk(page, True)
                 if self._context.stop is not None:
                     return
-                for row, outside in held:
+                for row, file_stat in held:
                     rows.add(row.asset_id)
                     paths.append(row.path)
-                    if outside is not None and await asyncio.to_thread(self._is_none, watched, row):
+                    if file_stat is not None and await asyncio.to_thread(self._is_none, watched, row):
                         # A batcher before this one took whatever came; now it is asked for anew.
                         await context.journal.record(PutOutput(_unlisted(row)))
                         message = f"{row.path} is not what {watched.makes} makes, so the flow {end.flow_id} was not deleted"
                         self.problem(watched, "unsettled", message, "collect again")
                         return
-                    if outside is None:
+                    if file_stat is None:
                         message = f"{row.path} is not what was collected, so the flow {end.flow_id} was not deleted"
                         self.problem(watched, "unsettled", message, "collect again")
                         return
@@ -526,7 +526,7 @@ class Fetching:
                 await context.journal.record(PutEnd(replace(end, listed=False)))
                 self.problem(watched, "unsettled", f"{message}; it was not deleted", "collect again")
                 return
-            if len(there) < watched.facts.inputs and not (end.accepted and self._wishes.accept_fewer):
+            if len(there) < watched.facts.inputs and not (end.accepted and self._options.accept_fewer):
                 message = f"the flow {end.flow_id} lists {len(there)} output(s) for {watched.facts.inputs} inputs"
                 await context.journal.record(PutEnd(replace(end, listed=False)))
                 hint = "--accept-fewer beside --delete-remote deletes it all the same"
@@ -536,7 +536,7 @@ class Fetching:
             await context.journal.record(PutEnd(end))
         deleted = await context.ask(Call.DELETE, lambda: context.client.delete(end.flow_id))
         if deleted.kind not in (Kind.DONE, Kind.GONE):
-            self.of_verdict(watched, deleted, "it was not deleted")
+            self.problem_from_verdict(watched, deleted, "it was not deleted")
             return
         if deleted.status == 404:  # after a reply that was lost, it is gone; a gateway in trouble says the same
             still = await context.ask(Call.FLOW, lambda: context.client.flow(end.flow_id))
@@ -545,7 +545,7 @@ class Fetching:
                 self.problem(watched, "unsettled", message, "collect again", 404)
                 return
             if still.kind is not Kind.GONE:
-                self.of_verdict(watched, still, "whether it was deleted cannot be asked for")
+                self.problem_from_verdict(watched, still, "whether it was deleted cannot be asked for")
                 return
         await context.journal.record(PutEnd(replace(end, remote=Remote.DELETED)))
         self._ends.deleted += 1
@@ -554,7 +554,7 @@ class Fetching:
         """Whether a file is surely no output of its template."""
         if watched.makes is None:
             return False
-        mime = content_of(self._folder.head(row.path), row.print.size, "")
+        mime = content_of(self._folder.head(row.path), row.stat.size, "")
         return isinstance(mime, Spoiled) or not_made_by(watched.makes, mime) is not None
 
     # ---- what is said
@@ -563,7 +563,7 @@ class Fetching:
         place = watched.flow.place if watched.flow is not None else None
         self._context.problem(None, Problem(kind, message, hint, place, watched.name, status=status))
 
-    def of_verdict(self, watched: Watched, verdict: Verdict, what: str) -> None:
+    def problem_from_verdict(self, watched: Watched, verdict: Verdict, what: str) -> None:
         kind, hint = _kind_of(verdict)
         self.problem(watched, kind, f"{what}: {verdict.message}", hint, verdict.status)
 
@@ -588,7 +588,7 @@ def _placed(row: OutputFacts, place: str, source: str) -> PutOutput:
 def _unlisted(row: OutputFacts) -> OutputFacts:
     """As if it had never been collected."""
     state = OutputState.LISTED if row.state is OutputState.COLLECTED else row.state
-    return replace(row, state=state, path="", sha256=None, print=Print(0))
+    return replace(row, state=state, path="", sha256=None, stat=FileStat(0))
 
 
 def _kind_of(verdict: Verdict) -> tuple[ProblemKind, str]:

@@ -37,8 +37,8 @@ from ..core.report import problem_json
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import InputKeys, Multiset, can_carry_tag, flow_key, read_input_tag, untagged_ident
 from .context import POLL_S, Context, FlowRun
-from .opener import not_created, of_read, of_verdict
-from .orphans import delete, give_up
+from .opener import not_created, problem_from_read, problem_from_verdict
+from .orphans import abandon, delete
 
 HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
 PROCESSING_S: Final = 600.0  # so long they may be processed
@@ -47,7 +47,7 @@ FEWER: Final = Reconciled(Rebuild("the service lists fewer inputs than a moment 
 
 
 async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) -> None:
-    """One flow. They are finalized side by side: the gate bounds their requests."""
+    """One flow. They are finalized side by side: the limiter bounds their requests."""
     comes_again = False
     try:
         comes_again = await _settle(context, flow)
@@ -56,7 +56,7 @@ async def finalize(context: Context, flow: FlowRun, slots: asyncio.Semaphore) ->
     finally:
         context.journal.post(PutTimes(flow.name, flow.times))
         if comes_again:
-            context.again.append(flow)
+            context.requeued.append(flow)
         else:
             context.starts.settle(flow.announced, flow.facts.state)
         if not comes_again and flow.failed and flow.problem is None and context.stop is None:
@@ -90,8 +90,8 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
         match found.decision:
             case Start():
                 flow.times.verified = context.clock.wall()
-                context.tell("flow_verified", flow.name, flow_id=flow.facts.flow_id, inputs=flow.plan.tally.total)
-                if not context.wishes.start:
+                context.emit("flow_verified", flow.name, flow_id=flow.facts.flow_id, inputs=flow.plan.tally.total)
+                if not context.options.start:
                     return False
                 return await _start(context, flow)
             case Wait(until=None, why=why):
@@ -103,8 +103,8 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                 polls += 1
             case Wait(until=float(until)):
                 await context.sleep(until - context.journal.now())
-            case SendAgain(keys=keys, not_before=not_before):
-                await _send_again(context, flow, keys, not_before)
+            case SendAgain(keys=keys, start_after=start_after):
+                await _send_again(context, flow, keys, start_after)
                 what = f"the upload of {flow.said[0]}" if flow.said is not None and flow.said[0] else "an upload"
                 return await context.try_again(flow, f"the service answered {what} with an error, and does not list it")
             case Refused(keys=keys):
@@ -171,7 +171,7 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
     ready = listed_sum(part, total) and ready
     if total.count < counted:
         return FEWER
-    early = flow.facts.not_before is not None and now < flow.facts.not_before
+    early = flow.facts.start_after is not None and now < flow.facts.start_after
     if expected == total and total.count == flow.plan.tally.total and ready and not early:
         return Reconciled(Start())
     if not complete:
@@ -195,8 +195,8 @@ async def _compare(context: Context, flow: FlowRun) -> Reconciled | Verdict:
         if detailed < total.count:
             return FEWER
     rows = list(context.journal.input_rows(flow.name))
-    meant, not_before = flow.plan.tally.total, flow.facts.not_before
-    return reconcile(rows, untagged, held, meant=meant, now=now, not_before=not_before)
+    meant, start_after = flow.plan.tally.total, flow.facts.start_after
+    return reconcile(rows, untagged, held, meant=meant, now=now, start_after=start_after)
 
 
 def _part(listed: Listing) -> Reconciled:
@@ -287,32 +287,32 @@ def _rows(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> list[Inpu
 async def _record_seen(context: Context, flow: FlowRun, found: Reconciled) -> None:
     records: list[Record] = []
     for row in _rows(context, flow, found.seen):
-        records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, until=None)))
-        context.count(flow, 1, row.print.size)
+        records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, settle_deadline=None)))
+        context.count(flow, 1, row.stat.size)
     until = context.journal.now() + context.limits.settle_s
     if context.events.enabled and (found.seen or found.missing):
-        await _tell_settled(context, flow, found)
+        await _emit_settled(context, flow, found)
     # Once this is past, the list is not believed.
-    records += [PutInput(flow.name, replace(row, until=until)) for row in _rows(context, flow, found.missing)]
+    records += [PutInput(flow.name, replace(row, settle_deadline=until)) for row in _rows(context, flow, found.missing)]
     if records:
         await context.journal.record(*records)
 
 
-async def _tell_settled(context: Context, flow: FlowRun, found: Reconciled) -> None:
+async def _emit_settled(context: Context, flow: FlowRun, found: Reconciled) -> None:
     """By their names, which only the manifest has: a walk that a log is worth."""
     seen = set(found.seen)
     labels = await asyncio.to_thread(_labels, context, flow, seen | set(found.missing))
     for key, label in labels.items():
         level: Level = "info" if key in seen else "warning"
-        context.tell("input_settled", flow.name, level, input=label, seen=key in seen)
+        context.emit("input_settled", flow.name, level, input=label, seen=key in seen)
 
 
-async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], not_before: float) -> None:
+async def _send_again(context: Context, flow: FlowRun, keys: tuple[bytes, ...], start_after: float) -> None:
     records: list[Record] = [
-        PutInput(flow.name, row.on(InputEvent.NOT_SENT, until=None, answered=False, again=True))
+        PutInput(flow.name, row.on(InputEvent.NOT_SENT, settle_deadline=None, answered=False, resent=True))
         for row in _rows(context, flow, keys)
     ]
-    flow.facts = replace(flow.facts, not_before=max(not_before, flow.facts.not_before or 0.0))
+    flow.facts = replace(flow.facts, start_after=max(start_after, flow.facts.start_after or 0.0))
     await context.journal.record(*records, PutFlow(flow.facts))
 
 
@@ -324,28 +324,28 @@ async def _refused(context: Context, flow: FlowRun, keys: tuple[bytes, ...]) -> 
         message = f"{label} was accepted, and then found to be in error"
         context.problem(flow, Problem("refused", message, "replace the file, then run again",
                                       flow.plan.flow.place, flow.name, label))  # fmt: skip
-    if flow.facts.given:
+    if flow.facts.external:
         await _note_problem(context, flow)
         return
-    await _give_up(context, flow, "the service found fault with inputs that it had taken")
+    await _abandon(context, flow, "the service found fault with inputs that it had taken")
 
 
 async def _rebuild(context: Context, flow: FlowRun, why: str) -> bool:
-    if flow.facts.given:
+    if flow.facts.external:
         context.problem(flow, Problem("unsettled", f"{why}, and batcher deletes no flow that was given by its id",
                                       "make a new flow and name its id", flow.plan.flow.place, flow.name))  # fmt: skip
         await _note_problem(context, flow)
         return False
     flow.rebuilds += 1
-    return await _give_up(context, flow, why)
+    return await _abandon(context, flow, why)
 
 
-async def _give_up(context: Context, flow: FlowRun, why: str) -> bool:
+async def _abandon(context: Context, flow: FlowRun, why: str) -> bool:
     """Whether it is gone, so that it can be built anew."""
     flow_id = flow.facts.flow_id
     assert flow_id is not None
-    context.tell("flow_given_up", flow.name, "warning", flow_id=flow_id, message=why)
-    records, flow.facts = give_up(flow.facts)
+    context.emit("flow_given_up", flow.name, "warning", flow_id=flow_id, message=why)
+    records, flow.facts = abandon(flow.facts)
     await context.journal.record(*records)
     context.count(flow, -flow.uploaded, -flow.uploaded_bytes)
     started = await delete(context, flow_id, flow.name)
@@ -358,11 +358,11 @@ async def _start(context: Context, flow: FlowRun) -> bool:
     flow_id = flow.facts.flow_id
     assert flow_id is not None
     flow.announced = True
-    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_START, until=None, problem=None)
+    flow.facts = flow.facts.on(FlowEvent.ANNOUNCE_START, settle_deadline=None, problem=None)
     await context.journal.record(PutFlow(flow.facts))
     key = flow_key(context.manifest.batch, flow.name)
     answer = await context.ask(
-        Call.START, lambda: context.client.start(flow_id, lambda: context.journal.departs(key))
+        Call.START, lambda: context.client.start(flow_id, lambda: context.journal.mark_sent(key))
     )
     if isinstance(answer, StartReply):
         if answer.started:
@@ -374,15 +374,15 @@ async def _start(context: Context, flow: FlowRun) -> bool:
     if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
         if verdict.kind is Kind.UNKNOWN:
             flow.said = None, verdict
-            context.tell("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
+            context.emit("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
                          message=verdict.message)  # fmt: skip
         # With a time in any case: without one the next run could take it for a start that never left.
         settle_s = context.limits.settle_s if verdict.kind is Kind.UNKNOWN else 0.0
-        flow.facts = replace(flow.facts, until=context.journal.now() + settle_s)
+        flow.facts = replace(flow.facts, settle_deadline=context.journal.now() + settle_s)
         await context.journal.record(PutFlow(flow.facts))
         return await _settle_start(context, flow, verdict)
     flow.facts = flow.facts.on(FlowEvent.NOT_STARTED)
-    context.problem(flow, of_verdict(verdict, flow, "the flow was not started"))
+    context.problem(flow, problem_from_verdict(verdict, flow, "the flow was not started"))
     await _note_problem(context, flow)
     return False
 
@@ -397,7 +397,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
     assert flow_id is not None
     polls = 0
     while True:
-        late = context.journal.now() >= (flow.facts.until or 0.0)
+        late = context.journal.now() >= (flow.facts.settle_deadline or 0.0)
         found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
         if isinstance(found, Verdict):
             if found.kind is Kind.GONE:
@@ -409,12 +409,12 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
             await _started(context, flow)
             return False
         if said is not None and said.kind is not Kind.UNKNOWN:
-            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
-            context.problem(flow, of_verdict(replace(said, kind=Kind.REFUSED), flow, "the flow was not started"))
+            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, settle_deadline=None)
+            context.problem(flow, problem_from_verdict(replace(said, kind=Kind.REFUSED), flow, "the flow was not started"))
             await _note_problem(context, flow)
             return False
         if late and said is not None and said.answered:
-            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, until=None)
+            flow.facts = flow.facts.on(FlowEvent.NOT_STARTED, settle_deadline=None)
             await context.journal.record(PutFlow(flow.facts))
             return await context.try_again(flow, "the service did not start the flow")
         if late and not found.state:  # it may run, or have ended: then a deletion would take what is paid for
@@ -423,7 +423,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
             return False
         if late:
             return await _never_started(context, flow, said)
-        left_s = (flow.facts.until or 0.0) - context.journal.now()
+        left_s = (flow.facts.settle_deadline or 0.0) - context.journal.now()
         await context.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
         polls += 1
 
@@ -433,22 +433,22 @@ async def _never_started(context: Context, flow: FlowRun, said: Verdict | None) 
     why = "the service does not show that it was started"
     if said is not None and said.message:
         why = f"{why} ({said.message})"
-    if flow.facts.given:  # it stays as it is: each run asks again, and sends nothing
+    if flow.facts.external:  # it stays as it is: each run asks again, and sends nothing
         hint = f"start the flow {flow.facts.flow_id} on the service yourself; the next run sees that"
         problem = Problem("unsettled", f"{why}, and may yet", hint, flow.plan.flow.place, flow.name)
         context.problem(flow, problem)
         await _note_problem(context, flow)
         return False
     flow.rebuilds += 1
-    return await _give_up(context, flow, why)
+    return await _abandon(context, flow, why)
 
 
 async def _started(context: Context, flow: FlowRun) -> None:
     flow.times.started = context.clock.wall()
-    flow.facts = flow.facts.on(FlowEvent.START_SEEN, until=None, not_before=None, problem=None,
+    flow.facts = flow.facts.on(FlowEvent.START_SEEN, settle_deadline=None, start_after=None, problem=None,
                                started_at=flow.times.started)  # fmt: skip
     await context.journal.record(PutFlow(flow.facts))
-    context.tell("flow_started", flow.name, flow_id=flow.facts.flow_id, inputs=flow.uploaded, bytes=flow.uploaded_bytes)
+    context.emit("flow_started", flow.name, flow_id=flow.facts.flow_id, inputs=flow.uploaded, bytes=flow.uploaded_bytes)
     context.report.flows.started += 1
     context.report.flows.started_now += 1
 
@@ -467,7 +467,7 @@ async def _look_at_trouble(context: Context, flow: FlowRun) -> None:
         hint = "another account's key? if somebody deleted it, batcher clean forgets it"
         context.problem(flow, Problem("unsettled", message, hint, flow.plan.flow.place, flow.name, status=404))
         return
-    context.problem(flow, of_read(trouble, flow, "the flow's inputs are not certain"))
+    context.problem(flow, problem_from_read(trouble, flow, "the flow's inputs are not certain"))
 
 
 def _unsettled(flow: FlowRun, message: str) -> Problem:

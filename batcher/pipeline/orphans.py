@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import AddLitter, ClearLitter, FlowFacts, ForgetInputs, LetGo, PutFlow, Record, Watch
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, LetGo, PutFlow, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -20,14 +20,14 @@ from .context import Context
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
-def give_up(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
+def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
     """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent. One that was
     given by its id is let go of: never deleted, and where it was `filled` never taken again."""
     assert facts.flow_id is not None
-    after = facts.on(FlowEvent.GIVE_UP, flow_id=None, given=False, until=None, not_before=None)
+    after = facts.on(FlowEvent.ABANDON, flow_id=None, external=False, settle_deadline=None, start_after=None)
     records: list[Record] = []
-    if not facts.given:
-        records.append(AddLitter(facts.flow_id, facts.name))
+    if not facts.external:
+        records.append(AddOrphan(facts.flow_id, facts.name))
     elif filled:
         records.append(LetGo(facts.flow_id))
     return [*records, ForgetInputs(facts.name), PutFlow(after)], after
@@ -60,20 +60,20 @@ def _gone(context: Context, flow_id: str, name: str, verdict: Verdict) -> None:
     """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,
     for it could be mistaken."""
     if verdict.kind in (Kind.DONE, Kind.GONE):
-        context.tell("flow_deleted", name, flow_id=flow_id)
-        context.journal.post(ClearLitter(flow_id))
+        context.emit("flow_deleted", name, flow_id=flow_id)
+        context.journal.post(ClearOrphan(flow_id))
         if verdict.status == 404:
             context.journal.post(Watch(max(context.journal.watch_until, context.journal.now() + LOOK_S)))
 
 
 async def _started_after_all(context: Context, found: RemoteFlow, name: str) -> FlowFacts | None:
     message = f"the flow {found.flow_id} was to be deleted, but the service says that it is {found.state}"
-    records: list[Record] = [ClearLitter(found.flow_id)]
+    records: list[Record] = [ClearOrphan(found.flow_id)]
     facts = context.journal.flow(name)
     taken = facts is not None and facts.state is FlowState.PLANNED
     if facts is not None and taken:
         # With no sums: what it was started with is no longer known, so the next run says that it changed.
-        facts = replace(facts, meaning=b"", quick=b"", content=b"")
+        facts = replace(facts, spec_digest=b"", stat_digest=b"", content=b"")
         facts = facts.on(FlowEvent.START_SEEN, flow_id=found.flow_id, started_at=context.clock.wall())
         records.append(PutFlow(facts))
     await context.journal.record(*records)

@@ -1,6 +1,6 @@
 """The plan: every flow of the manifest held against the journal and the sources, one at a time.
 
-In: manifest, a view of the journal, sources, wishes. Out: a stream of `FlowPlan`s and of Problems that belong to no flow.
+In: manifest, a view of the journal, sources, options. Out: a stream of `FlowPlan`s and of Problems that belong to no flow.
 Synchronous, for a thread of its own; called by `plan` and `run` to check everything, and by the producer to do it (a
 million inputs are not held in between: what does not fit is looked at again). It reads, and writes nothing.
 """
@@ -14,29 +14,29 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Final
 
-from ..core.facts import FlowFacts, InputFacts, Print
+from ..core.facts import FileStat, FlowFacts, InputFacts
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import ABSENT, Flow, Input, Manifest, Problem
 from ..core.planning import (
     CHANGES_KEPT,
     Action,
+    Change,
     FlowPlan,
     InputPlan,
-    Standing,
+    Options,
     Tally,
-    Wishes,
+    change_of,
     decide,
     elsewhere,
-    standing,
 )
-from ..core.tags import InputKeys, canonical, flow_meaning, meaning
+from ..core.tags import InputKeys, canonical, flow_spec_digest, spec_digest
 from .ports import ImageLook, JournalView, Seen, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
 AHEAD: Final = 64  # flows whose first images are looked at together
 AHEAD_INPUTS: Final = 4
-_CHANGES: Final = (Standing.NEW, Standing.DIFFERS)
+_CHANGES: Final = (Change.NEW, Change.DIFFERS)
 
 TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → the types it takes, as it spells them
 
@@ -60,19 +60,19 @@ class Planner:
     """`templates` is asked only when a flow is not done: a run that has nothing to do sends nothing."""
 
     def __init__(
-        self, manifest: Manifest, journal: JournalView, sources: Sources, wishes: Wishes,
+        self, manifest: Manifest, journal: JournalView, sources: Sources, options: Options,
         templates: Callable[[], TemplateTypes | None], images: ImageLook | None = None,
     ) -> None:  # fmt: skip
         self.manifest = manifest
         self._journal = journal
         self._sources = sources
-        self._wishes = wishes
+        self._options = options
         self.templates = templates
         self._images = images
         self._kept: list[FlowPlan] | None = None  # everything that has work; None: it was too much to keep
 
     def flows(self) -> Iterator[FlowPlan | Problem]:
-        """Every flow that the wishes let through, in the manifest's order."""
+        """Every flow that the options let through, in the manifest's order."""
         kept: list[FlowPlan] = []
         room = KEEP
         items = self.manifest.flows()
@@ -89,7 +89,7 @@ class Planner:
         self._kept = kept if room > 0 else None
 
     def _walk(self, items: Iterator[Flow | Problem]) -> Iterator[_Begun | Problem]:
-        """The flows that the wishes let through, with their first inputs; while some are planned, those of the next ones
+        """The flows that the options let through, with their first inputs; while some are planned, those of the next ones
         are looked at."""
         before = self._some(items)
         while before:
@@ -120,7 +120,7 @@ class Planner:
         for item in items:
             if isinstance(item, Problem):
                 found.append(item)
-            elif self._wishes.only(item.name):
+            elif self._options.only(item.name):
                 flow = self._begin(item)
                 inputs += len(flow.items)
                 found.append(flow)
@@ -148,15 +148,15 @@ class Planner:
     def _looked_ahead(self, items: Iterator[Flow | Problem], images: ImageLook) -> Iterator[Flow | Problem]:
         """The same flows; the first images of new ones are looked at together, for a flow by itself often has but one."""
         while step := list(islice(items, AHEAD)):
-            found: list[tuple[Input, Print, str]] = []
+            found: list[tuple[Input, FileStat, str]] = []
             for flow in step:
-                if isinstance(flow, Flow) and self._wishes.only(flow.name) and self._journal.flow(flow.name) is None:
+                if isinstance(flow, Flow) and self._options.only(flow.name) and self._journal.flow(flow.name) is None:
                     for source in islice(flow.inputs(), AHEAD_INPUTS):
-                        outside = source if isinstance(source, Problem) else self._sources.look(source)
-                        if isinstance(source, Input) and isinstance(outside, Print):
+                        file_stat = source if isinstance(source, Problem) else self._sources.look(source)
+                        if isinstance(source, Input) and isinstance(file_stat, FileStat):
                             mime = self._sources.mime(source, None)
                             if not isinstance(mime, Problem):
-                                found.append((source, outside, mime))
+                                found.append((source, file_stat, mime))
             images.look(found)  # what is wrong is told when its flow's turn comes
             yield from step
 
@@ -166,28 +166,28 @@ class Planner:
 
     def _look(self, begun: _Begun, room: int) -> FlowPlan:
         flow, facts = begun.flow, begun.facts
-        sent = flow_meaning(flow.template, flow.parameters, flow.additional)
+        sent = flow_spec_digest(flow.template, flow.parameters, flow.additional)
         if facts is not None and _is_started(facts):
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(begun, sent)
-            done = looked is not None and looked[0] == facts.quick
-            if done and not self._wishes.checksum and not self._wishes.redo(flow.name):
+            done = looked is not None and looked[0] == facts.stat_digest
+            if done and not self._options.checksum and not self._options.redo(flow.name):
                 assert looked is not None  # by `done`
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
-                return FlowPlan(flow, Action.DONE, facts, sent, facts.quick, tally, (), lambda: iter(()))
+                return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
             begun = self._begin(flow)
         return self._detailed(begun, sent, room)
 
     def _quick(self, begun: _Begun, sent: bytes) -> tuple[bytes, int, int] | None:
-        """(sum of the outsides, inputs, bytes); None where a source is at fault."""
+        """(digest of the file stats, inputs, bytes); None where a source is at fault."""
         hashed = hashlib.blake2b(sent, digest_size=16)
         count = size = 0
         for item, seen in chain.from_iterable(self._steps(begun, inside=False)):
-            outside = item if isinstance(item, Problem) else self._sources.look(item, seen)
-            if isinstance(outside, Problem) or isinstance(item, Problem):
+            file_stat = item if isinstance(item, Problem) else self._sources.look(item, seen)
+            if isinstance(file_stat, Problem) or isinstance(item, Problem):
                 return None
             count += 1
-            size += outside.size
-            hashed.update(_outside(item, outside))
+            size += file_stat.size
+            hashed.update(_stat_bytes(item, file_stat))
         return hashed.digest(), count, size
 
     def _detailed(self, begun: _Begun, sent: bytes, room: int) -> FlowPlan:
@@ -198,7 +198,7 @@ class Planner:
         problems: list[Problem] = []
         waiting = False
         tally = Tally()
-        quick = hashlib.blake2b(sent, digest_size=16)
+        stat_digest = hashlib.blake2b(sent, digest_size=16)
         kept: list[InputPlan] = []
         for item in self._inputs(begun, facts):
             if isinstance(item, Problem):
@@ -208,36 +208,36 @@ class Planner:
                 elif not (sourceless and item.kind == "source"):
                     problems.append(replace(item, flow=flow.name))
                 continue
-            size = item.print.size
+            size = item.stat.size
             encoded = size if item.mime == "text/plain" else 4 * ((size + 2) // 3)
             tally.total += 1
             tally.total_bytes += size
             tally.total_encoded += encoded
-            quick.update(_outside(item.input, item.print))
+            stat_digest.update(_stat_bytes(item.input, item.stat))
             if tally.total < room:
                 kept.append(item)
-            match item.standing:
-                case Standing.NEW:
+            match item.change:
+                case Change.NEW:
                     tally.new += 1
                     tally.new_bytes += size
                     tally.new_encoded += encoded
-                    tally.again += item.facts is not None and item.facts.again
-                case Standing.DIFFERS:
+                    tally.resent += item.facts is not None and item.facts.resent
+                case Change.DIFFERS:
                     tally.differs += 1
                 case _:
                     tally.same += 1
                     if item.facts is not None and item.facts.state is InputState.ACCEPTED:
                         tally.sent += 1
                         tally.sent_bytes += size
-            if compared and item.standing in _CHANGES and len(tally.changes) < CHANGES_KEPT:
-                tally.changes.append((item.standing, item.input.label))
+            if compared and item.change in _CHANGES and len(tally.changes) < CHANGES_KEPT:
+                tally.changes.append((item.change, item.input.label))
         if not started:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
         tally.removed = max(0, on_service - tally.there)
-        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._wishes, flow.flow_id)
+        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._options, flow.flow_id)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)
         whole = len(kept) == tally.total
@@ -245,8 +245,8 @@ class Planner:
         def inputs() -> Iterator[InputPlan | Problem]:
             return iter(kept) if whole else self.inputs(flow, facts)
 
-        outside = quick.digest() if not problems and not waiting else b""
-        return FlowPlan(flow, action, facts, sent, outside, tally, tuple(problems), inputs)
+        file_stat = stat_digest.digest() if not problems and not waiting else b""
+        return FlowPlan(flow, action, facts, sent, file_stat, tally, tuple(problems), inputs)
 
     def _of_given(self, flow: Flow, action: Action, problems: list[Problem]) -> Action:
         """A flow that was given by its id is never deleted, and can be started once."""
@@ -255,7 +255,7 @@ class Planner:
             message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
             problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
             return Action.BLOCKED
-        if action is Action.REDO and self._wishes.redo(flow.name):
+        if action is Action.REDO and self._options.redo(flow.name):
             message = f"the flow {flow.flow_id} was started, and can be started once"
             problems.append(Problem("manifest", message, hint, flow.place, flow.name))
             return Action.BLOCKED
@@ -270,7 +270,7 @@ class Planner:
         return [Problem("manifest", f"the service has no template {flow.template}", hint, flow.place, flow.name)]
 
     def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
-        """Every input of the flow, with its standing; those whose flow's state is PLANNED are all new."""
+        """Every input of the flow, with its change; those whose flow's state is PLANNED are all new."""
         return self._inputs(self._begin(flow), facts)
 
     def _inputs(self, begun: _Begun, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
@@ -281,13 +281,13 @@ class Planner:
         asked = facts is not None and facts.state is not FlowState.PLANNED
         input_keys = InputKeys(self.manifest.batch, flow.name)
         for step in self._steps(begun, inside=True):
-            looked: list[tuple[Input, Seen | None, bytes, Print] | Problem] = []
+            looked: list[tuple[Input, Seen | None, bytes, FileStat] | Problem] = []
             for item, seen in step:
-                outside = item if isinstance(item, Problem) else self._sources.look(item, seen)
-                if isinstance(outside, Problem) or isinstance(item, Problem):
-                    looked.append(outside if isinstance(outside, Problem) else item)  # type: ignore[arg-type]
+                file_stat = item if isinstance(item, Problem) else self._sources.look(item, seen)
+                if isinstance(file_stat, Problem) or isinstance(item, Problem):
+                    looked.append(file_stat if isinstance(file_stat, Problem) else item)  # type: ignore[arg-type]
                     continue
-                looked.append((item, seen, input_keys.next(item), outside))
+                looked.append((item, seen, input_keys.next(item), file_stat))
             keys = [one[2] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
             plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types) for one in looked)
@@ -305,33 +305,33 @@ class Planner:
     @staticmethod
     def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
         """The same, with a Problem for each new image that is not fit: what was sent already is the service's to judge."""
-        new = [plan for plan in plans if isinstance(plan, InputPlan) and plan.standing is Standing.NEW]
-        found = iter(images.look([(plan.input, plan.print, plan.mime) for plan in new]))
+        new = [plan for plan in plans if isinstance(plan, InputPlan) and plan.change is Change.NEW]
+        found = iter(images.look([(plan.input, plan.stat, plan.mime) for plan in new]))
         for plan in plans:
-            problem = next(found) if isinstance(plan, InputPlan) and plan.standing is Standing.NEW else None
+            problem = next(found) if isinstance(plan, InputPlan) and plan.change is Change.NEW else None
             yield problem or plan
 
     def _input(
-        self, source: Input, seen: Seen | None, key: bytes, outside: Print, row: InputFacts | None,
+        self, source: Input, seen: Seen | None, key: bytes, file_stat: FileStat, row: InputFacts | None,
         types: tuple[str, ...] | None,
     ) -> InputPlan | Problem:  # fmt: skip
         mime = self._sources.mime(source, types, seen)
         if isinstance(mime, Problem):
             return mime
-        meant = meaning(mime, source.additional)
+        meant = spec_digest(mime, source.additional)
         sha256: bytes | None = None
-        found = standing(row, meant, outside, None, trust=not self._wishes.checksum and source.path is not None)
-        if found is Standing.HASH:
+        found = change_of(row, meant, file_stat, None, trust=not self._options.checksum and source.path is not None)
+        if found is Change.HASH:
             digest = self._sources.digest(source)
             if isinstance(digest, Problem):
                 return digest
             sha256 = digest
-            found = standing(row, meant, outside, sha256, trust=False)
-        return InputPlan(source, key, outside, mime, meant, found, row, sha256)
+            found = change_of(row, meant, file_stat, sha256, trust=False)
+        return InputPlan(source, key, file_stat, mime, meant, found, row, sha256)
 
 
-def _outside(source: Input, outside: Print) -> bytes:
+def _stat_bytes(source: Input, file_stat: FileStat) -> bytes:
     """What is seen of an input without reading it, for the quick sum."""
     what = f"\0key\0{source.key}" if source.key is not None else source.label if source.path is not None else source.text
     extra = b"" if source.additional is ABSENT else canonical(source.additional)
-    return f"{what}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{source.mime}\0".encode() + extra + b"\n"
+    return f"{what}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{source.mime}\0".encode() + extra + b"\n"

@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 
 from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
-from ..core.facts import EndFacts, FlowFacts, InputFacts, OutputFacts, Print, Record
+from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, Record
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
@@ -32,7 +32,7 @@ class JournalView(Protocol):
         """Until then (wall-clock seconds) twins of lost creates are looked for."""
 
     @property
-    def strangers_checked(self) -> bool:
+    def unknown_flows_checked(self) -> bool:
         """Whether the service has been asked, once, for flows of this batch that the journal does not know."""
 
     def flow(self, name: str) -> FlowFacts | None: ...
@@ -48,7 +48,7 @@ class JournalView(Protocol):
     def flows(self) -> Iterator[FlowFacts]: ...
     def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]: ...
     def input_rows(self, flow: str) -> Iterator[InputFacts]: ...
-    def litter(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
+    def orphans(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
         """(flow_id, flow's name) of what is to be deleted; of one flow, or of all."""
 
     def count_flows(self) -> int: ...
@@ -65,16 +65,16 @@ class JournalView(Protocol):
     def output_at(self, path: str) -> OutputFacts | None:
         """Whose file this is, or one that differs by case only."""
 
-    def collected(self) -> Iterator[Print]:
-        """The outsides of the files that were collected."""
+    def collected(self) -> Iterator[FileStat]:
+        """The file stats of what was collected."""
 
 
 class Journal(JournalView, Protocol):
     """The durable record of one manifest's progress at one endpoint."""
 
     def now(self) -> float:
-        """Seconds since 1970 by the journal's own time, which every `until` is told in. It goes on with a steady clock,
-        from one process to the next, however the wall clock is set meanwhile."""
+        """Seconds since 1970 by the journal's own time, in which every `settle_deadline` is given. It goes on with a steady
+        clock, from one process to the next, however the wall clock is set meanwhile."""
 
     async def record(self, *records: Record) -> None:
         """Returns when these, and all that were posted before, are durable. Raises JournalError."""
@@ -82,7 +82,7 @@ class Journal(JournalView, Protocol):
     def post(self, *records: Record) -> None:
         """Hand over in order; durable at the latest when a later `record` returns. Raises nothing: that `record` does."""
 
-    def departs(self, key: bytes) -> None:
+    def mark_sent(self, key: bytes) -> None:
         """Synchronous and cheap: the last byte of this announced request is about to leave. Survives kill -9 (not the
         machine), so that what was announced and never left is not taken for unknown."""
 
@@ -112,11 +112,11 @@ class Client(Protocol):
         """Hand every template that the service offers to `take`."""
 
     async def create(self, template: str, parameters: Mapping[str, JSON], additional: JSON,
-                     departs: Callable[[], None]) -> str | Reply | Fault:  # fmt: skip
+                     mark_sent: Callable[[], None]) -> str | Reply | Fault:  # fmt: skip
         """The new flow's id."""
 
-    async def upload(self, flow_id: str, body: Body, departs: Callable[[], None]) -> Reply | Fault: ...
-    async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault: ...
+    async def upload(self, flow_id: str, body: Body, mark_sent: Callable[[], None]) -> Reply | Fault: ...
+    async def start(self, flow_id: str, mark_sent: Callable[[], None]) -> StartReply | Reply | Fault: ...
     async def abort(self, flow_id: str) -> Reply | Fault: ...
     async def delete(self, flow_id: str) -> Reply | Fault: ...
     async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault: ...
@@ -155,8 +155,8 @@ class Folder(Protocol):
     def open(self, part: str) -> Sink:
         """A new file at this path, in place of what an attempt before left there, made with its first bytes."""
 
-    def look(self, path: str) -> Print | None:
-        """The outside of the regular file there; None: there is none."""
+    def look(self, path: str) -> FileStat | None:
+        """The file stat of the regular file there; None: there is none."""
 
     def taken(self, path: str) -> bool:
         """Whether anything at all is there."""
@@ -186,8 +186,8 @@ class Sources(Protocol):
         """These are looked at next, and inside where that is True. The function waits for what has been seen of each
         meanwhile, for `look` and (inside) `mime`; None where nothing has, and they see for themselves."""
 
-    def look(self, source: Input, seen: Seen | None = None) -> Print | Problem:
-        """Its outside; a Problem where it is missing, empty, irregular, or too young."""
+    def look(self, source: Input, seen: Seen | None = None) -> FileStat | Problem:
+        """Its file stat; a Problem where it is missing, empty, irregular, or too young."""
 
     def mime(self, source: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
         """Its type as it is to be sent, given the types that the template takes (None: not known)."""
@@ -211,7 +211,7 @@ class ImageLook(Protocol):
     stopping: Callable[[], Stop | None]
     whole: bool  # every new image of the manifest was looked at: what was known of others can be forgotten
 
-    def look(self, found: Sequence[tuple[Input, Print, str]]) -> list[Problem | None]:
+    def look(self, found: Sequence[tuple[Input, FileStat, str]]) -> list[Problem | None]:
         """A Problem, or None, for each of these files with their MIME types. Raises Stop when `stopping` gives one."""
 
 

@@ -2,7 +2,8 @@
 
 In: the planner's stream, and flows that are to be built anew. Out: `Payload`s on a bounded stream; each flow that is
 begun is opened beside (see `opener`). Called by `run`. Bounded by the byte budget, the stream, and the flows open at once.
-Small files are read and encoded many per thread hop (a hop costs as much as ten such files), large ones stream later.
+Small files are read and encoded in batches (handing over to the thread costs as much as ten such files), large ones stream
+later.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from ..core.errors import Stop
 from ..core.facts import WATCH_S, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
 from ..core.model import ABSENT, Problem
-from ..core.planning import Action, FlowPlan, InputPlan, Standing
+from ..core.planning import Action, Change, FlowPlan, InputPlan
 from ..core.tags import can_carry_tag
-from .context import REBUILDS, Context, FlowRun, Payload, Settled, begin
+from .context import REBUILDS, Context, FlowRun, Payload, Settled, spawn
 from .opener import open_flow
-from .orphans import give_up
+from .orphans import abandon
 from .planner import Planner
 from .ports import Body
 from .starts import is_starting
 
 T = TypeVar("T")
 
-HOP_FILES: Final = 512  # small files per thread hop, and announcements per commit
-HOP_BYTES: Final = 1 << 20  # encoded, per hop
+BATCH_FILES: Final = 512  # small files per batch, and announcements per commit
+BATCH_BYTES: Final = 1 << 20  # encoded, per batch
 STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
-PLANS: Final = 32  # flows planned per thread hop
-AHEAD_FROM: Final = 16 * HOP_BYTES  # a budget in which flows that wait for their turn may hold a hop's bytes
+PLANS: Final = 32  # flows planned in one call to the thread
+AHEAD_FROM: Final = 16 * BATCH_BYTES  # a budget in which flows that wait for their turn may hold a batch's bytes
 
 
 @dataclass(slots=True)
-class Hop:
-    """What one hop to the thread has found: inputs with their bodies, where they are small, or with what is wrong."""
+class Batch:
+    """What one call to the thread has found: inputs with their bodies, where they are small, or with what is wrong."""
 
     found: list[tuple[InputPlan | None, Body | Problem | None]] = field(default_factory=list)
     small: list[int] = field(default_factory=list)  # which of them
@@ -67,8 +68,8 @@ class Producer:
         try:
             async with asyncio.TaskGroup() as begun:
                 while context.stop is None:
-                    if context.again:
-                        await self._again(begun, context.again.popleft())
+                    if context.requeued:
+                        await self._again(begun, context.requeued.popleft())
                     elif more:
                         found = await self._next_plans(plans)
                         more = bool(found)
@@ -88,7 +89,7 @@ class Producer:
         finally:
             self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _hop(self, function: Callable[..., T], *values: object) -> T:
+    async def _batch(self, function: Callable[..., T], *values: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
 
     async def _may_begin(self, begun: asyncio.TaskGroup, plan: FlowPlan) -> bool:
@@ -96,8 +97,8 @@ class Producer:
         for: one that fails before its start makes room for another. What is held back is neither created nor sent."""
         context = self._context
         while context.stop is None and not context.starts.take(is_starting(plan)):
-            if context.again:
-                await self._again(begun, context.again.popleft())
+            if context.requeued:
+                await self._again(begun, context.requeued.popleft())
             elif context.active:
                 context.changed.clear()
                 await context.changed.wait()
@@ -106,44 +107,44 @@ class Producer:
                 return False
         return context.stop is None
 
-    async def _next_plans(self, plans: Iterator[FlowPlan | Problem]) -> list[tuple[FlowPlan | None, Hop | None]]:
+    async def _next_plans(self, plans: Iterator[FlowPlan | Problem]) -> list[tuple[FlowPlan | None, Batch | None]]:
         """A few plans that have work, with what is to be sent of small flows where there is room for that; None stands for
         a stretch without any, [] for the end."""
         budget = self._context.budget
         roomy = self._context.limits.memory_bytes >= AHEAD_FROM and not self._context.starts.closed
-        ahead = roomy and budget.take_now(HOP_BYTES)
-        found = await self._hop(self._read_plans, plans, ahead)
+        ahead = roomy and budget.take_now(BATCH_BYTES)
+        found = await self._batch(self._read_plans, plans, ahead)
         if ahead:
-            budget.give(HOP_BYTES - sum(first.held_bytes for _, first in found if first is not None))
+            budget.give(BATCH_BYTES - sum(first.held_bytes for _, first in found if first is not None))
         return found
 
-    def _read_plans(self, plans: Iterator[FlowPlan | Problem], ahead: bool) -> list[tuple[FlowPlan | None, Hop | None]]:
+    def _read_plans(self, plans: Iterator[FlowPlan | Problem], ahead: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
         """In the thread."""
-        found: list[tuple[FlowPlan | None, Hop | None]] = []
-        hops: list[Hop] = []
+        found: list[tuple[FlowPlan | None, Batch | None]] = []
+        batches: list[Batch] = []
         size = 0
         for count, plan in enumerate(plans):
             if isinstance(plan, FlowPlan) and plan.action.works:
                 first = None
-                if ahead and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < HOP_BYTES:
+                if ahead and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < BATCH_BYTES:
                     inputs = plan.inputs()
                     first = self._gather(inputs)
                     first.rest = inputs
-                    hops.append(first)
+                    batches.append(first)
                     size += 2 * plan.tally.total_bytes
                 found.append((plan, first))
             if len(found) >= PLANS or count >= 1000:
                 break
         else:
-            self._encode(hops)
+            self._encode(batches)
             return found
-        self._encode(hops)
+        self._encode(batches)
         return found or [(None, None)]
 
     async def _again(self, begun: asyncio.TaskGroup, flow: FlowRun) -> None:
         """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
         context = self._context
-        plan = await self._hop(self._planner.flow, flow.plan.flow)
+        plan = await self._batch(self._planner.flow, flow.plan.flow)
         if plan.action.works and flow.rebuilds <= REBUILDS:
             await self._begin(begun, plan, before=flow)
             return
@@ -157,7 +158,7 @@ class Producer:
             context.report.flows.failed += 1
 
     async def _begin(
-        self, begun: asyncio.TaskGroup, plan: FlowPlan, first: Hop | None = None, before: FlowRun | None = None
+        self, begun: asyncio.TaskGroup, plan: FlowPlan, first: Batch | None = None, before: FlowRun | None = None
     ) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
@@ -167,18 +168,18 @@ class Producer:
             flow.rebuilds, flow.tries, flow.announced = before.rebuilds, before.tries, before.announced
         flow.times.begun = self._context.clock.wall()
         self._context.active += 1
-        if plan.tally.total <= HOP_FILES and plan.tally.total_bytes <= HOP_BYTES // 2:
-            begin(begun, self._work_on(flow, first))
+        if plan.tally.total <= BATCH_FILES and plan.tally.total_bytes <= BATCH_BYTES // 2:
+            spawn(begun, self._work_on(flow, first))
         else:
             await self._work_on(flow, first)
 
-    async def _work_on(self, flow: FlowRun, first: Hop | None) -> None:
+    async def _work_on(self, flow: FlowRun, first: Batch | None) -> None:
         context = self._context
         starting = flow.facts.state is FlowState.STARTING
         try:
             if not starting:
                 await self._renew(flow)
-            begin(self._group, open_flow(context, flow, self._settled))
+            spawn(self._group, open_flow(context, flow, self._settled))
             if not starting:  # else its start is settled first, by the finalizer
                 await self._produce(flow, first)
         finally:
@@ -191,19 +192,19 @@ class Producer:
         facts, plan = flow.facts, flow.plan
         records: list[Record] = []
         if plan.action is Action.REDO:
-            facts = facts.on(FlowEvent.REDO, flow_id=None, given=False)
+            facts = facts.on(FlowEvent.REDO, flow_id=None, external=False)
             records.append(ForgetInputs(facts.name))
         elif plan.action is Action.REBUILD and facts.state is FlowState.CREATING:
-            facts = facts.on(FlowEvent.NOT_CREATED, until=None)
+            facts = facts.on(FlowEvent.NOT_CREATED, settle_deadline=None)
             records += [ForgetInputs(facts.name), Watch(self._context.journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
-            self._context.tell("flow_given_up", flow.name, flow_id=facts.flow_id, message="its inputs are others now")
-            records, facts = give_up(facts, filled=self._context.journal.count_inputs(facts.name) > 0)
+            self._context.emit("flow_given_up", flow.name, flow_id=facts.flow_id, message="its inputs are others now")
+            records, facts = abandon(facts, filled=self._context.journal.count_inputs(facts.name) > 0)
         if plan.action in (Action.REDO, Action.REBUILD):
             flow.plan = replace(plan, inputs=lambda: self._planner.inputs(plan.flow, facts))
         else:  # the report has these from the survey
             flow.uploaded, flow.uploaded_bytes = plan.tally.sent, plan.tally.sent_bytes
-        flow.facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
+        flow.facts = replace(facts, spec_digest=plan.spec_digest, stat_digest=plan.stat_digest, inputs=plan.tally.total,
                              size_bytes=plan.tally.total_bytes, problem=None)  # fmt: skip
         # Not awaited where nothing was sent before: what is announced next makes it durable.
         if records:
@@ -211,21 +212,21 @@ class Producer:
         else:
             self._context.journal.post(PutFlow(flow.facts))
 
-    async def _produce(self, flow: FlowRun, hop: Hop | None) -> None:
-        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `hop`: what
-        has been read already."""
+    async def _produce(self, flow: FlowRun, batch: Batch | None) -> None:
+        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `batch`:
+        what has been read already."""
         context = self._context
-        inputs = hop.rest if hop is not None and hop.rest is not None else flow.plan.inputs()
+        inputs = batch.rest if batch is not None and batch.rest is not None else flow.plan.inputs()
         roomy = context.limits.memory_bytes >= AHEAD_FROM
         while context.stop is None and not flow.failed:
-            if hop is None:
-                await context.budget.take(HOP_BYTES)
-                hop = await self._read(inputs)
-            payloads, records = self._announce(flow, hop.found)
+            if batch is None:
+                await context.budget.take(BATCH_BYTES)
+                batch = await self._read(inputs)
+            payloads, records = self._announce(flow, batch.found)
             # In a small budget nothing is held while one that streams waits for room: nobody would ever give it.
             streams = any(payload.body is None for payload in payloads)
             ahead = None
-            if not hop.end and (roomy or not streams) and context.budget.take_now(HOP_BYTES):
+            if not batch.end and (roomy or not streams) and context.budget.take_now(BATCH_BYTES):
                 ahead = asyncio.ensure_future(self._read(inputs))
             if records:
                 await context.journal.record(*records)
@@ -236,53 +237,53 @@ class Producer:
                     await context.budget.take(STREAM_BYTES)
                 flow.outstanding += 1
                 await self._out.put(payload)
-            if hop.end:
+            if batch.end:
                 return
-            hop = await ahead if ahead is not None else None
-        if hop is not None:
-            context.budget.give(hop.held_bytes)  # read in vain: it is not announced
+            batch = await ahead if ahead is not None else None
+        if batch is not None:
+            context.budget.give(batch.held_bytes)  # read in vain: it is not announced
 
-    async def _read(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
+    async def _read(self, inputs: Iterator[InputPlan | Problem]) -> Batch:
         """The next inputs; in place of the HOP_BYTES that were taken for them the budget is charged what they hold."""
-        hop = await self._hop(self._read_now, inputs)
-        self._context.budget.give(HOP_BYTES - hop.held_bytes)
-        return hop
+        batch = await self._batch(self._read_now, inputs)
+        self._context.budget.give(BATCH_BYTES - batch.held_bytes)
+        return batch
 
-    def _read_now(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
+    def _read_now(self, inputs: Iterator[InputPlan | Problem]) -> Batch:
         """In the thread."""
-        hop = self._gather(inputs)
-        self._encode([hop])
-        return hop
+        batch = self._gather(inputs)
+        self._encode([batch])
+        return batch
 
-    def _gather(self, inputs: Iterator[InputPlan | Problem]) -> Hop:
-        """The next inputs that are to be sent or settled, as many as one hop takes."""
-        hop = Hop()
+    def _gather(self, inputs: Iterator[InputPlan | Problem]) -> Batch:
+        """The next inputs that are to be sent or settled, as many as one batch takes."""
+        batch = Batch()
         size = 0
-        while len(hop.found) < HOP_FILES and size < HOP_BYTES // 2:
+        while len(batch.found) < BATCH_FILES and size < BATCH_BYTES // 2:
             plan = next(inputs, None)
             if plan is None:
-                hop.end = True
+                batch.end = True
                 break
             if isinstance(plan, Problem):
-                hop.found.append((None, plan))
-            elif plan.standing is Standing.NEW:
+                batch.found.append((None, plan))
+            elif plan.change is Change.NEW:
                 if self._context.sources.small(plan):
-                    hop.small.append(len(hop.found))
-                    size += 2 * plan.print.size + 200  # encoded, with the tag
+                    batch.small.append(len(batch.found))
+                    size += 2 * plan.stat.size + 200  # encoded, with the tag
                     if plan.input.additional is not ABSENT:
                         size += len(str(plan.input.additional))
-                hop.found.append((plan, None))
-            elif plan.standing is Standing.SAME and plan.facts is not None and plan.facts.sha256 is None:
-                hop.found.append((plan, None))  # its digest is known now
-        return hop
+                batch.found.append((plan, None))
+            elif plan.change is Change.SAME and plan.facts is not None and plan.facts.sha256 is None:
+                batch.found.append((plan, None))  # its digest is known now
+        return batch
 
-    def _encode(self, hops: list[Hop]) -> None:
+    def _encode(self, batches: list[Batch]) -> None:
         """In the thread: the bodies of all small inputs."""
-        places = [(hop, index) for hop in hops for index in hop.small]
-        plans = [plan for hop, index in places if (plan := hop.found[index][0]) is not None]
-        for (hop, index), body in zip(places, self._context.sources.bodies(plans), strict=True):
-            hop.found[index] = (hop.found[index][0], body)
-            hop.held_bytes += 0 if isinstance(body, Problem) else body.length
+        places = [(batch, index) for batch in batches for index in batch.small]
+        plans = [plan for batch, index in places if (plan := batch.found[index][0]) is not None]
+        for (batch, index), body in zip(places, self._context.sources.bodies(plans), strict=True):
+            batch.found[index] = (batch.found[index][0], body)
+            batch.held_bytes += 0 if isinstance(body, Problem) else body.length
 
     def _announce(
         self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]
@@ -294,12 +295,12 @@ class Producer:
                 self._context.problem(flow, replace(body, flow=flow.name))
                 continue
             assert plan is not None
-            if plan.standing is Standing.SAME and plan.facts is not None:
+            if plan.change is Change.SAME and plan.facts is not None:
                 records.append(PutInput(flow.name, replace(plan.facts, sha256=plan.sha256)))
                 continue
-            state, again = (InputState.PENDING, False) if plan.facts is None else (plan.facts.state, plan.facts.again)
-            row = InputFacts(plan.key, state, body.sha256 if body is not None else None, plan.meaning, plan.print,
-                             can_carry_tag(plan.input.additional), again=again).on(InputEvent.ANNOUNCE)  # fmt: skip
+            state, again = (InputState.PENDING, False) if plan.facts is None else (plan.facts.state, plan.facts.resent)
+            row = InputFacts(plan.key, state, body.sha256 if body is not None else None, plan.spec_digest, plan.stat,
+                             can_carry_tag(plan.input.additional), resent=again).on(InputEvent.ANNOUNCE)  # fmt: skip
             records.append(PutInput(flow.name, row))
             held = body.length if body is not None else STREAM_BYTES
             payloads.append(Payload(flow, plan, row, body, held))

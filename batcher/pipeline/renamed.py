@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from ..core.facts import Print
+from ..core.facts import FileStat
 from ..core.lifecycle import FlowState
 from ..core.model import Flow, Input, Manifest
 from .ports import JournalView, Sources
@@ -30,16 +30,16 @@ def started_before(manifest: Manifest, journal: JournalView, sources: Sources) -
 
 def _same(flow: Flow, journal: JournalView, sources: Sources) -> bool:
     """Whether one of the flow's first inputs was sent into it: by the outside of its file, else by its content."""
-    asked: list[tuple[Input, Print]] = []
+    asked: list[tuple[Input, FileStat]] = []
     for source in islice(flow.inputs(), LOOKED_AT):
-        outside = sources.look(source) if isinstance(source, Input) else None
-        if isinstance(source, Input) and isinstance(outside, Print):
-            asked.append((source, outside))
-    prints = {outside for source, outside in asked if source.path is not None}
-    digests: dict[int, set[bytes | None]] = {outside.size: set() for _, outside in asked}
+        file_stat = sources.look(source) if isinstance(source, Input) else None
+        if isinstance(source, Input) and isinstance(file_stat, FileStat):
+            asked.append((source, file_stat))
+    stats = {file_stat for source, file_stat in asked if source.path is not None}
+    digests: dict[int, set[bytes | None]] = {file_stat.size: set() for _, file_stat in asked}
     for row in journal.input_rows(flow.name):
-        if row.print in prints:
+        if row.stat in stats:
             return True
-        if row.print.size in digests:
-            digests[row.print.size].add(row.sha256)
-    return any(digests[outside.size] and sources.digest(source) in digests[outside.size] for source, outside in asked)
+        if row.stat.size in digests:
+            digests[row.stat.size].add(row.sha256)
+    return any(digests[file_stat.size] and sources.digest(source) in digests[file_stat.size] for source, file_stat in asked)

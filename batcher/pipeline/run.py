@@ -14,18 +14,18 @@ from typing import Final
 
 from ..core.chosen import Chosen
 from ..core.errors import JournalError, Reason, Stop
-from ..core.facts import AddLitter, ClearLitter, FlowFacts, InputFacts, PutFlow, PutInput, PutRun
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, InputFacts, PutFlow, PutInput, PutRun
 from ..core.forecast import Requests, anew, over_caps
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.measuring import run_document
 from ..core.model import Problem
-from ..core.planning import Action, FlowPlan, Wishes, elsewhere
+from ..core.planning import Action, FlowPlan, Options, elsewhere
 from ..core.remote import Listing, RemoteFlow, RemoteInput, Template
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import read_input_tag
-from .context import Builds, Context, FlowRun, Payload, begin, of_group, of_journal
+from .context import Builds, Context, FlowRun, Payload, of_group, of_journal, spawn
 from .finalizer import finalize
-from .orphans import delete, give_up
+from .orphans import abandon, delete
 from .planner import Planner, TemplateTypes
 from .producer import Producer
 from .starts import Starts, is_starting
@@ -77,7 +77,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         each(item)
         found.flows += 1
         found.actions[item.action] = found.actions.get(item.action, 0) + 1
-        context.wishes.redo(item.flow.name)  # so that it knows which names there are
+        context.options.redo(item.flow.name)  # so that it knows which names there are
         found.problems += item.problems
         tally = item.tally
         again = anew(item.action)
@@ -86,7 +86,7 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         report.inputs.failed += tally.faulty if item.action is Action.BLOCKED else 0
         found.bytes += tally.total_bytes
         found.unsettled += item.action.works and is_starting(item)
-        if found.requests.count(item, context.wishes, context.limits.starts_per_run):
+        if found.requests.count(item, context.options, context.limits.starts_per_run):
             found.to_send += tally.total if again else tally.new
             found.to_send_bytes += tally.total_bytes if again else tally.new_bytes
             found.to_send_encoded += tally.total_encoded if again else tally.new_encoded
@@ -101,35 +101,35 @@ def survey(context: Context, planner: Planner, each: Callable[[FlowPlan], None] 
         if item.action is Action.BLOCKED:
             report.flows.failed += 1
         if item.action is Action.CHANGED:
-            context.problem(None, _changed(item, context.wishes))
+            context.problem(None, _changed(item, context.options))
     found.journaled = context.journal.count_flows()
     for note in [*context.manifest.notes(True), *_all_left(context, found)]:
         context.problem(None, note)
     if not found.problems:  # a flow that could not be told may be the one that was chosen
-        found.problems += context.wishes.missed()
+        found.problems += context.options.missed()
     report.flows.total, report.inputs.total = found.flows, found.inputs
     if context.images is not None:
         context.images.whole = True
     if found.works:
         _beside(context, found.requests)
-    context.tell("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
+    context.emit("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
                  to_send_bytes=found.to_send_bytes, starts=found.requests.starts, problems=len(found.problems))  # fmt: skip
     return found
 
 
-def _changed(plan: FlowPlan, wishes: Wishes) -> Problem:
+def _changed(plan: FlowPlan, options: Options) -> Problem:
     flow = plan.flow
     message, flags = "it changed after it was started", "--resubmit-changed"
     if plan.facts is not None and elsewhere(plan.facts, flow.flow_id):
         message = f"it was started as {plan.facts.flow_id}, which is not what flow_id names now"
-    elif wishes.checksum:  # without it the change may not be seen
+    elif options.checksum:  # without it the change may not be seen
         flags = "--checksum --resubmit-changed"
     return Problem("changed", message, f"{flags} pays for it again", flow.place, flow.name)
 
 
 def _all_left(context: Context, found: Survey) -> list[Problem]:
     """That no flow of the journal is in the manifest any more: it may be done, or its files are out of reach."""
-    if found.known or not found.journaled or found.problems or isinstance(context.wishes.only, Chosen):
+    if found.known or not found.journaled or found.problems or isinstance(context.options.only, Chosen):
         return []
     flows = "the only flow" if found.journaled == 1 else f"all {found.journaled:,} flows"
     message = f"{flows} of the journal {'has' if found.journaled == 1 else 'have'} left the manifest"
@@ -139,10 +139,10 @@ def _all_left(context: Context, found: Survey) -> list[Problem]:
 def _beside(context: Context, requests: Requests) -> None:
     """The requests that belong to no single flow."""
     requests.looks += 1  # the templates
-    if context.wishes.adopt or not context.journal.strangers_checked:
+    if context.options.adopt or not context.journal.unknown_flows_checked:
         requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
     requests.looks += context.journal.watch_until > context.clock.wall()
-    requests.deletes += len(context.journal.litter())
+    requests.deletes += len(context.journal.orphans())
 
 
 def caps(context: Context, found: Survey) -> list[Problem]:
@@ -180,7 +180,7 @@ async def _templates(context: Context) -> TemplateTypes | None:
 async def run(context: Context) -> None:
     """Bring the batch to done; the outcome is in `context.report`."""
     loop = asyncio.get_running_loop()
-    planner = Planner(context.manifest, context.journal, context.sources, context.wishes, template_types(context, loop),
+    planner = Planner(context.manifest, context.journal, context.sources, context.options, template_types(context, loop),
                       context.images)  # fmt: skip
     began = context.clock.steady()
     began_at = context.clock.wall()
@@ -204,7 +204,7 @@ async def run(context: Context) -> None:
     except Stop as stop:
         if context.report.stop is None:
             context.report.stop = stop
-            context.tell_stop(stop)
+            context.emit_stop(stop)
     except BaseExceptionGroup as group:
         of_group(context, group)
     except JournalError as error:
@@ -238,12 +238,12 @@ def _may_go_on(context: Context, problems: list[Problem]) -> bool:
     for problem in problems:
         context.problem(None, problem)
     kinds = {problem.kind for problem in problems} & {"manifest", "source"}
-    return not kinds or (context.wishes.keep_going and kinds == {"source"})
+    return not kinds or (context.options.keep_going and kinds == {"source"})
 
 
 def _starts(context: Context, found: Survey) -> Starts:
     """How many flows this run may start; without starts there is nothing to count."""
-    return Starts(context.limits.starts_per_run if context.wishes.start else None, found.unsettled)
+    return Starts(context.limits.starts_per_run if context.options.start else None, found.unsettled)
 
 
 def _held_back(context: Context, found: Survey) -> None:
@@ -255,7 +255,7 @@ def _held_back(context: Context, found: Survey) -> None:
         what = f"{started:,} flow{'' if started == 1 else 's'} started; --max-starts (limits.starts_per_run)"
         message = f"{what} allows {starts.most:,} in one run, and {left:,} remain"
         context.report.stop = Stop(Reason.LIMIT, message, "run again: the next run goes on")
-        context.tell_stop(context.report.stop)
+        context.emit_stop(context.report.stop)
 
 
 async def _stages(context: Context, planner: Planner) -> None:
@@ -266,10 +266,10 @@ async def _stages(context: Context, planner: Planner) -> None:
     async with asyncio.TaskGroup() as group:
 
         def settled(flow: FlowRun) -> None:
-            begin(group, finalize(context, flow, slots))
+            spawn(group, finalize(context, flow, slots))
 
         for _ in range(2 * width):
-            begin(group, work(context, payloads, settled))
+            spawn(group, work(context, payloads, settled))
         await Producer(context, planner, group, slots, payloads, settled).run()
         for _ in range(2 * width):
             await payloads.put(None)
@@ -277,7 +277,7 @@ async def _stages(context: Context, planner: Planner) -> None:
 
 async def _sweep(context: Context) -> None:
     """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
-    await context.journal.record()  # what a stage has just deleted is no litter any more
+    await context.journal.record()  # what a stage has just deleted is no orphan any more
     tried = await _delete_litter(context, frozenset())
     if context.journal.watch_until > context.journal.now():
         looked = await context.lister.sure()
@@ -294,9 +294,9 @@ async def _sweep(context: Context) -> None:
                     continue
                 facts = context.journal.flow(flow.tag.flow)
                 if facts is None or facts.flow_id != flow.flow_id:
-                    await context.journal.record(AddLitter(flow.flow_id, flow.tag.flow))
+                    await context.journal.record(AddOrphan(flow.flow_id, flow.tag.flow))
     await _delete_litter(context, tried)
-    for flow_id, name in context.journal.litter():
+    for flow_id, name in context.journal.orphans():
         message = f"the flow {flow_id}, given up and never started, could not be deleted"
         denied = context.undeletable.get(flow_id)
         if denied is None:
@@ -308,16 +308,16 @@ async def _sweep(context: Context) -> None:
 
 async def _delete_litter(context: Context, tried: frozenset[str]) -> frozenset[str]:
     """Delete what the journal has given up, but for those that were `tried` just now; returns the ids."""
-    litter = [(flow_id, name) for flow_id, name in context.journal.litter() if flow_id not in tried]
-    for flow_id, name in litter:
+    orphans = [(flow_id, name) for flow_id, name in context.journal.orphans() if flow_id not in tried]
+    for flow_id, name in orphans:
         facts = context.journal.flow(name)
         if facts is not None and facts.flow_id == flow_id:
-            context.journal.post(ClearLitter(flow_id))  # it is in use: whatever the journal says, it is none
+            context.journal.post(ClearOrphan(flow_id))  # it is in use: whatever the journal says, it is none
         else:
             await delete(context, flow_id, name)
-    if litter:
+    if orphans:
         await context.journal.record()
-    return frozenset(flow_id for flow_id, _ in litter)
+    return frozenset(flow_id for flow_id, _ in orphans)
 
 
 async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
@@ -333,8 +333,8 @@ async def clean_flows(context: Context, yes: bool) -> list[tuple[str, str]]:
     found = [(f.flow_id, f.tag.flow) for f in builds.flows.values() if f.tag is not None and f.state in ("created", "")]
     for flow_id, name in found if yes else ():
         facts = context.journal.flow(name)
-        if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.given:
-            records, _ = give_up(facts)
+        if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.external:
+            records, _ = abandon(facts)
             await context.journal.record(*records)
         elif facts is not None and facts.flow_id == flow_id:
             continue  # its start may be under way: the next run settles that first
@@ -348,11 +348,11 @@ async def _forget_unknown(context: Context, known: set[str]) -> None:
     """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
     asked for: that the list does not show it proves nothing."""
     for facts in list(context.journal.flows()):
-        if facts.state is not FlowState.OPEN or facts.given or facts.flow_id is None or facts.flow_id in known:
+        if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in known:
             continue
         shown = await context.ask(Call.FLOW, partial(context.client.flow, facts.flow_id))
         if isinstance(shown, Verdict) and shown.kind is Kind.GONE:
-            records, _ = give_up(facts)
+            records, _ = abandon(facts)
             await context.journal.record(*records)
         elif isinstance(shown, Verdict):
             message = f"whether the flow {facts.flow_id} is still there cannot be told: {shown.message}"
@@ -363,7 +363,7 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
     """Once for each journal: are flows of this batch on the service that it does not know? Then a journal was lost, and
     paying twice is near; the run stops (None), or takes over what matches where that was asked for. What is left to do. The
     first flow that is made has to show that the list may be believed: see `witness`."""
-    if not context.wishes.adopt and (context.journal.strangers_checked or not found.works):
+    if not context.options.adopt and (context.journal.unknown_flows_checked or not found.works):
         return found
     builds = await context.lister.builds()
     if isinstance(builds, Verdict):
@@ -373,15 +373,15 @@ async def _no_strangers(context: Context, planner: Planner, found: Survey) -> Su
         context.problem(None, Problem("unsettled", message, "run again later", status=builds.status))
         return None
     strange = foreign(context, builds)
-    problem = of_list(context, builds, [] if context.wishes.adopt else strange)
+    problem = of_list(context, builds, [] if context.options.adopt else strange)
     if problem is not None:
         context.problem(None, problem)
         return None
-    if not context.journal.strangers_checked:
+    if not context.journal.unknown_flows_checked:
         context.unproven = True
-        context.strangers = frozenset(flow.flow_id for flow in strange)
+        context.unknown_flows = frozenset(flow.flow_id for flow in strange)
         # What is deleted before the first flow is made would be missing from the list after it.
-        context.before = None if strange or context.journal.litter() else builds
+        context.before = None if strange or context.journal.orphans() else builds
     return await _adopt(context, planner, strange) if strange else found
 
 
@@ -403,9 +403,9 @@ def _of_strangers(context: Context, found: Sequence[RemoteFlow]) -> Problem:
 
 
 async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -> Survey:
-    """Take over what matches by tag and content: started flows as started, open ones as open, the rest is litter. Returns
+    """Take over what matches by tag and content: started flows as started, open ones as open, the rest are orphans. Returns
     what is left to do."""
-    everything = Planner(context.manifest, context.journal, context.sources, replace(context.wishes, only=lambda name: True),
+    everything = Planner(context.manifest, context.journal, context.sources, replace(context.options, only=lambda name: True),
                          planner.templates, context.images)  # fmt: skip
     by_name: dict[str, list[RemoteFlow]] = {}
     for flow in remote:
@@ -422,7 +422,7 @@ async def _adopt(context: Context, planner: Planner, remote: list[RemoteFlow]) -
             if not taken and await _adopt_one(context, planner, plan, flow):
                 taken = True
             elif flow.state in ("created", ""):
-                await context.journal.record(AddLitter(flow.flow_id, plan.flow.name))
+                await context.journal.record(AddOrphan(flow.flow_id, plan.flow.name))
     context.report.flows.started = context.report.inputs.uploaded = context.report.inputs.bytes = 0
     context.report.flows.changed = context.report.flows.failed = context.report.inputs.failed = 0
     return await asyncio.to_thread(survey, context, planner)
@@ -435,15 +435,15 @@ async def _adopt_one(context: Context, planner: Planner, plan: FlowPlan, remote:
     started = remote.state not in ("created", "")
     if rows is None and not started:
         return False
-    facts = FlowFacts(plan.flow.name, build=plan.facts.build if plan.facts is not None else 0)
+    facts = FlowFacts(plan.flow.name, generation=plan.facts.generation if plan.facts is not None else 0)
     if rows is not None:
-        facts = replace(facts, meaning=plan.meaning, quick=plan.quick, inputs=plan.tally.total,
+        facts = replace(facts, spec_digest=plan.spec_digest, stat_digest=plan.stat_digest, inputs=plan.tally.total,
                         size_bytes=plan.tally.total_bytes)  # fmt: skip
     event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
     at = context.clock.wall() if started else None
     # What the journal that was lost had sent a second time may yet be done.
-    not_before = None if started else context.journal.now() + context.limits.settle_s
-    facts = facts.on(event, flow_id=remote.flow_id, started_at=at, not_before=not_before)
+    start_after = None if started else context.journal.now() + context.limits.settle_s
+    facts = facts.on(event, flow_id=remote.flow_id, started_at=at, start_after=start_after)
     await context.journal.record(PutFlow(facts), *(rows or ()))
     return True
 
@@ -452,27 +452,27 @@ async def _adoptable(context: Context, planner: Planner, plan: FlowPlan, remote:
     """The rows of the flow's inputs where they are the manifest's; None where they are not. Raises Stop where the
     service does not tell."""
     shown: dict[bytes, bytes] = {}
-    strangers = 0
+    unknown_flows = 0
 
     def take(asset: RemoteInput) -> None:
-        nonlocal strangers
+        nonlocal unknown_flows
         tag = read_input_tag(asset.additional)
         if tag is None or tag[0] in shown:
-            strangers += 1
+            unknown_flows += 1
         else:
             shown[tag[0]] = tag[1]
 
     async def listing() -> Listing | Reply | Fault:
-        nonlocal strangers
+        nonlocal unknown_flows
         shown.clear()
-        strangers = 0
+        unknown_flows = 0
         return await context.client.inputs(remote.flow_id, take)
 
     listed = await context.ask(Call.INPUTS, listing)
     if isinstance(listed, Verdict):
         raise Stop(Reason.UNAVAILABLE, f"a flow's inputs cannot be listed: {listed.message}", "run --adopt again",
                    listed.status)  # fmt: skip
-    if strangers or not listed.whole:
+    if unknown_flows or not listed.whole:
         return None
     rows: list[PutInput] = []
     inputs = await asyncio.to_thread(lambda: list(planner.inputs(plan.flow, None)))
@@ -482,6 +482,6 @@ async def _adoptable(context: Context, planner: Planner, plan: FlowPlan, remote:
         sha256 = await asyncio.to_thread(context.sources.digest, item.input)
         if isinstance(sha256, Problem) or shown.pop(item.key, None) != sha256:
             return None  # one that is not listed may have been sent, and is never sent into the same flow again
-        row = InputFacts(item.key, sha256=sha256, meaning=item.meaning, print=item.print)
+        row = InputFacts(item.key, sha256=sha256, spec_digest=item.spec_digest, stat=item.stat)
         rows.append(PutInput(plan.flow.name, row.on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)))
     return None if shown else rows

@@ -22,13 +22,13 @@ from functools import partial
 from typing import Final
 
 from ..core.errors import Reason, Stop
-from ..core.facts import WATCH_S, AddLitter, PutFlow, StrangersChecked, Watch
+from ..core.facts import WATCH_S, AddOrphan, PutFlow, UnknownFlowsChecked, Watch
 from ..core.lifecycle import FlowState
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
-from ..core.tags import FlowTag, build_name, flow_key, with_flow_tag
+from ..core.tags import FlowTag, flow_key, generation_name, with_flow_tag
 from .context import POLL_S, Builds, Context, FlowRun
-from .orphans import delete, give_up
+from .orphans import abandon, delete
 
 GONE: Final = 100  # flows that somebody deleted meanwhile are asked about, up to so many
 LIST_ADVICE: Final = (
@@ -42,7 +42,7 @@ def foreign(context: Context, builds: Builds) -> list[RemoteFlow]:
     owner = context.journal.owner
     found = [flow for flow in builds.flows.values() if flow.tag is not None and flow.tag.owner != owner]
     if found:  # those that were taken over have the tags of a journal that was lost
-        known = {facts.flow_id for facts in context.journal.flows()} | {flow_id for flow_id, _ in context.journal.litter()}
+        known = {facts.flow_id for facts in context.journal.flows()} | {flow_id for flow_id, _ in context.journal.orphans()}
         found = [flow for flow in found if flow.flow_id not in known]
     return found
 
@@ -66,7 +66,7 @@ async def prove(context: Context, flow: FlowRun, create: Callable[[], Awaitable[
     if isinstance(why, Verdict):
         raise _halted(context, why, "whether the list of flows shows all cannot be told")
     if own and why:
-        records, flow.facts = give_up(flow.facts)
+        records, flow.facts = abandon(flow.facts)
         await context.journal.record(*records)
     if why or not own:
         await delete(context, witness, flow.name)
@@ -75,7 +75,7 @@ async def prove(context: Context, flow: FlowRun, create: Callable[[], Awaitable[
         assert context.stop is not None
         raise context.stop
     context.unproven, context.before = False, None
-    await context.journal.record(StrangersChecked())
+    await context.journal.record(UnknownFlowsChecked())
 
 
 def _halted(context: Context, verdict: Verdict, what: str) -> Stop:
@@ -89,13 +89,13 @@ def latest_tag(context: Context, flow: FlowRun) -> FlowTag:
     """The tag of the flow's latest create."""
     batch = context.manifest.batch
     key = flow_key(batch, flow.name).hex()
-    return FlowTag(batch, flow.name, key, build_name(context.journal.owner, flow.facts.build))
+    return FlowTag(batch, flow.name, key, generation_name(context.journal.owner, flow.facts.generation))
 
 
 async def _another(context: Context, flow: FlowRun) -> str:
     """A flow that is there for this alone, where the first one was there before. Raises Stop where it cannot be made."""
     spec = flow.plan.flow
-    flow.facts = replace(flow.facts, build=flow.facts.build + 1)
+    flow.facts = replace(flow.facts, generation=flow.facts.generation + 1)
     # Durable before the POST; should its reply be lost, the sweep finds it by its tag.
     await context.journal.record(PutFlow(flow.facts), Watch(context.journal.now() + WATCH_S))
     additional = with_flow_tag(spec.additional, latest_tag(context, flow))
@@ -103,7 +103,7 @@ async def _another(context: Context, flow: FlowRun) -> str:
     made = await context.ask(Call.CREATE, request)
     if isinstance(made, Verdict):
         raise _halted(context, made, "whether the list of flows shows all cannot be told, for none can be made")
-    await context.journal.record(AddLitter(made, flow.name))
+    await context.journal.record(AddOrphan(made, flow.name))
     return made
 
 
@@ -117,7 +117,7 @@ async def shows(context: Context, witness: str, before: Builds | None = None) ->
             return after
         if not after.listing.whole:
             return f"the list of flows is not whole: {after.listing.why}"
-        strange = [flow for flow in foreign(context, after) if flow.flow_id not in context.strangers]
+        strange = [flow for flow in foreign(context, after) if flow.flow_id not in context.unknown_flows]
         if before is not None and strange:
             batch = context.manifest.batch
             return f"the journal knows nothing of it, but the service has {len(strange)} flow(s) of the batch “{batch}”"

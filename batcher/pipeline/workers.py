@@ -1,4 +1,4 @@
-"""The second stage: payloads are posted, as many at a time as the gate lets through.
+"""The second stage: payloads are posted, as many at a time as the limiter lets through.
 
 In: `Payload`s. Out: the outcome of each in the journal, and each flow whose last payload has come back to the finalizer.
 Called by `run`, which starts more workers than requests may be in flight: one that waits to try again blocks nobody.
@@ -16,7 +16,7 @@ from ..core.lifecycle import InputEvent
 from ..core.model import JSON, Problem
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from .context import Context, Payload, Settled
-from .opener import of_verdict
+from .opener import problem_from_verdict
 
 
 async def work(context: Context, inbox: asyncio.Queue[Payload | None], settled: Settled) -> None:
@@ -50,24 +50,24 @@ async def _deliver(context: Context, payload: Payload) -> None:
             row = row.on(InputEvent.NOT_SENT)
         case Verdict(kind=Kind.DONE):
             row = row.on(InputEvent.ACCEPT)
-            context.count(flow, 1, row.print.size)
+            context.count(flow, 1, row.stat.size)
         case Verdict(kind=Kind.UNKNOWN):
             until = context.journal.now() + context.limits.settle_s
-            row = row.on(InputEvent.LOSE, until=until, answered=result.answered)
+            row = row.on(InputEvent.LOSE, settle_deadline=until, answered=result.answered)
             if result.answered:
                 flow.said = payload.plan.input.label, result
         case Verdict(kind=Kind.REFUSED):
             row = row.on(InputEvent.REFUSE)
             context.report.inputs.failed += 1
             label = payload.plan.input.label
-            problem = of_verdict(result, flow, f"{label} was refused", label)
+            problem = problem_from_verdict(result, flow, f"{label} was refused", label)
             context.problem(flow, replace(problem, place=payload.plan.input.place))
         case Verdict(kind=Kind.GONE | Kind.CONFLICT):
             row = row.on(InputEvent.NOT_SENT)
             flow.trouble = result
         case Verdict():
             row = row.on(InputEvent.NOT_SENT)
-            context.problem(flow, of_verdict(result, flow, "an input could not be sent", payload.plan.input.label))
+            context.problem(flow, problem_from_verdict(result, flow, "an input could not be sent", payload.plan.input.label))
     if context.events.enabled:
         _tell(context, payload, result)
     # Not awaited: should it be lost, the announcement before it makes the next run ask.
@@ -84,10 +84,10 @@ def _tell(context: Context, payload: Payload, result: Problem | Verdict | None) 
             event = "input_unknown"
         case Verdict(kind=Kind.REFUSED):
             event, level = "input_refused", "error"
-    fields: dict[str, JSON] = {"input": payload.plan.input.label, "bytes": payload.row.print.size}
+    fields: dict[str, JSON] = {"input": payload.plan.input.label, "bytes": payload.row.stat.size}
     if result is not None and event != "input_accepted":
         fields |= {"status": result.status, "message": result.message}
-    context.tell(event, payload.flow.name, level, **fields)
+    context.emit(event, payload.flow.name, level, **fields)
 
 
 async def _upload(context: Context, payload: Payload, flow_id: str) -> Verdict | Problem:
@@ -95,7 +95,7 @@ async def _upload(context: Context, payload: Payload, flow_id: str) -> Verdict |
         body = payload.body if payload.body is not None else context.sources.body(payload.plan)
         if isinstance(body, Problem):
             return body
-        what = await context.client.upload(flow_id, body, lambda: context.journal.departs(payload.row.key))
+        what = await context.client.upload(flow_id, body, lambda: context.journal.mark_sent(payload.row.key))
         if body.fault is not None:
             return body.fault
         if body.sha256 is not None:

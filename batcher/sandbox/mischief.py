@@ -101,7 +101,7 @@ def _retry_after(text: str) -> str:
 
 
 async def spoil(
-    request: web.BaseRequest, fault: Fault, reply: Reply, chance: random.Random, stopping: asyncio.Event
+    request: web.BaseRequest, fault: Fault, reply: Reply, rng: random.Random, stopping: asyncio.Event
 ) -> web.StreamResponse:
     """Answers a request whose body was read with what the fault makes of `reply`."""
     match fault.effect:
@@ -114,7 +114,7 @@ async def spoil(
         case "address":
             return await deliver(request, json_reply(dump({"data": f"{_location(request, fault.value)}?{SIGNATURE}"})))
         case "garbage":
-            return await deliver(request, _garbage(fault.value, chance))
+            return await deliver(request, _garbage(fault.value, rng))
         case "truncate":
             return await _truncate(request, reply)
         case "trickle":
@@ -124,7 +124,7 @@ async def spoil(
         case "huge":
             return await deliver(request, Reply(body=_huge(fault.value), length_bytes=fault.value))
         case "corrupt_list" | "wrong_types":
-            return await deliver(request, await _changed(fault, reply, chance))
+            return await deliver(request, await _changed(fault, reply, rng))
     return await deliver(request, reply)
 
 
@@ -133,7 +133,7 @@ def _location(request: web.BaseRequest, url: str) -> str:
     return url if has_path else url + request.path_qs
 
 
-def _garbage(kind: str, chance: random.Random) -> Reply:
+def _garbage(kind: str, rng: random.Random) -> Reply:
     match kind:
         case "json":
             return json_reply('{"unexpected": ["valid", "JSON", {"of": "another kind"}]}')
@@ -144,7 +144,7 @@ def _garbage(kind: str, chance: random.Random) -> Reply:
         case "created":
             return json_reply('{"state": "created"}')
         case "binary":
-            return Reply(body=chance.randbytes(256))
+            return Reply(body=rng.randbytes(256))
         case "text":
             return json_reply(dump({"data": NOT_YET}))
         case "plain":
@@ -217,7 +217,7 @@ async def _said_again(text: str, size_bytes: int) -> AsyncGenerator[bytes, None]
     yield b'"},' + dump(last).encode() + b"]}"
 
 
-async def _changed(fault: Fault, reply: Reply, chance: random.Random) -> Reply:
+async def _changed(fault: Fault, reply: Reply, rng: random.Random) -> Reply:
     """The reply with its JSON changed; what is no JSON, or an error, stays as it is."""
     body = await reply.whole()
     if reply.status >= 400 or not body:
@@ -227,11 +227,11 @@ async def _changed(fault: Fault, reply: Reply, chance: random.Random) -> Reply:
     except ValueError:
         return Reply(reply.status, body, reply.content_type, reply.headers)
     if fault.effect == "wrong_types":
-        document = _wrong_types(document, chance)
+        document = _wrong_types(document, rng)
     else:
         items = document if isinstance(document, list) else _the_list(document)
         if items is not None:
-            _corrupt(items, fault.value, chance)
+            _corrupt(items, fault.value, rng)
     return Reply(reply.status, dump(document).encode(), headers=reply.headers)
 
 
@@ -242,13 +242,13 @@ def _the_list(document: Any) -> list[Any] | None:
     return max(lists, key=len, default=None)
 
 
-def _corrupt(items: list[Any], how: str, chance: random.Random) -> None:
+def _corrupt(items: list[Any], how: str, rng: random.Random) -> None:
     if how == "foreign":
-        items.insert(chance.randint(0, len(items)), _foreign(items, chance))
+        items.insert(rng.randint(0, len(items)), _foreign(items, rng))
         return
     if not items:
         return
-    index = chance.randrange(len(items))
+    index = rng.randrange(len(items))
     match how:
         case "missing":
             del items[index]
@@ -257,12 +257,12 @@ def _corrupt(items: list[Any], how: str, chance: random.Random) -> None:
         case "digest":
             items[index] = _with_other_digest(items[index])
         case "shuffle":
-            chance.shuffle(items)
+            rng.shuffle(items)
 
 
-def _foreign(items: list[Any], chance: random.Random) -> Any:
+def _foreign(items: list[Any], rng: random.Random) -> Any:
     """An item that somebody else might have added."""
-    item = copy.deepcopy(chance.choice(items)) if items else {"id": "", "status": "available", "processed": None}
+    item = copy.deepcopy(rng.choice(items)) if items else {"id": "", "status": "available", "processed": None}
     for name in {"id", "asset_id", "flow_id"} & item.keys():
         item[name] = new_id()
     return {**item, "additional": {"somebody": "else"}}
@@ -275,13 +275,13 @@ def _with_other_digest(item: Any) -> Any:
     return {**item, "additional": json.loads(changed) if changed != text else {"changed": True}}
 
 
-def _wrong_types(value: Any, chance: random.Random, *, top: bool = True) -> Any:
+def _wrong_types(value: Any, rng: random.Random, *, top: bool = True) -> Any:
     """The document with about half of its values replaced by other types; envelopes stay."""
-    if isinstance(value, dict) and (top or chance.random() < 0.8):
-        return {name: _wrong_types(member, chance, top=False) for name, member in value.items()}
-    if isinstance(value, list) and (top or chance.random() < 0.8):
-        return [_wrong_types(member, chance, top=top) for member in value]
-    if chance.random() < 0.5:
+    if isinstance(value, dict) and (top or rng.random() < 0.8):
+        return {name: _wrong_types(member, rng, top=False) for name, member in value.items()}
+    if isinstance(value, list) and (top or rng.random() < 0.8):
+        return [_wrong_types(member, rng, top=top) for member in value]
+    if rng.random() < 0.5:
         return value
     others: list[Any] = [None, True, -1, 1e300, "text", [], {}, [[]], {"a": {}}]
-    return chance.choice([other for other in others if type(other) is not type(value)])
+    return rng.choice([other for other in others if type(other) is not type(value)])

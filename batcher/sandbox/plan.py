@@ -49,7 +49,7 @@ class _Counted:
     """A fault and what it has seen. Calls and strikes are counted from 1."""
 
     fault: Fault
-    chance: random.Random
+    rng: random.Random
     gate: Gate | None
     seen: int = 0
     struck: int = 0
@@ -65,7 +65,7 @@ class _Counted:
             or (fault.first is not None and self.seen > fault.first)
             or (fault.after is not None and self.seen <= fault.after)
             or (fault.count is not None and self.struck >= fault.count)
-            or (fault.p is not None and self.chance.random() >= fault.p)
+            or (fault.p is not None and self.rng.random() >= fault.p)
         ):
             return False
         self.struck += 1
@@ -79,10 +79,10 @@ class Plan:
     faults: Sequence[Fault] = ()
     seed: int = 0
     _by_call: dict[str, list[_Counted]] = field(default_factory=dict)
-    chance: random.Random = field(init=False)
+    rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chance = random.Random(self.seed)
+        self.rng = random.Random(self.seed)
         for index, fault in enumerate(self.faults):
             gate = Gate(fault) if fault.effect == "capacity" else None
             # Each fault has its own chance, so that adding one does not move the others.

@@ -212,7 +212,7 @@ class Sandbox:
             return await self._answer_late(call, entry, fault, received)
         try:
             if fault is not None and fault.phase == "before":
-                return await mischief.spoil(request, fault, Reply(), self.plan.chance, stopping)
+                return await mischief.spoil(request, fault, Reply(), self.plan.rng, stopping)
             if fault is not None and fault.phase == "commit":
                 call.fail_flow, call.input_error = fault.effect == "fail_flow", fault.effect == "input_error"
             reply = await self._commit(call, entry, received)
@@ -220,7 +220,7 @@ class Sandbox:
             if any(asset.path for asset in received.assets):
                 await self.service.db.work(received.discard)
         if fault is not None and fault.phase == "after":
-            return await mischief.spoil(request, fault, reply, self.plan.chance, stopping)
+            return await mischief.spoil(request, fault, reply, self.plan.rng, stopping)
         return await deliver(request, reply)
 
     async def _receive(self, call: Call) -> Received:

@@ -3,7 +3,7 @@ repeats a GET or a DELETE once where a kept connection turns out to be dead; nev
 wire lacks something, see there).
 
 In: calls with what they need. Out: values, a `Reply` that is no success, or a `Fault` that says how far the request got.
-Called by the pipeline, which holds a place at the gate meanwhile. The service's facts: flows-api; where they are silent
+Called by the pipeline, which holds a place in the limiter meanwhile. The service's facts: flows-api; where they are silent
 every reading is taken: `id` or `flow_id` or `asset_id`, an envelope or a bare list, any state of pagination.
 Replies are bounded, listings stream, every wait is bounded: no progress for `timeout_s`, and a total by the least
 throughput, so that a trickle cannot hang a night.
@@ -37,7 +37,7 @@ from ..core.model import JSON
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
-from ..host.failpoint import reached
+from ..host.failpoint import failpoint
 from ..sources.local import SmallBody, StreamBody
 from . import wire
 from .connection_errors import check_proxy, no_way
@@ -47,7 +47,7 @@ from .error_text import Head, words_of
 from .limiter import Bandwidth
 from .listing import ListParser, plain
 from .paging import Pages, Signs, signs_of
-from .wire import PATH_SAFE, USER_AGENT, Answer, Pool, Wire, abort, ask, at_hand, forget_taken, give_up, taken, unsent
+from .wire import PATH_SAFE, USER_AGENT, Answer, Pool, Wire, abandon, abort, ask, at_hand, forget_taken, taken, unsent
 
 if TYPE_CHECKING:
     from .wire import Connection
@@ -74,7 +74,7 @@ REASONS: Final = (  # members under which a flow may say why it failed
 )  # fmt: skip
 REASONS_LISTED: Final = 5
 
-HOPS: Final = 5  # from an output's reply to the place where its bytes lie
+ADDRESSES: Final = 5  # from an output's reply to the place where its bytes lie
 PAGE_RETRIES: Final = 5  # of one page after the first; then the list is begun anew
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 
@@ -109,7 +109,7 @@ class Key:
         self.mask = Mask()
         self.mask.add(self._value)
 
-    def again(self) -> bool:
+    def read_again(self) -> bool:
         """Read it again; whether it is another one."""
         try:
             found = self._read()
@@ -134,12 +134,12 @@ class _Sent:
     the last that moved, and in all what the least throughput allows. Works as `asyncio.timeout` does, but one `_Watch`
     looks after all requests, where a timer each, moved with every byte, cost as much as the parsing of the reply."""
 
-    __slots__ = ("_bytes", "_cancelling", "_departs", "_started", "_task", "_watch", "abort", "deadline", "late", "left",
+    __slots__ = ("_bytes", "_cancelling", "_mark_sent", "_started", "_task", "_watch", "abort", "deadline", "late", "left",
                  "mask")  # fmt: skip
 
-    def __init__(self, departs: Callable[[], None], watch: _Watch, mask: Mask) -> None:
+    def __init__(self, mark_sent: Callable[[], None], watch: _Watch, mask: Mask) -> None:
         self.mask = mask  # for the words of the reply
-        self._departs = departs
+        self._mark_sent = mark_sent
         self._watch = watch
         self._bytes = 0
         self._started = watch.time()
@@ -195,9 +195,9 @@ class _Sent:
         self.deadline = deadline + waited
 
     def leaving(self) -> None:
-        self._departs()
+        self._mark_sent()
         self.left = True
-        reached("leaving")
+        failpoint("leaving")
 
 
 class _Watch:
@@ -264,7 +264,7 @@ class _Posted(aiohttp.Payload):
                 if written == length:
                     self._sent.leaving()
                 await writer.write(piece)
-                reached("between chunks")
+                failpoint("between chunks")
                 self._sent.moved(len(piece))
         if written != length:
             raise _NotWritten  # aiohttp would wait for ever for the rest
@@ -281,7 +281,7 @@ class FlowsApi:
         bandwidth: Bandwidth | None = None, ca_file: str | None = None, rate_per_s: float | None = None,
     ) -> None:  # fmt: skip
         check_endpoint(endpoint)
-        self._between_pages_s = 1 / rate_per_s if rate_per_s else 0.0  # the first page has the gate's leave
+        self._between_pages_s = 1 / rate_per_s if rate_per_s else 0.0  # the first page has the limiter's leave
         self._base = endpoint.rstrip("/")
         self._key = key
         self._timeout_s = timeout_s
@@ -344,18 +344,18 @@ class FlowsApi:
 
     def read_key_again(self) -> bool:
         """Whether the key is another one now."""
-        return self._key.again()
+        return self._key.read_again()
 
     async def _call(
         self, call: Call, method: str, path: str, read: Callable[[Response, _Sent], Any],
-        *, body: SmallBody | StreamBody | None = None, departs: Callable[[], None] = lambda: None,
+        *, body: SmallBody | StreamBody | None = None, mark_sent: Callable[[], None] = lambda: None,
         other: Callable[[Response, _Sent], Any] | None = None,
     ) -> Any:  # fmt: skip
         """One request. `read` gets a reply of status 200 to 299; any other becomes a Reply, or what `other` makes of it."""
         watch, direct = self._watch, self._wire
         assert watch is not None
-        reached("before request")
-        sent = _Sent(departs, watch, self._key.mask)
+        failpoint("before request")
+        sent = _Sent(mark_sent, watch, self._key.mask)
         if direct is None or (isinstance(body, StreamBody) and (self._bandwidth.capped or not body.short)):
             return await self._long_call(method, path, read, other or _reply, body, sent)
         status: int | None = None
@@ -382,7 +382,7 @@ class FlowsApi:
                 response = await ask(connection, pieces, sent.leaving, sent.moved)
                 status = response.status
                 self._reached = True
-                sent.abort = partial(give_up, connection, response)
+                sent.abort = partial(abandon, connection, response)
                 sent.moved(length or 0)
                 if status < 300 and (not sent.left or unsent(connection.transport)):
                     raise _NotWritten  # a success for a request that has not arrived whole is none
@@ -398,7 +398,7 @@ class FlowsApi:
             finally:
                 watch.requests.discard(sent)
             direct.keep(connection)
-            reached("after reply")
+            failpoint("after reply")
             return found
         except aiohttp.ClientConnectorError as error:
             return self._no_way(error, sent) or _no_connection(error, sent)
@@ -428,7 +428,7 @@ class FlowsApi:
                         # A success for a request that has not arrived whole is none.
                         return Fault(FaultKind.NOT_SENT, f"{status} before the body had been sent")
                     found = await (read if 200 <= status < 300 else other)(response, sent)
-                    reached("after reply")
+                    failpoint("after reply")
                     return found
         except (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError) as error:
             return self._no_way(error, sent) or _no_connection(error, sent)
@@ -460,20 +460,20 @@ class FlowsApi:
         return await self._list(Call.TEMPLATES, "/templates", {}, TEMPLATES, each)
 
     async def create(
-        self, template: str, parameters: Mapping[str, JSON], additional: JSON, departs: Callable[[], None]
+        self, template: str, parameters: Mapping[str, JSON], additional: JSON, mark_sent: Callable[[], None]
     ) -> str | Reply | Fault:
         content = json.dumps({"template": template, "parameters": dict(parameters), "additional": additional}).encode()
-        found = await self._call(Call.CREATE, "POST", "/flows", _json, body=SmallBody(content, b""), departs=departs)
+        found = await self._call(Call.CREATE, "POST", "/flows", _json, body=SmallBody(content, b""), mark_sent=mark_sent)
         if isinstance(found, Reply) and 200 <= found.status < 300:
             flow_id = _id(_flow_in(found.body), "flow_id", "id")
             return flow_id if flow_id is not None else Reply(found.status, readable=False, detail="no flow_id")
         return found  # type: ignore[no-any-return]
 
-    def upload(self, flow_id: str, body: Any, departs: Callable[[], None]) -> Coroutine[Any, Any, Reply | Fault]:
-        return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, departs=departs)
+    def upload(self, flow_id: str, body: Any, mark_sent: Callable[[], None]) -> Coroutine[Any, Any, Reply | Fault]:
+        return self._call(Call.UPLOAD, "POST", _inputs_of(flow_id), _json, body=body, mark_sent=mark_sent)
 
-    async def start(self, flow_id: str, departs: Callable[[], None]) -> StartReply | Reply | Fault:
-        found = await self._action(Call.START, flow_id, departs)
+    async def start(self, flow_id: str, mark_sent: Callable[[], None]) -> StartReply | Reply | Fault:
+        found = await self._action(Call.START, flow_id, mark_sent)
         if isinstance(found, Reply) and 200 <= found.status < 300 and found.readable:
             return _start_reply(found.body, flow_id, self._key.mask)
         return found
@@ -481,9 +481,9 @@ class FlowsApi:
     async def abort(self, flow_id: str) -> Reply | Fault:
         return await self._action(Call.ABORT, flow_id, lambda: None)
 
-    async def _action(self, call: Call, flow_id: str, departs: Callable[[], None]) -> Reply | Fault:
+    async def _action(self, call: Call, flow_id: str, mark_sent: Callable[[], None]) -> Reply | Fault:
         body = SmallBody(b'{"action":"%b"}' % call.value.encode(), b"")
-        found = await self._call(call, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body, departs=departs)
+        found = await self._call(call, "PATCH", f"/flows/{quote(flow_id, safe='')}", _json, body=body, mark_sent=mark_sent)
         return found  # type: ignore[no-any-return]
 
     async def delete(self, flow_id: str) -> Reply | Fault:
@@ -555,10 +555,12 @@ class FlowsApi:
 
         path = f"/flows/{quote(flow_id, safe='')}/outputs/{quote(asset_id, safe='')}"
         found = await self._call(Call.OUTPUT, "GET", path, read, other=other)
-        hops = 0
+        addresses = 0
         while isinstance(found, Elsewhere):
-            hops += 1
-            found = await self._elsewhere(found.address, read) if hops <= HOPS else Spoiled(f"it is {HOPS} addresses away")
+            addresses += 1
+            if addresses > ADDRESSES:
+                return Spoiled(f"it is {ADDRESSES} addresses away")
+            found = await self._elsewhere(found.address, read)
         return found  # type: ignore[no-any-return]
 
     async def _elsewhere(

@@ -46,9 +46,9 @@ class Head:
             return
         at = 0
         while at < len(piece) and not self.full:
-            at = self._outside(piece, at) if self._string < 0 else self._inside(piece, at)
+            at = self._stat_bytes(piece, at) if self._string < 0 else self._inside(piece, at)
 
-    def _outside(self, piece: bytes, at: int) -> int:
+    def _stat_bytes(self, piece: bytes, at: int) -> int:
         other = _OUTSIDE.match(piece, at)
         if other is not None:
             self._kept += other[0][: KEPT_BYTES - len(self._kept)]

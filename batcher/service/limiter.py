@@ -1,4 +1,4 @@
-"""The gate that every request passes: how many at a time, how fast, and when nobody may.
+"""The limiter that every request passes: how many at a time, how fast, and when nobody may.
 
 In: requests that want to leave, verdicts on those that did. Out: leave to go, in order of arrival. Called by the pipeline.
 - concurrency: what `core.adaptive` allows, at most `concurrency`.
@@ -23,11 +23,11 @@ CATCH_UP_S: Final = (0.01, 0.05)  # a request that left late by up to one interv
 OUTAGE_AFTER: Final = 6  # failures in a row, with no success between: 5 % of 503 make that once in 64 million
 
 
-class Gate:
+class Limiter:
     """One per run. `stopping` is asked before each request leaves; when it says so, nothing leaves any more."""
 
     def __init__(
-        self, concurrency: int, retries: int, rate_per_s: float | None, chance: random.Random,
+        self, concurrency: int, retries: int, rate_per_s: float | None, rng: random.Random,
         steady: Callable[[], float],
     ) -> None:  # fmt: skip
         self.adaptive = Adaptive(concurrency)
@@ -35,7 +35,7 @@ class Gate:
         self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
         self._late_s = min(max(self._interval_s, CATCH_UP_S[0]), CATCH_UP_S[1])
         self._next_at = 0.0
-        self._chance = chance
+        self._rng = rng
         self._steady = steady
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -116,7 +116,7 @@ class Gate:
             case Kind.THROTTLED:
                 pause_s = verdict.pause_s
                 if pause_s is None:
-                    pause_s = backoff_s(self._in_a_row + 1, self._chance)
+                    pause_s = backoff_s(self._in_a_row + 1, self._rng)
                 if pause_s > PAUSE_CAP_S:
                     self.close(Stop(Reason.UNAVAILABLE, f"the service asks to wait {pause_s:.0f} s", "run again then"))
                 self._pause_until = max(self._pause_until, now + pause_s)
@@ -148,12 +148,12 @@ class Gate:
             if self._probes > self._retries:
                 self.close(Stop(Reason.UNAVAILABLE, f"the service is unavailable: {verdict.message}",
                                 "check the endpoint and the network; run again later", verdict.status))  # fmt: skip
-            self._probe_at = now + backoff_s(self._probes + 1, self._chance)
+            self._probe_at = now + backoff_s(self._probes + 1, self._rng)
         else:
             self._in_a_row += 1
             if self._in_a_row >= OUTAGE_AFTER or not self.in_flight:  # the only one there was, or nothing but failures
                 self._outage, self._probes, self._stragglers = True, 0, self.in_flight
-                self._probe_at = now + backoff_s(0, self._chance)
+                self._probe_at = now + backoff_s(0, self._rng)
 
     def _may_go(self, now: float) -> bool:
         if now < self._pause_until or now < self._next_at or (self._outage and now < self._probe_at):

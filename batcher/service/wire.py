@@ -267,7 +267,7 @@ def abort(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-def give_up(connection: Connection, response: Answer) -> None:
+def abandon(connection: Connection, response: Answer) -> None:
     """Also where the connection has gone and its reader was not told, as aiohttp's parser leaves it after a bad chunk."""
     abort(connection.transport)
     if not response.content.is_eof() and response.content.exception() is None:

@@ -1,6 +1,6 @@
 """A small file becomes the body of a request: read, held against its plan, hashed, encoded, tagged.
 
-In: paths with their planned outsides; or paths alone, to be looked at. Out: bodies; what was seen. Called by `sources` for a
+In: paths with their planned file stats; or paths alone, to be looked at. Out: bodies; what was seen. Called by `sources` for a
 few files, and run by it as a script for many: on a core of its own, where it does not take turns with the loop at the
 interpreter's lock (at 1 KB a file that was a fifth of all time). It imports nothing of batcher, so that it is quick to
 start. Frames on stdin and stdout: eight bytes of length, then a list as `marshal` writes it: what to do, and with what; a list
@@ -46,7 +46,7 @@ Seen = tuple[int, int, int, bytes]
 Asked = tuple[bytes, str, tuple[int, int, int], Any, tuple[str, str] | None]
 
 
-def outside(found: os.stat_result) -> tuple[int, int, int]:
+def stat_fields(found: os.stat_result) -> tuple[int, int, int]:
     """Size, mtime_ns and inode, bounded as the journal's integers are: what is beyond (a file of the year 1600 or 2262) keeps
     its last 63 bits, so that it still tells one file from another. The one place where integers come from a file system."""
     size, mtime_ns, inode = found.st_size, found.st_mtime_ns, found.st_ino
@@ -56,11 +56,11 @@ def outside(found: os.stat_result) -> tuple[int, int, int]:
 
 
 def look(path: bytes, inside: bool) -> Seen | None:
-    """The file from outside, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
+    """The file's stat, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode) or not found.st_size:
         return None
-    return *outside(found), head(path) if inside else b""
+    return *stat_fields(found), head(path) if inside else b""
 
 
 def head(path: str | bytes) -> bytes:
@@ -90,7 +90,7 @@ def read(path: str | bytes, planned: tuple[int, int, int]) -> tuple[bytes, bytes
         found = os.fstat(file)
     finally:
         os.close(file)
-    if outside(found) != planned or len(raw) != planned[0]:
+    if stat_fields(found) != planned or len(raw) != planned[0]:
         return None
     return pybase64.b64encode(raw), hashlib.sha256(raw).digest()
 

@@ -1,7 +1,7 @@
 """Images, looked at before they are paid for: do they decode, are they too large?
 
-In: inputs that are to be sent, with their outsides. Out: a Problem for each that is not fit. Called by the planner, in its
-thread. What was found fit is not looked at again while its outside stays the same: in this run (it is planned twice), and in
+In: inputs that are to be sent, with their file stats. Out: a Problem for each that is not fit. Called by the planner, in its
+thread. What was found fit is not looked at again while its file stat stays the same: in this run (it is planned twice), and in
 later ones where a run remembers (a flow that waits for a broken image would otherwise cost all of its others again).
 Pillow is an extra (`batcher[images]`). The decoding is done by a few processes: two of them were twice as fast as one, two
 threads no faster at all.
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import Reason, Stop, UsageError
-from ..core.facts import Print
+from ..core.facts import FileStat
 from ..core.model import Input, Problem
 from ..core.names import Names
 from . import image_worker
@@ -36,7 +36,7 @@ MAX_PIXELS: Final = 100_000_000  # where no limit is given; 400 MB decoded
 MAX_WORKERS: Final = 4
 PATIENCE_S: Final = 120.0  # for one image
 
-Looked = tuple[Input, Print, str]  # with its MIME type
+Looked = tuple[Input, FileStat, str]  # with its MIME type
 
 
 class Images:
@@ -170,9 +170,9 @@ class Images:
 
 
 def _mark(one: Looked) -> int:
-    """64 bits for a file's place and outside."""
-    source, outside, mime = one
-    text = f"{source.path}\0{outside.size}\0{outside.mtime_ns}\0{outside.inode}\0{mime}"
+    """64 bits for a file's place and stat."""
+    source, file_stat, mime = one
+    text = f"{source.path}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{mime}"
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), signed=True) or 1
 
 

@@ -1,9 +1,9 @@
-"""Files and texts: what they are from outside, what type they have, and the bodies that are posted for them.
+"""Files and texts: their file stats, what type they have, and the bodies that are posted for them.
 
-In: `Input`s. Out: prints, MIME types, digests, and `Body`s of exactly known length:
+In: `Input`s. Out: file stats, MIME types, digests, and `Body`s of exactly known length:
 `{"data":"data:<MIME>;base64,<…>","additional":<…>}`. Called by the planner and the producer (in a thread of their own)
 and by the client, which writes a body's chunks.
-A chunk is read, hashed and encoded in one hop through aiofiles, on two reader threads: the hashing, half of the work, is done
+A chunk is read, hashed and encoded in one call through aiofiles, on two reader threads: the hashing, half of the work, is done
 outside of the interpreter's lock; a third thread gained nothing. Many small files are encoded by a process (see `encoding`).
 """
 
@@ -30,7 +30,7 @@ import pybase64
 from aiofiles.threadpool import wrap
 
 from ..core.errors import BatcherError, UsageError
-from ..core.facts import Print
+from ..core.facts import FileStat
 from ..core.model import ABSENT, JSON, TAG, Input, Problem, ProblemKind
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
@@ -44,7 +44,7 @@ from .nearby import meant
 CHUNK_BYTES: Final = 384 << 10  # a multiple of 3, so that each chunk encodes alone: 512 KiB of base64
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
 SMALL_BYTES: Final = 192 << 10  # up to here a file is encoded once and kept; above, read anew for each attempt
-WHOLE_BYTES: Final = 3 * CHUNK_BYTES  # up to here it is then read in one go, which saves two hops and aiohttp's session
+WHOLE_BYTES: Final = 3 * CHUNK_BYTES  # up to here it is then read in one go: two calls to a thread fewer, no session
 READERS: Final = 2  # threads; hashing, which is half of the work, is done outside of the interpreter's lock
 ENCODER_FROM: Final = 512  # small files before a process of their own pays
 LOOKS_FROM: Final = 1000  # or files to look at
@@ -85,8 +85,8 @@ def _unreadable(source: Input, error: OSError) -> Problem:
     return _problem(source, f"{source.label} cannot be read: {error.strerror}", "check the disk or the network that it lies on")
 
 
-def outside_of(found: os.stat_result) -> Print:
-    return Print(*encoding.outside(found))
+def stat_of(found: os.stat_result) -> FileStat:
+    return FileStat(*encoding.stat_fields(found))
 
 
 class LocalSources:
@@ -131,10 +131,10 @@ class LocalSources:
                 self._encoder = Encoder()
         return self._encoder if self._encoder is not None and self._encoder.ready else None
 
-    def look(self, source: Input, seen: Seen | None = None) -> Print | Problem:
+    def look(self, source: Input, seen: Seen | None = None) -> FileStat | Problem:
         self._go_on()
         if source.path is None:
-            return Print(len((source.text or "").encode()))
+            return FileStat(len((source.text or "").encode()))
         if seen is None:
             try:
                 found = os.stat(source.path)
@@ -145,18 +145,19 @@ class LocalSources:
             if not stat.S_ISREG(found.st_mode):
                 what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
                 return _problem(source, f"{source.label} is {what}", "name a file, or use glob:")
-            outside = outside_of(found)
+            file_stat = stat_of(found)
         else:
-            outside = Print(*seen[:3])
-        if outside.size > FILE_BYTES:
-            return _problem(source, f"{source.label} claims {outside.size:,} bytes", "1 TiB at most can be sent; is it sparse?")
-        if outside.size == 0:
+            file_stat = FileStat(*seen[:3])
+        if file_stat.size > FILE_BYTES:
+            what = f"{source.label} claims {file_stat.size:,} bytes"
+            return _problem(source, what, "1 TiB at most can be sent; is it sparse?")
+        if file_stat.size == 0:
             return _problem(source, f"{source.label} is empty", "fill it, or take it out of the manifest")
         # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.
-        if self._min_age_s and abs(self._now() - outside.mtime_ns / 1e9) < self._min_age_s:
+        if self._min_age_s and abs(self._now() - file_stat.mtime_ns / 1e9) < self._min_age_s:
             return Problem("waiting", f"{source.label} changed just now", "min_age leaves it for a later run",
                            source.place, input=source.label)  # fmt: skip
-        return outside
+        return file_stat
 
     def mime(self, source: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
         if source.path is None:
@@ -219,7 +220,7 @@ class LocalSources:
             return _unreadable(source, error)
 
     def small(self, plan: InputPlan) -> bool:
-        return plan.print.size <= SMALL_BYTES or plan.mime == "text/plain"
+        return plan.stat.size <= SMALL_BYTES or plan.mime == "text/plain"
 
     def body(self, plan: InputPlan) -> SmallBody | StreamBody | Problem:
         if not self.small(plan):
@@ -260,8 +261,8 @@ def _beside(plan: InputPlan) -> tuple[JSON, tuple[str, str] | None]:
 
 
 def _planned(plan: InputPlan) -> tuple[int, int, int]:
-    outside = plan.print
-    return outside.size, outside.mtime_ns, outside.inode
+    file_stat = plan.stat
+    return file_stat.size, file_stat.mtime_ns, file_stat.inode
 
 
 def _name(path: str) -> bytes:
@@ -379,10 +380,10 @@ class SmallBody:
 
 
 class _EncodingReader(io.BufferedReader):
-    """Reads a chunk, hashes it and encodes it: one hop instead of three. The last chunk's hop also finds out whether the
-    file is still what it was when it was planned."""
+    """Reads a chunk, hashes it and encodes it: one call to a thread instead of three. The last chunk's call also
+    finds out whether the file is still what it was when it was planned."""
 
-    def __init__(self, raw: io.RawIOBase, planned: Print) -> None:
+    def __init__(self, raw: io.RawIOBase, planned: FileStat) -> None:
         super().__init__(raw, 1)
         self._planned = planned
         self._hashed = hashlib.sha256()
@@ -393,7 +394,7 @@ class _EncodingReader(io.BufferedReader):
 
     def same(self) -> bool:
         found = os.fstat(self.fileno())
-        return outside_of(found) == self._planned
+        return stat_of(found) == self._planned
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next chunk, encoded; empty where the file is another one now."""
@@ -424,14 +425,14 @@ class StreamBody:
         self._reader = reader
         self._head = b'{"data":"data:' + plan.mime.encode() + b";base64,"
         self._tail_bytes = len(self._tail(bytes(32)))
-        self.length = len(self._head) + 4 * ((plan.print.size + 2) // 3) + self._tail_bytes
+        self.length = len(self._head) + 4 * ((plan.stat.size + 2) // 3) + self._tail_bytes
         self.sha256: bytes | None = None
         self.fault: Problem | None = None
 
     @property
     def short(self) -> bool:
         """Whether `whole` may be taken in place of `chunks`."""
-        return self._plan.print.size <= WHOLE_BYTES
+        return self._plan.stat.size <= WHOLE_BYTES
 
     async def whole(self) -> list[bytes] | None:
         """All of the body, in pieces; None where `fault` says why not."""
@@ -495,7 +496,7 @@ class StreamBody:
 
     def _open(self, path: str) -> tuple[_EncodingReader, bytes]:
         """In the thread: the file, and its first chunk."""
-        file = _EncodingReader(patiently(partial(io.FileIO, path)), self._plan.print)
+        file = _EncodingReader(patiently(partial(io.FileIO, path)), self._plan.stat)
         try:
             return file, file.read(CHUNK_BYTES)
         except OSError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from batcher.api import journal_path, load_manifest
 from batcher.core.errors import Reason, Stop
-from batcher.core.facts import FlowFacts, InputFacts, Print, PutFlow, PutInput, PutRun, PutTimes, Record
+from batcher.core.facts import FileStat, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, PutTimes, Record
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes, Measures, run_document
 from batcher.core.model import ABSENT, Input, Manifest, Place, Problem
@@ -69,7 +69,7 @@ async def _journal(manifest: Manifest, flows: Sequence[str], inputs: int, ended:
             measures.leaves(at + number * 0.1)
             measures.ends(at + number * 0.1 + took, Call.UPLOAD, took, Kind.DONE if number < done else Kind.REFUSED)
             accepted = InputState.ACCEPTED if number < done else InputState.PENDING
-            records.append(PutInput(name, InputFacts(keys.next(source), accepted, b"s" * 32, b"m", Print(1_000_000))))
+            records.append(PutInput(name, InputFacts(keys.next(source), accepted, b"s" * 32, b"m", FileStat(1_000_000))))
             if number < done:
                 measures.accepted(at + number * 0.1 + took, 1_000_000)
         if state is None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.cli.ledger import Standing
+from batcher.cli.ledger import FlowStatus
 from batcher.cli.page.charts import latencies, nice, over_time, step_s
 from batcher.cli.page.facts import Facts, FlowLine, Run
 from batcher.cli.page.timeline import LANES, timeline
@@ -38,9 +38,9 @@ def facts_of(flows: list[FlowLine]) -> Facts:
     return Facts("m.yaml", "m", "https://x", BEGAN, Report("m", "x"), flows, [], [], [], None, False, {})
 
 
-def flow(name: str, *times: float | None, standing: Standing = Standing.STARTED) -> FlowLine:
+def flow(name: str, *times: float | None, status: FlowStatus = FlowStatus.STARTED) -> FlowLine:
     stations = FlowTimes(*(None if at is None else BEGAN + at for at in times))
-    return FlowLine(name, standing, standing.word, 1, 1, 1, "id", stations, None)
+    return FlowLine(name, status, status.word, 1, 1, 1, "id", stations, None)
 
 
 def look_at(markup: str) -> ET.Element:
@@ -92,7 +92,7 @@ def test_many_short_flows_are_told_as_how_many_had_come_how_far() -> None:
 def test_flow_that_an_earlier_run_began_is_shown_from_where_this_one_took_part() -> None:
     resumed = flow("resumed", -5000, -4999, -4998, 10, 12, 20)
     other = flow("of an earlier run", -5000, -4999, -4998, -4000, -3000, -2000)
-    stuck = flow("stuck", 1, 2, None, None, None, None, standing=Standing.PROBLEM)
+    stuck = flow("stuck", 1, 2, None, None, None, None, status=FlowStatus.PROBLEM)
     tree = look_at(timeline(facts_of([resumed, other, stuck]), run_of([(0, 1)], 30)))
     told = [group[0].text for group in tree.findall(".//g")]
     assert told == ["stuck: kept from its start", "resumed: uploading 0 ms, checking 10.0 s"]

@@ -98,17 +98,17 @@ def test_odd_names_are_sent_as_they_are_or_left_out_by_name(tmp_path: Path, layo
 
 @pytest.mark.parametrize("seed", range(12))
 def test_any_folder_becomes_a_manifest_without_a_problem(tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     folder = tmp_path / "in"
     letters = [*"aB{}[]*?!$\\'\"\n-. é#:", "e\u0301", "\udcff"]
 
     def name() -> str:
-        return "".join(chance.choice(letters) for _ in range(chance.randint(1, 5))).strip(".") or "x"
+        return "".join(rng.choice(letters) for _ in range(rng.randint(1, 5))).strip(".") or "x"
 
-    for _ in range(chance.randint(1, 40)):
-        parts = [name() for _ in range(chance.choice([0, 0, 1, 1, 2]))]
-        suffix = chance.choice([".png", ".png", ".PNG", ".jpg", ".txt", ".glb", ".zip", ""])
-        content = chance.choice([PNG, PNG, PNG, GLB, b"A chair", b"", b"data:x", b"\xff\xfe"])
+    for _ in range(rng.randint(1, 40)):
+        parts = [name() for _ in range(rng.choice([0, 0, 1, 1, 2]))]
+        suffix = rng.choice([".png", ".png", ".PNG", ".jpg", ".txt", ".glb", ".zip", ""])
+        content = rng.choice([PNG, PNG, PNG, GLB, b"A chair", b"", b"data:x", b"\xff\xfe"])
         try:
             put(folder, "/".join([*parts, name() + suffix]), content=content)
         except (NotADirectoryError, IsADirectoryError):

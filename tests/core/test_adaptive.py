@@ -30,7 +30,7 @@ class Run:
 
 def simulate(
     most: int, seconds: int, capacity: Callable[[float], int], *, mode: str = "503", service_s: Callable[[], float],
-    at_random: Callable[[float], float] = lambda now: 0.0, chance: random.Random, refusal_s: float = 0.001,
+    at_random: Callable[[float], float] = lambda now: 0.0, rng: random.Random, refusal_s: float = 0.001,
 ) -> Run:  # fmt: skip
     """A client that always has work, in a world where only the service takes time."""
     limit = Adaptive(most)
@@ -62,7 +62,7 @@ def simulate(
         while in_flight < limit.allowed(now):
             in_flight += 1
             run.most = max(run.most, in_flight)
-            if chance.random() < at_random(now):
+            if rng.random() < at_random(now):
                 push(now + service_s(), "refused", now)
             elif busy < capacity(now):
                 busy += 1
@@ -84,8 +84,8 @@ def moving(now: float) -> int:
 @pytest.mark.parametrize("refusal_s", [0.001, 0.05])
 @pytest.mark.parametrize("mode", ["503", "queue"])
 def test_a_capacity_that_moves_is_followed_within_ten_seconds(mode: str, seed: int, refusal_s: float) -> None:
-    chance = random.Random(seed)
-    run = simulate(64, 60, moving, mode=mode, service_s=lambda: chance.uniform(0.045, 0.055), chance=chance,
+    rng = random.Random(seed)
+    run = simulate(64, 60, moving, mode=mode, service_s=lambda: rng.uniform(0.045, 0.055), rng=rng,
                    refusal_s=refusal_s)  # fmt: skip
     for begin, capacity in ((10, 8), (30, 32), (50, 4)):
         assert run.per_s(begin, begin + 10) >= 0.85 * capacity / 0.05
@@ -96,18 +96,18 @@ def test_a_capacity_that_moves_is_followed_within_ten_seconds(mode: str, seed: i
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize(("share", "least"), [(0.05, 0.95), (0.1, 0.9)])
 def test_refusals_at_random_do_not_slow_it_down(share: float, least: float, seed: int) -> None:
-    chance = random.Random(seed)
-    run = simulate(64, 20, lambda now: 1000, service_s=lambda: chance.uniform(0.045, 0.055), at_random=lambda now: share,
-                   chance=chance)  # fmt: skip
+    rng = random.Random(seed)
+    run = simulate(64, 20, lambda now: 1000, service_s=lambda: rng.uniform(0.045, 0.055), at_random=lambda now: share,
+                   rng=rng)  # fmt: skip
     assert run.per_s(5, 20) >= least * (1 - share) * 64 / 0.05
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_refusals_at_random_that_end_are_forgotten(seed: int) -> None:
     """What was put up with as the service's way is none when a capacity is what is left of it."""
-    chance = random.Random(seed)
-    run = simulate(64, 60, lambda now: 1000 if now < 20 else 16, service_s=lambda: chance.uniform(0.045, 0.055),
-                   at_random=lambda now: 0.1 if now < 20 else 0.0, chance=chance, refusal_s=0.05)  # fmt: skip
+    rng = random.Random(seed)
+    run = simulate(64, 60, lambda now: 1000 if now < 20 else 16, service_s=lambda: rng.uniform(0.045, 0.055),
+                   at_random=lambda now: 0.1 if now < 20 else 0.0, rng=rng, refusal_s=0.05)  # fmt: skip
     assert run.refused_share(5, 20) > 0.05
     assert run.refused_share(40, 60) < 0.05
     assert run.per_s(40, 60) >= 0.85 * 16 / 0.05
@@ -115,15 +115,15 @@ def test_refusals_at_random_that_end_are_forgotten(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_service_of_very_varying_speed_is_not_throttled_to_nothing(seed: int) -> None:
-    chance = random.Random(seed)
-    run = simulate(32, 60, lambda now: 1000, service_s=lambda: chance.lognormvariate(-2.5, 1.2), chance=chance)
+    rng = random.Random(seed)
+    run = simulate(32, 60, lambda now: 1000, service_s=lambda: rng.lognormvariate(-2.5, 1.2), rng=rng)
     mean = 2.718281828 ** (-2.5 + 1.2**2 / 2)
     assert run.per_s(30, 60) >= 0.8 * 32 / mean
 
 
 def test_latency_that_rises_makes_it_ask_for_less() -> None:
-    chance = random.Random(1)
-    run = simulate(64, 20, lambda now: 4, mode="queue", service_s=lambda: 0.05, chance=chance)
+    rng = random.Random(1)
+    run = simulate(64, 20, lambda now: 4, mode="queue", service_s=lambda: 0.05, rng=rng)
     assert run.per_s(10, 20) >= 0.95 * 4 / 0.05
     limit = Adaptive(64)
     for number in range(200):

@@ -256,9 +256,9 @@ def test_states_that_nobody_knows_are_not_the_end_and_polling_eases_off() -> Non
     assert step("succeeded") is step("completed") is Step.FETCH
     assert step("failed") is step("canceled") is step("aborted") is Step.FETCH_APART
     assert {step(state) for state in ("created", "starting", "running", "aborting", "", "post-processing")} == {Step.WAIT}
-    chance = random.Random(1)
-    assert all(0.8 * POLL_S[n] <= poll_delay_s(n, chance) <= 1.2 * POLL_S[n] for n in range(len(POLL_S)))
-    assert poll_delay_s(10_000, chance) <= 36.0
+    rng = random.Random(1)
+    assert all(0.8 * POLL_S[n] <= poll_delay_s(n, rng) <= 1.2 * POLL_S[n] for n in range(len(POLL_S)))
+    assert poll_delay_s(10_000, rng) <= 36.0
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from batcher.core.facts import InputFacts, Print
+from batcher.core.facts import FileStat, InputFacts
 from batcher.core.lifecycle import IllegalTransition, InputEvent, InputState, input_next
 
-FULL = InputFacts(b"k" * 16, InputState.PENDING, b"s" * 32, b"m", Print(1, 2, 3), False, 4.0, True, True)
+FULL = InputFacts(b"k" * 16, InputState.PENDING, b"s" * 32, b"m", FileStat(1, 2, 3), False, 4.0, True, True)
 
 
 @pytest.mark.parametrize("event", InputEvent)
@@ -26,4 +26,4 @@ def test_event_changes_the_state_and_nothing_else(state: InputState, event: Inpu
             row.on(event)
         return
     assert row.on(event) == replace(row, state=after)
-    assert row.on(event, until=9.0) == replace(row, state=after, until=9.0)
+    assert row.on(event, settle_deadline=9.0) == replace(row, state=after, settle_deadline=9.0)

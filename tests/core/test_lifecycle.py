@@ -74,7 +74,7 @@ class Walk(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flow = FlowFacts("a flow", build=0)
+        self.flow = FlowFacts("a flow", generation=0)
         self.row = InputFacts(b"k" * 16)
         self.starts_paid = 0
         self.redos = 0
@@ -85,17 +85,17 @@ class Walk(RuleBasedStateMachine):
         before = self.flow
         if (before.state, event) not in FLOW:
             with pytest.raises(IllegalTransition):
-                before.on(event, build=before.build + 1)
+                before.on(event, generation=before.generation + 1)
             assert self.flow is before
             return
-        self.flow = before.on(event, build=before.build + (event is FlowEvent.ANNOUNCE_CREATE))
+        self.flow = before.on(event, generation=before.generation + (event is FlowEvent.ANNOUNCE_CREATE))
         if before.state is FlowState.STARTED:
             assert event is FlowEvent.REDO, "started is left only where the user asks for it"
             self.redos += 1
         self.starts_paid += self.flow.state is FlowState.STARTED
         self.create_announced = self.flow.state is FlowState.CREATING
         self.start_announced = self.flow.state is FlowState.STARTING
-        assert self.flow.build >= before.build
+        assert self.flow.generation >= before.generation
 
     @rule(event=st.sampled_from(list(InputEvent)))
     def input_takes(self, event: InputEvent) -> None:

@@ -6,40 +6,40 @@ from itertools import product
 
 import pytest
 
-from batcher.core.facts import FlowFacts, InputFacts, Print
+from batcher.core.facts import FileStat, FlowFacts, InputFacts
 from batcher.core.lifecycle import FlowState, InputState
-from batcher.core.planning import Action, Standing, Tally, Wishes, decide, standing
+from batcher.core.planning import Action, Change, Options, Tally, change_of, decide
 
 KEY = b"k" * 16
 MEANINGS = [b"m" * 16, b"n" * 16]
-PRINTS = [Print(3, 4, 5), Print(3, 4, 6)]
+PRINTS = [FileStat(3, 4, 5), FileStat(3, 4, 6)]
 DIGESTS = [b"s" * 32, b"t" * 32]
 
 
 @pytest.mark.parametrize("state", list(InputState))
 def test_standing_over_all_combinations(state: InputState) -> None:
-    for kept, meant, sent, outside, known, read, trust in product(
+    for kept, meant, sent, file_stat, known, read, trust in product(
         MEANINGS, MEANINGS, PRINTS, PRINTS, [None, *DIGESTS], [None, *DIGESTS], [True, False]
     ):
         row = InputFacts(KEY, state, known, kept, sent)
-        found = standing(row, meant, outside, read, trust=trust)
+        found = change_of(row, meant, file_stat, read, trust=trust)
         if state in (InputState.PENDING, InputState.REFUSED):
-            assert found is Standing.NEW
+            assert found is Change.NEW
         elif kept != meant:
-            assert found is Standing.DIFFERS
-        elif found is Standing.SAME:
-            assert known == read or (known is None and sent == outside and read is not None) or (
-                read is None and trust and sent == outside and known is not None
+            assert found is Change.DIFFERS
+        elif found is Change.SAME:
+            assert known == read or (known is None and sent == file_stat and read is not None) or (
+                read is None and trust and sent == file_stat and known is not None
             ), "called the same without a reason"
-        elif found is Standing.DIFFERS:
-            assert (known is None and sent != outside) or (None not in (known, read) and known != read)
+        elif found is Change.DIFFERS:
+            assert (known is None and sent != file_stat) or (None not in (known, read) and known != read)
         else:
-            assert found is Standing.HASH
+            assert found is Change.HASH
             assert read is None, "once it was read it can be told"
 
 
 def test_what_the_journal_does_not_know_is_new() -> None:
-    assert all(standing(None, m, p, d, trust=t) is Standing.NEW
+    assert all(change_of(None, m, p, d, trust=t) is Change.NEW
                for m, p, d, t in product(MEANINGS, PRINTS, DIGESTS, [True, False]))  # fmt: skip
 
 
@@ -48,10 +48,10 @@ def test_decide_over_all_combinations(state: FlowState | None) -> None:
     for meaning_differs, new, differs, same, taken_out, problems, waiting, resubmit, redo in product(
         [False, True], [0, 2], [0, 1], [0, 3], [0, 1], [False, True], [False, True], [False, True], [False, True]
     ):
-        facts = None if state is None else FlowFacts("f", state, "id", meaning=MEANINGS[meaning_differs])
+        facts = None if state is None else FlowFacts("f", state, "id", spec_digest=MEANINGS[meaning_differs])
         tally = Tally(total=new + differs + same, new=new, differs=differs, same=same)
-        wishes = Wishes(resubmit_changed=resubmit, redo=lambda name, redo=redo: redo)
-        action = decide(facts, MEANINGS[0], tally, differs + same + taken_out, problems, waiting, wishes)
+        options = Options(resubmit_changed=resubmit, redo=lambda name, redo=redo: redo)
+        action = decide(facts, MEANINGS[0], tally, differs + same + taken_out, problems, waiting, options)
         changed = new > 0 or differs > 0 or (facts is not None and meaning_differs)
         if state is FlowState.STARTING:
             assert action is Action.RESUME, "it may be paid for: that is settled first, whatever has become of its sources"

@@ -36,8 +36,8 @@ def shown(n: int, status: str = "ready") -> Listed:
     return Listed(KEYS[n], SHA[n], status)
 
 
-def decide(rows: list[InputFacts], listed: list[Listed], now: float = 100.0, not_before: float | None = None) -> object:
-    return reconcile(rows, {}, listed, meant=len(rows), now=now, not_before=not_before).decision
+def decide(rows: list[InputFacts], listed: list[Listed], now: float = 100.0, start_after: float | None = None) -> object:
+    return reconcile(rows, {}, listed, meant=len(rows), now=now, start_after=start_after).decision
 
 
 @given(
@@ -48,7 +48,7 @@ def decide(rows: list[InputFacts], listed: list[Listed], now: float = 100.0, not
 def test_start_only_for_exactly_what_was_meant(
     states: list[InputState], listed: list[tuple[int, str]], answered: bool
 ) -> None:
-    rows = [row(n, state, until=50.0, answered=answered) for n, state in enumerate(states)]
+    rows = [row(n, state, settle_deadline=50.0, answered=answered) for n, state in enumerate(states)]
     assets = [shown(n, status) for n, status in listed]
     if isinstance(decide(rows, assets), Start):
         assert sorted(n for n, _ in listed) == list(range(len(rows)))
@@ -64,17 +64,17 @@ def test_sum_of_a_right_list_is_the_sum_of_the_rows_in_any_order() -> None:
 
 
 def test_silent_unknown_is_waited_for_and_then_never_sent_again_into_that_flow() -> None:
-    unknown = row(1, InputState.UNKNOWN, until=200.0)
+    unknown = row(1, InputState.UNKNOWN, settle_deadline=200.0)
     assert decide([row(0), unknown], [shown(0)]) == Wait(200.0, "an input was sent without an answer")
     assert isinstance(decide([row(0), unknown], [shown(0)], now=200.0), Rebuild)
     assert decide([row(0), unknown], [shown(0), shown(1)]) == Start()
 
 
 def test_answered_unknown_is_sent_again_and_holds_the_start_back() -> None:
-    unknown = row(1, InputState.UNKNOWN, until=200.0, answered=True)
+    unknown = row(1, InputState.UNKNOWN, settle_deadline=200.0, answered=True)
     assert decide([row(0), unknown], [shown(0)]) == SendAgain((KEYS[1],), 200.0)
-    assert isinstance(decide([row(0), row(1)], [shown(0), shown(1)], not_before=200.0), Wait)
-    assert decide([row(0), row(1)], [shown(0), shown(1)], now=200.0, not_before=200.0) == Start()
+    assert isinstance(decide([row(0), row(1)], [shown(0), shown(1)], start_after=200.0), Wait)
+    assert decide([row(0), row(1)], [shown(0), shown(1)], now=200.0, start_after=200.0) == Start()
 
 
 def test_foreign_repeated_or_other_content_is_beyond_repair() -> None:
@@ -84,19 +84,19 @@ def test_foreign_repeated_or_other_content_is_beyond_repair() -> None:
 
 
 def test_rows_that_are_not_the_manifests_inputs_never_start() -> None:
-    assert reconcile([row(0)], {}, [shown(0)], meant=2, now=0, not_before=None).decision == Incomplete()
+    assert reconcile([row(0)], {}, [shown(0)], meant=2, now=0, start_after=None).decision == Incomplete()
     assert decide([row(0, InputState.PENDING)], []) == Incomplete()
 
 
 def test_seen_once_after_it_was_sent_twice_says_nothing_of_the_other_request() -> None:
     """The first was answered with an error and may be done until its settling time is over; the second got no answer, so
     it may be done at any time: one on the list may be either."""
-    silent = row(1, InputState.UNKNOWN, until=200.0, again=True)
+    silent = row(1, InputState.UNKNOWN, settle_deadline=200.0, resent=True)
     assert isinstance(decide([row(0), silent], [shown(0), shown(1)]), Rebuild)
-    answered = row(1, InputState.UNKNOWN, until=200.0, answered=True, again=True)
+    answered = row(1, InputState.UNKNOWN, settle_deadline=200.0, answered=True, resent=True)
     assert isinstance(decide([row(0), answered], [shown(0), shown(1)]), Wait)
     assert decide([row(0), answered], [shown(0), shown(1)], now=200.0) == Start()
-    assert decide([row(0), row(1, again=True)], [shown(0), shown(1)]) == Start(), "its start is held back by not_before"
+    assert decide([row(0), row(1, resent=True)], [shown(0), shown(1)]) == Start(), "its start is held back by not_before"
 
 
 def equal(n: int, state: InputState = InputState.UNKNOWN, **more: object) -> InputFacts:
@@ -106,11 +106,11 @@ def equal(n: int, state: InputState = InputState.UNKNOWN, **more: object) -> Inp
 
 def held_against(rows: list[InputFacts], shown_times: int, now: float = 100.0) -> Reconciled:
     listed = [Listed(b"same", SHA[0], "ready", tagged=False)] * shown_times
-    return reconcile(rows, dict.fromkeys(KEYS, b"same"), listed, meant=len(rows), now=now, not_before=None)
+    return reconcile(rows, dict.fromkeys(KEYS, b"same"), listed, meant=len(rows), now=now, start_after=None)
 
 
 def test_silent_one_of_equal_inputs_is_not_taken_for_the_one_that_is_shown() -> None:
-    rows = [equal(0, until=200.0), equal(1, until=150.0, answered=True)]
+    rows = [equal(0, settle_deadline=200.0), equal(1, settle_deadline=150.0, answered=True)]
     found = held_against(rows, 1)
     assert found.decision == Wait(200.0, "an input was sent without an answer")
     assert found.seen == (KEYS[1],)
@@ -119,15 +119,15 @@ def test_silent_one_of_equal_inputs_is_not_taken_for_the_one_that_is_shown() -> 
 
 
 def test_equal_input_that_was_sent_again_may_be_shown_in_place_of_a_silent_one() -> None:
-    rows = [equal(0, until=200.0), equal(1, InputState.ACCEPTED, again=True)]
+    rows = [equal(0, settle_deadline=200.0), equal(1, InputState.ACCEPTED, resent=True)]
     assert isinstance(held_against(rows, 2).decision, Rebuild)
 
 
 def test_equal_input_that_is_seen_holds_the_start_back_as_long_as_it_may_be_another() -> None:
-    rows = [equal(0, until=300.0, answered=True), equal(1, until=150.0, answered=True)]
+    rows = [equal(0, settle_deadline=300.0, answered=True), equal(1, settle_deadline=150.0, answered=True)]
     decision = held_against(rows, 1).decision
     assert isinstance(decision, SendAgain)
-    assert decision.not_before == 300.0
+    assert decision.start_after == 300.0
     assert decision.keys in ((KEYS[0],), (KEYS[1],))
 
 
@@ -135,10 +135,10 @@ def test_equal_input_that_is_seen_holds_the_start_back_as_long_as_it_may_be_anot
 def test_row_of_an_input_that_was_never_taken_and_has_left_the_manifest_is_no_obstacle(state: InputState) -> None:
     rows = [row(0), row(1), row(2, state)]
     listed = [shown(0), shown(1)]
-    assert reconcile(rows, {}, listed, meant=2, now=0, not_before=None).decision == Start()
+    assert reconcile(rows, {}, listed, meant=2, now=0, start_after=None).decision == Start()
     total = Multiset()
     assert listed_sum(listed, total)
     assert expected_sum(rows, {}) == total
-    rows[2] = row(2, state, again=True)  # an earlier attempt was answered, and may yet be done
-    assert reconcile(rows, {}, listed, meant=2, now=0, not_before=None).decision == Incomplete()
+    rows[2] = row(2, state, resent=True)  # an earlier attempt was answered, and may yet be done
+    assert reconcile(rows, {}, listed, meant=2, now=0, start_after=None).decision == Incomplete()
     assert expected_sum(rows, {}) is None

@@ -60,7 +60,7 @@ class Service(RuleBasedStateMachine):
         self.now = 1000.0
         self.flows = [RemoteFlow()]
         self.rows: dict[bytes, InputFacts] = {}
-        self.not_before: float | None = None
+        self.start_after: float | None = None
         self.broken: set[bytes] = set()  # the service finds fault with these
         self.tagged = True
         self.twins = False
@@ -158,11 +158,11 @@ class Service(RuleBasedStateMachine):
                 flow.lost.add(key)
                 flow.assets += [self.asset(key)] if outcome == "lost reply" else []
                 flow.late += [(self.now + delay, self.asset(key))] if outcome == "lost, late" else []
-                row = row.on(InputEvent.LOSE, until=until, answered=False)
+                row = row.on(InputEvent.LOSE, settle_deadline=until, answered=False)
             case "error after" | "error":
                 if outcome == "error after":  # done within the settling time, whatever the answer said
                     flow.late.append((self.now + delay / (5.01 * SETTLE_S) * SETTLE_S, self.asset(key)))
-                row = row.on(InputEvent.LOSE, until=until, answered=True)
+                row = row.on(InputEvent.LOSE, settle_deadline=until, answered=True)
         self.rows[key] = row
 
     def listing(self, wrong: str) -> list[Listed]:
@@ -187,27 +187,27 @@ class Service(RuleBasedStateMachine):
         """One round of the finalizer; what it came to."""
         rows = list(self.rows.values())
         untagged = {} if self.tagged else {row.key: self.ident(row.key) for row in rows}
-        found = reconcile(rows, untagged, listed, meant=len(rows), now=self.now, not_before=self.not_before)
+        found = reconcile(rows, untagged, listed, meant=len(rows), now=self.now, start_after=self.start_after)
         total = Multiset()
         ready = listed_sum(listed, total)
-        early = self.not_before is not None and self.now < self.not_before
+        early = self.start_after is not None and self.now < self.start_after
         if expected_sum(rows, untagged) == total and total.count == len(rows) and ready and not early:
             assert found == Reconciled(Start()), "the short way and the long one differ"
         for key in found.seen:
-            self.rows[key] = self.rows[key].on(InputEvent.ACCEPT, until=None)
+            self.rows[key] = self.rows[key].on(InputEvent.ACCEPT, settle_deadline=None)
         for key in found.missing:
-            self.rows[key] = replace(self.rows[key], until=self.now + SETTLE_S)
+            self.rows[key] = replace(self.rows[key], settle_deadline=self.now + SETTLE_S)
         match found.decision:
             case Start():
                 self.start()
-            case SendAgain(keys=keys, not_before=not_before):
-                self.not_before = max(not_before, self.not_before or 0.0)
+            case SendAgain(keys=keys, start_after=start_after):
+                self.start_after = max(start_after, self.start_after or 0.0)
                 for key in keys:
                     self.rows[key] = self.rows[key].on(
-                        InputEvent.NOT_SENT, until=None, answered=False, again=True
+                        InputEvent.NOT_SENT, settle_deadline=None, answered=False, resent=True
                     )
             case Rebuild() | Refused():
-                self.give_up()
+                self.abandon()
             case Unproven():
                 shown = {asset.ident for asset in listed}
                 accepted = [key for key, row in self.rows.items() if row.state is InputState.ACCEPTED]
@@ -216,12 +216,12 @@ class Service(RuleBasedStateMachine):
                 pass
         return type(found.decision).__name__
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         self.flow.deleted = True
         self.flows.append(RemoteFlow())
-        self.not_before = None
+        self.start_after = None
         for key, row in self.rows.items():
-            self.rows[key] = replace(row, state=InputState.PENDING, until=None, answered=False, again=False)
+            self.rows[key] = replace(row, state=InputState.PENDING, settle_deadline=None, answered=False, resent=False)
 
     def start(self) -> None:
         flow = self.flow
@@ -247,7 +247,7 @@ class Service(RuleBasedStateMachine):
                 self.flow.assets.append(self.asset(key))
                 self.rows[key] = self.rows[key].on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)
             if self.settle(self.listing("")) == "Unproven":  # the service lost one that it had accepted: its user cleans
-                self.give_up()
+                self.abandon()
         assert self.flow.started, "never started, though the service is well"
         assert sum(flow.started for flow in self.flows) == 1
         before = list(self.flow.assets)

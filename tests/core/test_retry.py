@@ -54,10 +54,10 @@ def test_retry_after_pauses_everybody() -> None:
 
 
 def test_backoff_grows_to_its_cap() -> None:
-    chance = random.Random(1)
-    assert 0 <= backoff_s(0, chance) <= 0.1
+    rng = random.Random(1)
+    assert 0 <= backoff_s(0, rng) <= 0.1
     for attempt in range(1, 40):
-        assert 0 <= backoff_s(attempt, chance) <= min(BACKOFF_CAP_S, 0.5 * 2 ** (attempt - 1))
+        assert 0 <= backoff_s(attempt, rng) <= min(BACKOFF_CAP_S, 0.5 * 2 ** (attempt - 1))
 
 
 def test_spent_budget_makes_retries_wait_longer_until_successes_earn_it_back() -> None:

@@ -13,13 +13,13 @@ from batcher.core.tags import (
     FlowTag,
     InputKeys,
     Multiset,
-    build_name,
     can_carry_tag,
     canonical,
     flow_key,
-    meaning,
+    generation_name,
     read_flow_tag,
     read_input_tag,
+    spec_digest,
     untagged_ident,
     with_flow_tag,
 )
@@ -62,7 +62,7 @@ def test_canonical_is_one_spelling_that_reads_back(value: object) -> None:
 
 @given(TEXT, TEXT, TEXT, st.integers(0, 10**6), st.dictionaries(TEXT, VALUES, max_size=3))
 def test_flow_tag_comes_back_as_it_went(batch: str, flow: str, owner: str, build: int, own: dict) -> None:
-    tag = FlowTag(batch, flow, flow_key(batch, flow).hex(), build_name(owner, build))
+    tag = FlowTag(batch, flow, flow_key(batch, flow).hex(), generation_name(owner, build))
     sent = json.loads(json.dumps(with_flow_tag(own, tag)))
     assert read_flow_tag(sent) == tag
     assert read_flow_tag(sent).owner == owner
@@ -109,6 +109,6 @@ def test_keys_tell_batch_flow_path_and_occurrence_apart(names: list[tuple[str, s
 @given(VALUES, VALUES)
 def test_meanings_and_idents_are_equal_only_for_equal_values(one: object, other: object) -> None:
     same = canonical(one) == canonical(other)
-    assert (meaning("image/png", one) == meaning("image/png", other)) == same
+    assert (spec_digest("image/png", one) == spec_digest("image/png", other)) == same
     assert (untagged_ident(b"s" * 32, one) == untagged_ident(b"s" * 32, other)) == same
-    assert meaning("image/png", ABSENT) != meaning("image/png", {})
+    assert spec_digest("image/png", ABSENT) != spec_digest("image/png", {})

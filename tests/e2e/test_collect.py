@@ -40,7 +40,7 @@ def assert_whole(folder: Path, flows: int, inputs: int) -> None:
 
 def killed_at_random(service: Service, folder: Path, kills: int, seed: int) -> None:
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     flows, inputs, width = 4, 12, 4
     write_batch(folder, flows, inputs, size=60_000)
     assert batcher(folder, "run", "m.yaml", "--endpoint", service.url).returncode == 0
@@ -48,7 +48,7 @@ def killed_at_random(service: Service, folder: Path, kills: int, seed: int) -> N
     words = ("collect", "m.yaml", "--endpoint", service.url, "--to", "out", "--concurrency", str(width))
     for _ in range(kills):
         process = begin(folder, *words)
-        time.sleep(chance.uniform(0.4, 1.4))
+        time.sleep(rng.uniform(0.4, 1.4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     service.order()

@@ -69,12 +69,12 @@ def test_plan_writes_nothing(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_run_completes_on_the_next_one(service: Service, tmp_path: Path, seed: int) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     write_batch(tmp_path, 6, 12, size=60_000)
     service.order("*:latency=20ms")
     for _ in range(5):
         process = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--concurrency", "8")
-        time.sleep(chance.uniform(0.3, 1.0))
+        time.sleep(rng.uniform(0.3, 1.0))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     service.order()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.api import Settings, Wishes, load_manifest, plan
+from batcher.api import Options, Settings, load_manifest, plan
 from batcher.api import run as batcher_run
 
 from .conftest import PNG, Service, batcher
@@ -46,12 +46,12 @@ def starts(service: Service) -> int:
 
 
 def run(
-    service: Service, folder: Path, name: str, code: int = 0, state: Path | None = None, to: str | None = None, **wishes: bool
+    service: Service, folder: Path, name: str, code: int = 0, state: Path | None = None, to: str | None = None, **options: bool
 ) -> dict:
     """The run's document; as the command, without the half second that a process takes to begin."""
     manifest = load_manifest(folder / name, endpoint=service.url)
     collect_to = None if to is None else folder / to
-    report = asyncio.run(batcher_run(manifest, Settings(Wishes(**wishes), state=state), collect_to=collect_to))
+    report = asyncio.run(batcher_run(manifest, Settings(Options(**options), state=state), collect_to=collect_to))
     assert report.exit_code == code, report.problems
     return report.json()
 
@@ -191,7 +191,7 @@ def test_a_journal_that_is_lost_beside_one_of_the_same_batch_pays_for_nothing_tw
         (tmp_path / name / f"{name}.png").write_bytes(PNG + name.encode())
         text = PHOTOS.replace("photos/", f"{name}/").replace("version: 1", "version: 1\nbatch: shop")
         (tmp_path / f"{name}.yaml").write_text(text)
-        adopt = ["--adopt"] if name == "new" else []  # else the first one's flows are strangers
+        adopt = ["--adopt"] if name == "new" else []  # else the first one's flows are unknown to it
         assert batcher(tmp_path, "run", f"{name}.yaml", "--endpoint", service.url, *adopt).returncode == 0
     (tmp_path / "old.yaml").unlink()
     for path in (tmp_path / ".batcher").glob("new-*"):

@@ -76,7 +76,7 @@ def test_run_is_told_with_its_problems_and_measurements(service: Service, tmp_pa
     assert re.search(rf"Requests{sent} ?1 sent again", words)
     data = data_of(html)
     assert data["name"] == [f"f{n}" for n in range(5)]
-    assert data["standing"] == [3, 0, 3, 3, 3]
+    assert data["status"] == [3, 0, 3, 3, 3]
     assert data["accepted"] == [4, 3, 4, 4, 4]
     for flow, times in enumerate(data["times"]):
         known = [at for at in times if at is not None]
@@ -107,7 +107,7 @@ def test_flow_that_has_no_row_yet_is_told_by_what_the_last_run_said_of_it(servic
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "1 of 2 flows needs a look." in text_of(html)
     assert "A source is at fault 1Check the path" in text_of(html)
-    assert data_of(html)["standing"] == [3, 0]
+    assert data_of(html)["status"] == [3, 0]
 
 
 def test_page_asks_for_nothing_and_replaces_the_one_before_at_once(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_flows_beyond_the_journal_and_beyond_the_manifest_are_told_apart(tmp_pat
     (tmp_path / "m.yaml").write_text(json.dumps(text))
     data = data_of(written(load_manifest(tmp_path / "m.yaml"), tmp_path).read_text("utf-8"))
     assert data["name"] == ["kept", "fresh", "dropped"]
-    assert data["standing"] == [3, 2, 3]
+    assert data["status"] == [3, 2, 3]
     assert data["inputs"] == [2, 5, 2]
     assert data["gone"] == [2]
 

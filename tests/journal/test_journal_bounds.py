@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from batcher.core.errors import JournalError
-from batcher.core.facts import AddLitter, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, StrangersChecked
+from batcher.core.facts import AddOrphan, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, UnknownFlowsChecked
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.journal import sqlite as journal_module
 from batcher.journal.sqlite import CHECKPOINT_ROWS, LINGER_S, SLOTS, JournalReader, MemoryJournal, SqliteJournal
@@ -27,7 +27,7 @@ def key(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-async def test_more_departures_than_slots_make_everything_unknown(tmp_path: Path, more: int) -> None:
+async def test_more_sent_marks_than_slots_make_everything_unknown(tmp_path: Path, more: int) -> None:
     path = tmp_path / "m.sqlite"
     journal = SqliteJournal(path, "b", 15)
     await journal.record(
@@ -35,8 +35,8 @@ async def test_more_departures_than_slots_make_everything_unknown(tmp_path: Path
         *(PutInput("f", InputFacts(key(n), InputState.SENDING)) for n in range(3)),
     )  # fmt: skip
     for number in range(SLOTS + more):
-        journal.departs(key(number))
-        journal.departs(key(number))  # again: no second slot
+        journal.mark_sent(key(number))
+        journal.mark_sent(key(number))  # again: no second slot
     journal.close()
     journal = SqliteJournal(path, "b", 15)
     rows = journal.inputs("f", [key(0), b"n" * 16])
@@ -53,15 +53,15 @@ async def test_where_the_boot_has_no_name_everything_that_was_announced_may_have
     journal = SqliteJournal(path, "b", 15)
     await journal.record(
         PutFlow(FlowFacts("f", FlowState.OPEN, "i")), PutInput("f", InputFacts(key(1), InputState.SENDING)),
-        PutFlow(FlowFacts("c", FlowState.CREATING, build=1)),
+        PutFlow(FlowFacts("c", FlowState.CREATING, generation=1)),
     )  # fmt: skip
     journal.close()
     journal = SqliteJournal(path, "b", 15)
     assert next(journal.input_rows("f")).state is InputState.UNKNOWN
     creating = journal.flow("c")
     assert creating is not None
-    assert creating.until is not None
-    assert journal.watch_until > creating.until
+    assert creating.settle_deadline is not None
+    assert journal.watch_until > creating.settle_deadline
     journal.close()
 
 
@@ -120,10 +120,10 @@ async def test_memory_forgets_and_counts_as_sqlite_does() -> None:
     before = journal.now()
     await journal.record(
         PutFlow(FlowFacts("f", FlowState.OPEN, "i")), PutInput("f", InputFacts(key(1), InputState.SENDING)),
-        AddLitter("x", "f"), StrangersChecked(),
+        AddOrphan("x", "f"), UnknownFlowsChecked(),
     )  # fmt: skip
-    journal.departs(key(1))
-    assert (journal.count_inputs("f"), journal.strangers_checked) == (1, True)
+    journal.mark_sent(key(1))
+    assert (journal.count_inputs("f"), journal.unknown_flows_checked) == (1, True)
     await journal.record(ForgetInputs("f"))
     assert journal.count_inputs("f") == 0
     assert journal.now() >= before

@@ -13,7 +13,7 @@ from pipeline.batch import LIMITS, Batch, files
 from batcher.api import Settings, run
 from batcher.core.facts import FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record
 from batcher.core.lifecycle import FLOW, INPUT, FlowState, InputState
-from batcher.core.planning import Action, Standing, Tally, Wishes, decide, standing
+from batcher.core.planning import Action, Change, Options, Tally, change_of, decide
 from batcher.core.tags import flow_key
 from batcher.journal.sqlite import MemoryJournal, SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
@@ -62,7 +62,7 @@ async def test_every_prefix_of_a_real_journal_is_legal_and_goes_on(tmp_path: Pat
     records = await record_run(tmp_path)
     assert len(records) > 40
     kinds = {type(record).__name__ for record in records}
-    assert {"PutFlow", "PutInput", "ForgetInputs", "AddLitter", "ClearLitter"} <= kinds
+    assert {"PutFlow", "PutInput", "ForgetInputs", "AddOrphan", "ClearOrphan"} <= kinds
     last: dict[bytes, InputFacts] = {}
     for record in records:
         if isinstance(record, PutInput):
@@ -80,14 +80,14 @@ async def test_every_prefix_of_a_real_journal_is_legal_and_goes_on(tmp_path: Pat
                     assert follows(flows.get(facts.name), facts), (flows.get(facts.name), facts)
                     flows[facts.name] = facts
                     if facts.state is FlowState.CREATING and count % 2:
-                        growing.departs(flow_key("m", facts.name))
+                        growing.mark_sent(flow_key("m", facts.name))
                 case PutInput(name, row):
                     before = rows.setdefault(name, {}).get(row.key)
                     state = before.state if before is not None else InputState.PENDING
                     assert row.state is state or row.state in {b for (a, _), b in INPUT.items() if a is state}, (before, row)
                     rows[name][row.key] = row
                     if row.state is InputState.SENDING and count % 2:
-                        growing.departs(row.key)
+                        growing.mark_sent(row.key)
                 case ForgetInputs(name):
                     rows[name] = {}
             await growing.record(record)
@@ -112,22 +112,22 @@ def look(
     for name, facts in found.items():
         kept = flows[name]
         assert facts.flow_id == kept.flow_id
-        assert facts.build == kept.build, "a build's name is never given twice"
+        assert facts.generation == kept.generation, "a build's name is never given twice"
         if facts.state is not kept.state:  # announced, and never left
             assert (kept.state, facts.state) in NEVER_LEFT
         if facts.state in (FlowState.CREATING, FlowState.STARTING):
-            assert facts.until is not None, "an outcome that is not known has a time at which it is settled"
+            assert facts.settle_deadline is not None, "an outcome that is not known has a time at which it is settled"
         mine = list(journal.input_rows(name))
         assert {row.key for row in mine} == rows.get(name, {}).keys()
         for row in mine:
             assert row.state is not InputState.SENDING, "nothing is under way after a crash"
-            assert (row.until is not None) == (row.state is InputState.UNKNOWN)
+            assert (row.settle_deadline is not None) == (row.state is InputState.UNKNOWN)
             before = rows[name][row.key]
             if before.state is InputState.SENDING:
                 assert row.state in (InputState.PENDING, InputState.UNKNOWN)
             else:
                 assert row == before
-        action = decide(facts, kept.meaning, tally(mine, last), journal.count_inputs(name), False, False, Wishes())
+        action = decide(facts, kept.spec_digest, tally(mine, last), journal.count_inputs(name), False, False, Options())
         assert (action is Action.DONE) == (kept.state is FlowState.STARTED)
         assert action.works or action is Action.DONE, "something always follows"
         met.add((facts.state, action.works))
@@ -140,10 +140,10 @@ def tally(mine: Sequence[InputFacts], last: dict[bytes, InputFacts]) -> Tally:
     found = Tally()
     for key, meant in last.items():
         if key in known or not mine:
-            match standing(known.get(key), meant.meaning, meant.print, None, trust=True):
-                case Standing.NEW:
+            match change_of(known.get(key), meant.spec_digest, meant.stat, None, trust=True):
+                case Change.NEW:
                     found.new += 1
-                case Standing.DIFFERS:
+                case Change.DIFFERS:
                     found.differs += 1
                 case _:
                     found.same += 1

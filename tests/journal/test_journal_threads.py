@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from batcher.core.facts import (
-    AddLitter,
+    AddOrphan,
     EndFacts,
+    FileStat,
     FlowFacts,
     InputFacts,
     LetGo,
     OutputFacts,
     OutputState,
-    Print,
     PutEnd,
     PutFlow,
     PutInput,
@@ -29,7 +29,7 @@ from batcher.core.facts import (
     PutRun,
     PutTimes,
     Record,
-    StrangersChecked,
+    UnknownFlowsChecked,
     Watch,
 )
 from batcher.core.lifecycle import FlowState, InputState
@@ -52,17 +52,17 @@ def _key(number: int, index: int) -> bytes:
 
 def _records() -> Iterator[Record]:
     for n in range(FLOWS):
-        yield PutFlow(FlowFacts(_name(n), FlowState.STARTED, f"id-{n}", build=n, inputs=INPUTS, started_at=1.0))
+        yield PutFlow(FlowFacts(_name(n), FlowState.STARTED, f"id-{n}", generation=n, inputs=INPUTS, started_at=1.0))
         for i in range(INPUTS):
-            yield PutInput(_name(n), InputFacts(_key(n, i), InputState.ACCEPTED, bytes([n % 256]) * 32, print=Print(n + 1)))
+            yield PutInput(_name(n), InputFacts(_key(n, i), InputState.ACCEPTED, bytes([n % 256]) * 32, stat=FileStat(n + 1)))
             yield PutOutput(OutputFacts(f"id-{n}", f"out-{n}-{i}", _key(n, i), OutputState.COLLECTED, path=f"{n}/{i}.glb"))
         yield PutEnd(EndFacts(f"id-{n}", _name(n), "completed", True))
         yield PutTimes(_name(n), FlowTimes(begun=float(n)))
-        yield AddLitter(f"litter-{n}", _name(n))
+        yield AddOrphan(f"orphan-{n}", _name(n))
         yield LetGo(f"gone-{n}")
     yield PutRun(1.0, 7, {"n": 1})
     yield Watch(123.0)
-    yield StrangersChecked()
+    yield UnknownFlowsChecked()
 
 
 Journal = SqliteJournal | JournalReader | MemoryJournal
@@ -72,17 +72,17 @@ def _check(journal: Journal, n: int) -> None:
     """Every reading call of the port, and of what status and report ask; each answer is of flow number `n`."""
     facts = journal.flow(_name(n))
     assert facts is not None
-    assert (facts.name, facts.build, facts.flow_id) == (_name(n), n, f"id-{n}")
+    assert (facts.name, facts.generation, facts.flow_id) == (_name(n), n, f"id-{n}")
     assert journal.name_of(f"id-{n}") == _name(n)
     assert journal.was_let_go(f"gone-{n}")
     assert not journal.was_let_go(f"id-{n}")
     keys = [_key(n, i) for i in range(INPUTS)]
     rows = journal.inputs(_name(n), keys)
     assert list(rows) == keys
-    assert {row.print.size for row in rows.values()} == {n + 1}
+    assert {row.stat.size for row in rows.values()} == {n + 1}
     assert [row.key for row in journal.input_rows(_name(n))] == keys
     assert journal.count_inputs(_name(n)) == INPUTS
-    assert journal.litter(_name(n)) == [(f"litter-{n}", _name(n))]
+    assert journal.orphans(_name(n)) == [(f"orphan-{n}", _name(n))]
     end = journal.end(f"id-{n}")
     assert end is not None
     assert end.flow == _name(n)
@@ -94,14 +94,14 @@ def _check(journal: Journal, n: int) -> None:
     assert at is not None
     assert at.asset_id == f"out-{n}-1"
     assert journal.watch_until >= 123.0
-    assert journal.strangers_checked
+    assert journal.unknown_flows_checked
     assert len(journal.owner) == 16
 
 
 def _check_whole(journal: Journal) -> None:
     """The calls that walk all of it."""
-    assert [facts.build for facts in journal.flows() if facts.name.startswith("flow")] == list(range(FLOWS))
-    assert len(journal.litter()) >= FLOWS
+    assert [facts.generation for facts in journal.flows() if facts.name.startswith("flow")] == list(range(FLOWS))
+    assert len(journal.orphans()) >= FLOWS
     assert journal.count_flows() >= FLOWS
     assert journal.tallies()[_name(7)] == {InputState.ACCEPTED: (INPUTS, INPUTS * 8)}
     assert journal.flow_times()[_name(9)].begun == 9.0
@@ -150,7 +150,7 @@ def test_threads_that_read_at_once_get_their_own_rows(kind: str, tmp_path: Path)
         asked = asyncio.ensure_future(asyncio.to_thread(_in_threads, work, lambda: loop.call_soon_threadsafe(done.set)))
         while not done.is_set():  # the loop writes, and reads, meanwhile
             writes += 1
-            await written.record(PutFlow(FlowFacts(f"other-{writes}", build=writes)), AddLitter(f"x-{writes}", "other"))
+            await written.record(PutFlow(FlowFacts(f"other-{writes}", generation=writes)), AddOrphan(f"x-{writes}", "other"))
             _check(journal, writes % FLOWS)
             await asyncio.sleep(0)
         errors = await asked
@@ -166,13 +166,13 @@ def test_threads_that_read_at_once_get_their_own_rows(kind: str, tmp_path: Path)
 def test_a_walk_may_go_on_in_another_thread(tmp_path: Path) -> None:
     async def story() -> None:
         journal = SqliteJournal(tmp_path / "j.sqlite", "b", 15)
-        await journal.record(*(PutFlow(FlowFacts(_name(n), build=n)) for n in range(1200)))
+        await journal.record(*(PutFlow(FlowFacts(_name(n), generation=n)) for n in range(1200)))
         walk = journal.flows()
-        found = [next(walk).build for _ in range(3)]
-        await journal.record(PutFlow(FlowFacts("late", build=1200)))
-        found += await asyncio.to_thread(lambda: [next(walk).build for _ in range(700)])
+        found = [next(walk).generation for _ in range(3)]
+        await journal.record(PutFlow(FlowFacts("late", generation=1200)))
+        found += await asyncio.to_thread(lambda: [next(walk).generation for _ in range(700)])
         assert journal.count_flows() == 1201
-        found += [facts.build for facts in walk]
+        found += [facts.generation for facts in walk]
         journal.close()
         assert found == list(range(1201))
 

@@ -13,16 +13,16 @@ import pytest
 from batcher.core.errors import JournalError, Locked
 from batcher.core.facts import (
     RUNS_KEPT,
-    AddLitter,
-    ClearLitter,
+    AddOrphan,
+    ClearOrphan,
     EndFacts,
+    FileStat,
     FlowFacts,
     ForgetInputs,
     InputFacts,
     LetGo,
     OutputFacts,
     OutputState,
-    Print,
     PutEnd,
     PutFlow,
     PutInput,
@@ -42,8 +42,8 @@ pytestmark = pytest.mark.anyio
 
 KEYS = [bytes([n + 1]) * 16 for n in range(3)]
 ROWS = [
-    InputFacts(KEYS[0], InputState.ACCEPTED, b"s" * 32, b"m", Print(3, 4, 5), again=True),
-    InputFacts(KEYS[1], InputState.UNKNOWN, None, b"m", Print(1), False, 12.5, True),
+    InputFacts(KEYS[0], InputState.ACCEPTED, b"s" * 32, b"m", FileStat(3, 4, 5), resent=True),
+    InputFacts(KEYS[1], InputState.UNKNOWN, None, b"m", FileStat(1), False, 12.5, True),
     InputFacts(KEYS[2], InputState.PENDING),
 ]
 FLOW = FlowFacts("a flow", FlowState.OPEN, "id-1", 2, False, b"m", b"q", b"c", 1.5, None, 3, 9, None, '{"kind": "refused"}')
@@ -101,10 +101,10 @@ async def test_flows_that_are_on_the_service_are_named_from_both_ends(journal) -
 
 
 async def test_litter_and_watch_are_kept(journal) -> None:
-    await journal.record(AddLitter("id-1", "a"), AddLitter("id-2", "b"), AddLitter("id-1", "a"), Watch(77.0))
-    assert journal.litter() == [("id-1", "a"), ("id-2", "b")]
-    await journal.record(ClearLitter("id-1"))
-    assert journal.litter() == [("id-2", "b")]
+    await journal.record(AddOrphan("id-1", "a"), AddOrphan("id-2", "b"), AddOrphan("id-1", "a"), Watch(77.0))
+    assert journal.orphans() == [("id-1", "a"), ("id-2", "b")]
+    await journal.record(ClearOrphan("id-1"))
+    assert journal.orphans() == [("id-2", "b")]
     assert journal.watch_until == 77.0
     assert journal.owner
 
@@ -114,7 +114,7 @@ async def test_outputs_are_seen_once_placed_and_found_by_key_and_by_path(journal
     foreign = OutputFacts("id-1", "a0", None, OutputState.REFUSED)
     await journal.record(*(SeeOutput(row) for row in (*seen, foreign)), SeeOutput(OutputFacts("id-2", "a1")))
     kept = replace(seen[0], state=OutputState.COLLECTED, source="x.png", place="f/X", path="f/X.glb", sha256=b"s" * 32,
-                   print=Print(3, 4, 5))  # fmt: skip
+                   stat=FileStat(3, 4, 5))  # fmt: skip
     await journal.record(PutOutput(kept), SeeOutput(seen[0]))
     assert journal.outputs("id-1") == [foreign, kept, *seen[1:]]
     assert journal.outputs("id-1", "a1", 1) == [seen[1]]
@@ -218,12 +218,12 @@ async def test_announced_and_never_left_is_pending_after_a_crash_and_left_is_unk
             journal = SqliteJournal(path, "b", 15)
             sending = [InputFacts(key, InputState.SENDING) for key in KEYS]
             await journal.record(
-                PutFlow(FLOW), PutFlow(FlowFacts("c", FlowState.CREATING, build=1)),
-                PutFlow(FlowFacts("d", FlowState.CREATING, build=1)), *(PutInput("a flow", row) for row in sending),
+                PutFlow(FLOW), PutFlow(FlowFacts("c", FlowState.CREATING, generation=1)),
+                PutFlow(FlowFacts("d", FlowState.CREATING, generation=1)), *(PutInput("a flow", row) for row in sending),
             )  # fmt: skip
-            journal.departs(KEYS[0])
-            journal.departs(KEYS[1])
-            journal.departs(flow_key("b", "d"))
+            journal.mark_sent(KEYS[0])
+            journal.mark_sent(KEYS[1])
+            journal.mark_sent(flow_key("b", "d"))
             await journal.record(PutInput("a flow", ROWS[0]))
             os._exit(9)
 
@@ -232,7 +232,7 @@ async def test_announced_and_never_left_is_pending_after_a_crash_and_left_is_unk
     journal = SqliteJournal(path, "b", 15)
     rows = journal.inputs("a flow", KEYS)
     assert [rows[key].state for key in KEYS] == [InputState.ACCEPTED, InputState.UNKNOWN, InputState.PENDING]
-    assert rows[KEYS[1]].until is not None
+    assert rows[KEYS[1]].settle_deadline is not None
     states = {facts.name: facts.state for facts in journal.flows()}
     assert (states["c"], states["d"]) == (FlowState.PLANNED, FlowState.CREATING)
     journal.close()
@@ -254,10 +254,10 @@ async def test_newer_or_broken_journal_is_refused_in_words(tmp_path: Path) -> No
 
 
 async def test_what_was_collected_is_told(journal) -> None:
-    rows = [OutputFacts("id-1", f"o{n}", None, state, "", "p", f"p{n}", b"s", Print(n, n, 9 - n))
+    rows = [OutputFacts("id-1", f"o{n}", None, state, "", "p", f"p{n}", b"s", FileStat(n, n, 9 - n))
             for n, state in enumerate((OutputState.COLLECTED, OutputState.LISTED, OutputState.COLLECTED))]  # fmt: skip
     await journal.record(*(PutOutput(row) for row in rows))
-    assert list(journal.collected()) == [Print(0, 0, 9), Print(2, 2, 7)]
+    assert list(journal.collected()) == [FileStat(0, 0, 9), FileStat(2, 2, 7)]
 
 
 def test_a_journal_says_whose_it_is(tmp_path: Path) -> None:

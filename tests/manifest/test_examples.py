@@ -100,46 +100,46 @@ def nodes(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(deeper for key, item in inner for deeper in nodes(item, (*path, key)))]
 
 
-def mutant(document: Any, chance: random.Random) -> Any:
+def mutant(document: Any, rng: random.Random) -> Any:
     """The document with one to three of its nodes dropped, repeated, retyped, renamed or moved."""
     document = copy.deepcopy(document)
-    for _ in range(chance.randint(1, 3)):
+    for _ in range(rng.randint(1, 3)):
         paths = [path for path in nodes(document) if path]
         if not paths:
             return document
-        *owner_path, key = chance.choice(paths)
+        *owner_path, key = rng.choice(paths)
         owner = document
         for step in owner_path:
             owner = owner[step]
-        match chance.choice(("drop", "repeat", "retype", "retype", "rename", "move")):
+        match rng.choice(("drop", "repeat", "retype", "retype", "rename", "move")):
             case "drop":
                 del owner[key]
             case "repeat" if isinstance(owner, list):
                 owner.append(owner[key])  # written as an alias where it is a container
             case "rename" if isinstance(owner, dict):
                 value = owner.pop(key)
-                owner[chance.choice([str(key)[:-1], f"{key}s", "api_key", "batcher", "<<", "each", "glob", "日"])] = value
+                owner[rng.choice([str(key)[:-1], f"{key}s", "api_key", "batcher", "<<", "each", "glob", "日"])] = value
             case "move":
                 owner[key] = copy.deepcopy(
-                    chance.choice([document, *(document.values() if isinstance(document, dict) else ())])
+                    rng.choice([document, *(document.values() if isinstance(document, dict) else ())])
                 )
             case _:
-                owner[key] = chance.choice(JUNK)
+                owner[key] = rng.choice(JUNK)
     return document
 
 
-def repeat_a_line(text: str, chance: random.Random) -> str:
+def repeat_a_line(text: str, rng: random.Random) -> str:
     lines = text.splitlines()
-    at = chance.randrange(len(lines))
-    lines.insert(chance.choice([at, chance.randrange(len(lines))]), lines[at])
+    at = rng.randrange(len(lines))
+    lines.insert(rng.choice([at, rng.randrange(len(lines))]), lines[at])
     return "\n".join(lines)
 
 
-def break_a_character(text: str, chance: random.Random) -> str:
-    at = chance.randrange(len(text))
+def break_a_character(text: str, rng: random.Random) -> str:
+    at = rng.randrange(len(text))
     return (
         text[:at]
-        + chance.choice(["", "{", "}", "[", "]", ":", "'", '"', "*", "&", "!", "\t", "\n", "%", "\u2028"])
+        + rng.choice(["", "{", "}", "[", "]", ":", "'", '"', "*", "&", "!", "\t", "\n", "%", "\u2028"])
         + text[at + 1 :]
     )
 
@@ -148,7 +148,7 @@ def break_a_character(text: str, chance: random.Random) -> str:
 def test_a_mutant_loads_or_is_refused_with_every_problem_placed(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     (tmp_path / "t.csv").write_text("x,y\n1,2\n")
     for path in (*FOLDER.glob("*.csv"), *FOLDER.glob("*.jsonl")):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -157,9 +157,9 @@ def test_a_mutant_loads_or_is_refused_with_every_problem_placed(
     for path in EXAMPLES:
         text = path.read_text(encoding="utf-8")
         document = yaml.safe_load(text)
-        mutants = [yaml.safe_dump(mutant(document, chance), allow_unicode=True) for _ in range(8)]
-        mutants += [repeat_a_line(text, chance) for _ in range(3)]
-        mutants += [break_a_character(text, chance) for _ in range(3)]
+        mutants = [yaml.safe_dump(mutant(document, rng), allow_unicode=True) for _ in range(8)]
+        mutants += [repeat_a_line(text, rng) for _ in range(3)]
+        mutants += [break_a_character(text, rng) for _ in range(3)]
         for mutated in mutants:
             outcomes.add(_outcome(mutated))
     assert outcomes == {"loaded", "refused"}

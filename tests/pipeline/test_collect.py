@@ -19,7 +19,7 @@ from batcher.core import collecting, retry
 from batcher.core.collecting import asset_mark
 from batcher.core.errors import Locked, UsageError
 from batcher.core.model import ABSENT, Flow, Input, Manifest, Problem
-from batcher.core.planning import Wishes
+from batcher.core.planning import Options
 from batcher.core.report import Report
 from batcher.journal.sqlite import SqliteJournal
 from batcher.pipeline import collect as pipeline_collect
@@ -350,7 +350,7 @@ async def test_flow_whose_list_has_changed_or_that_was_given_is_not_deleted(tmp_
         other = Batch(tmp_path, batch.paths, flows=1)
         other._flows = lambda: iter([Flow("given", None, given, {}, None, HERE, other._inputs)])  # type: ignore[method-assign]
         await started(other, sandbox.url)
-        report = await collect(other.manifest(sandbox.url), out, Settings(Wishes(only=lambda name: name == "given")),
+        report = await collect(other.manifest(sandbox.url), out, Settings(Options(only=lambda name: name == "given")),
                                delete_remote=True)  # fmt: skip
         assert report.exit_code == 0
         assert "does not delete it" in report.problems[0].message
@@ -411,7 +411,7 @@ async def test_flow_that_is_paid_for_again_replaces_its_outputs_but_not_what_was
         await started(batch, sandbox.url)
         await collect(batch.manifest(sandbox.url), out)
         (out / "flow 0" / "1.glb").write_bytes(b"edited")
-        report = await batch.run(sandbox.url, Settings(Wishes(redo=lambda name: True)))
+        report = await batch.run(sandbox.url, Settings(Options(redo=lambda name: True)))
         assert report.flows.started_now == 1
         report = await collect(batch.manifest(sandbox.url), out)
         assert report.exit_code == 0, report.problems
@@ -638,7 +638,7 @@ async def test_two_manifests_in_one_folder_keep_their_rows(tmp_path: Path) -> No
             rows = results(out)
         assert {(row["batch"], row["source"]) for row in rows} == {(n, f"{s}.png") for n in ("first", "second") for s in (0, 1)}
         assert len(rows) == 4
-        assert (await run(batches[0], Settings(Wishes(redo=lambda name: True)))).flows.started_now == 1
+        assert (await run(batches[0], Settings(Options(redo=lambda name: True)))).flows.started_now == 1
         assert (await collect(batches[0], out)).exit_code == 0
         assert len(results(out)) == 4, "rows of a flow that was paid for again are replaced"
 

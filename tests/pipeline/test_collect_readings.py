@@ -240,7 +240,7 @@ class Log:
     def __init__(self) -> None:
         self.text = ""
 
-    def tell(self, event: str, level: str, fields: Mapping[str, JSON]) -> None:
+    def emit(self, event: str, level: str, fields: Mapping[str, JSON]) -> None:
         self.text += f"{event} {fields}\n"
 
 

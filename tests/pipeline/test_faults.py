@@ -14,12 +14,12 @@ import pytest
 
 from batcher.api import MemoryJournal, Settings, run
 from batcher.core.errors import Reason, Stop
-from batcher.core.facts import Print
+from batcher.core.facts import FileStat
 from batcher.core.model import Input, Problem
-from batcher.core.planning import Wishes
+from batcher.core.planning import Options
 from batcher.core.report import PROBLEMS_KEPT, Report
 from batcher.pipeline.context import Context
-from batcher.pipeline.orphans import give_up
+from batcher.pipeline.orphans import abandon
 from batcher.pipeline.ports import Seen
 from batcher.sandbox import Sandbox, parse_fault
 
@@ -181,7 +181,7 @@ async def test_adopting_never_pays_again_for_what_was_started(tmp_path: Path) ->
         assert (await batch.run(sandbox.url)).exit_code == 0
         for path in (tmp_path / ".batcher").glob("m-*"):
             path.unlink()
-        only = Wishes(adopt=True, only=lambda name: name == "flow 1")
+        only = Options(adopt=True, only=lambda name: name == "flow 1")
         assert (await batch.run(sandbox.url, Settings(only))).flows.started_now == 0
         report = await batch.run(sandbox.url)
         assert (report.exit_code, report.flows.started_now, report.flows.changed) == (0, 0, 4)
@@ -226,7 +226,7 @@ async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(tmp_path: Pat
         looks = 0
         look = context.sources.look
 
-        def counted(source: Input, seen: Seen | None = None) -> Print | Problem:
+        def counted(source: Input, seen: Seen | None = None) -> FileStat | Problem:
             nonlocal looks
             looks += 1
             if looks == 12 * 50:  # of the second walk
@@ -251,10 +251,10 @@ async def test_flow_that_was_given_up_and_turns_out_to_be_started_is_not_built_a
     journal = MemoryJournal()
     async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
         manifest = batch.manifest(sandbox.url)
-        await run(manifest, Settings(wishes=Wishes(start=False)), journal=journal)
+        await run(manifest, Settings(options=Options(start=False)), journal=journal)
         facts = journal.flow("flow 1")
         assert facts is not None
-        records, _ = give_up(facts)
+        records, _ = abandon(facts)
         await journal.record(*records)
         address = f"{sandbox.url}/flows/{facts.flow_id}"
         async with aiohttp.ClientSession() as session, session.patch(address, json={"action": "start"}) as reply:
@@ -297,7 +297,7 @@ async def test_open_flow_with_a_missing_input_is_not_adopted(tmp_path: Path) -> 
     batch = Batch(tmp_path, files(tmp_path, 4), flows=1)
     async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:nth=1,late_commit=3s")]) as sandbox:
         assert (await batch.run(sandbox.url, Settings(max_duration_s=0.9))).exit_code == 10
-        adopting = Settings(wishes=Wishes(adopt=True), state=tmp_path / "another journal")
+        adopting = Settings(options=Options(adopt=True), state=tmp_path / "another journal")
         report = await batch.run(sandbox.url, adopting)
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from batcher.api import Settings, clean, collect, plan
-from batcher.core.planning import Wishes
+from batcher.core.planning import Options
 from batcher.sandbox import Readings, Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, order_faults, read_record
@@ -157,7 +157,7 @@ async def test_first_flow_that_is_refused_leaves_the_look_to_the_next_one(tmp_pa
 async def test_create_that_is_not_listed_is_not_sent_again_on_the_word_of_a_part(tmp_path: Path, readings: str) -> None:
     batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=3, limits=QUICK)
     async with service(tmp_path, "pages=none") as sandbox:
-        await batch.run(sandbox.url, Settings(wishes=Wishes(only=lambda name: name != "flow 2")))
+        await batch.run(sandbox.url, Settings(options=Options(only=lambda name: name != "flow 2")))
         await make_flows(sandbox.url, 3)
         await order_faults(sandbox.url, "create:nth=1,lost_reply=close")
         await read(sandbox.url, readings)
@@ -180,7 +180,7 @@ async def test_create_that_is_not_listed_is_not_sent_again_on_the_word_of_a_part
 async def test_create_that_the_part_shows_is_found_and_its_twins_stay_an_open_question(tmp_path: Path) -> None:
     batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=3, limits=QUICK)
     async with service(tmp_path, "pages=none") as sandbox:
-        await batch.run(sandbox.url, Settings(wishes=Wishes(only=lambda name: name != "flow 2")))
+        await batch.run(sandbox.url, Settings(options=Options(only=lambda name: name != "flow 2")))
         await order_faults(sandbox.url, "create:nth=1,lost_reply=close")
         await read(sandbox.url, "pages=cap,order=desc")
         report = await batch.run(sandbox.url)
@@ -198,7 +198,7 @@ async def test_inputs_of_which_a_part_is_shown_are_not_built_anew(tmp_path: Path
     extra = {} if tagged else dict.fromkeys(range(5), "words")
     batch = Batch(tmp_path, files(tmp_path, 7)[2:], flows=1, limits=QUICK, additional=extra)
     async with service(tmp_path, "pages=none") as sandbox:
-        report = await batch.run(sandbox.url, Settings(wishes=Wishes(start=False)))
+        report = await batch.run(sandbox.url, Settings(options=Options(start=False)))
         assert report.exit_code == 0
         await read(sandbox.url, f"paged=all,{readings}")
         for _ in range(3):
@@ -249,7 +249,7 @@ async def test_outputs_of_which_a_part_is_shown_are_collected_and_their_flow_is_
 async def test_clean_forgets_only_what_the_service_does_not_know(tmp_path: Path, readings: str) -> None:
     batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=3, limits=QUICK)
     async with service(tmp_path, "pages=none") as sandbox:
-        await batch.run(sandbox.url, Settings(wishes=Wishes(start=False)))
+        await batch.run(sandbox.url, Settings(options=Options(start=False)))
         first = (await read_record(sandbox.url))["flows"][0]["flow_id"]
         async with aiohttp.ClientSession() as session, session.delete(f"{sandbox.url}/flows/{first}") as response:
             assert response.status == 200
@@ -279,7 +279,7 @@ async def test_clean_and_plan_say_that_the_list_is_not_whole(tmp_path: Path) -> 
 
 async def test_adopting_on_the_word_of_a_part_pays_for_nothing_again(tmp_path: Path) -> None:
     batch = Batch(tmp_path, files(tmp_path, 3)[2:], limits=QUICK)
-    adopting = Settings(wishes=Wishes(adopt=True))
+    adopting = Settings(options=Options(adopt=True))
     async with service(tmp_path, "pages=none") as sandbox:
         assert (await batch.run(sandbox.url)).exit_code == 0
         lose_journal(tmp_path)

@@ -14,7 +14,7 @@ from batcher import load_manifest
 from batcher.core.facts import FlowFacts, PutFlow
 from batcher.core.lifecycle import FlowState
 from batcher.core.model import Problem
-from batcher.core.planning import Action, Wishes
+from batcher.core.planning import Action, Options
 from batcher.journal.sqlite import MemoryJournal
 from batcher.pipeline import planner as planner_module
 from batcher.pipeline.planner import STEP, Planner
@@ -49,15 +49,15 @@ def plans(folder: Path, sources: LocalSources) -> Iterator[object]:
     """What is planned, twice: in the check, and, where it is too much to keep, in the work."""
     manifest = load_manifest(folder / "m.yaml", env={})
     journal = MemoryJournal()
-    journal.post(PutFlow(FlowFacts("one 0005", FlowState.STARTED, "id", quick=b"other")))
-    wishes = Wishes(keep_going=True)
-    planner = Planner(manifest, journal, sources, wishes, lambda: {"model_generate_fromimage": ("image/png",)})
+    journal.post(PutFlow(FlowFacts("one 0005", FlowState.STARTED, "id", stat_digest=b"other")))
+    options = Options(keep_going=True)
+    planner = Planner(manifest, journal, sources, options, lambda: {"model_generate_fromimage": ("image/png",)})
     for walk in (planner.flows(), planner.work()):
         for plan in walk:
             assert not isinstance(plan, Problem)
-            yield plan.flow.name, plan.action, plan.quick, plan.tally, plan.problems
+            yield plan.flow.name, plan.action, plan.stat_digest, plan.tally, plan.problems
             if plan.action is Action.NEW:
-                yield [(one.key, one.print, one.mime) for one in plan.inputs() if not isinstance(one, Problem)]
+                yield [(one.key, one.stat, one.mime) for one in plan.inputs() if not isinstance(one, Problem)]
 
 
 @pytest.fixture(autouse=True)

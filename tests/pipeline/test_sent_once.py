@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batcher.api import Settings
-from batcher.pipeline.producer import HOP_FILES
+from batcher.pipeline.producer import BATCH_FILES
 from batcher.sandbox import Sandbox
 
 from .batch import LIMITS, PNG, Batch
@@ -17,10 +17,10 @@ from .batch import LIMITS, PNG, Batch
 pytestmark = pytest.mark.anyio
 SMALL = PNG + b"small"
 SIZES = {
-    "one less than a hop": [0] * (HOP_FILES - 1),
-    "a hop": [0] * HOP_FILES,
-    "one more than a hop": [0] * (HOP_FILES + 1),
-    "two hops and some": [0] * (2 * HOP_FILES + 300),
+    "one less than a hop": [0] * (BATCH_FILES - 1),
+    "a hop": [0] * BATCH_FILES,
+    "one more than a hop": [0] * (BATCH_FILES + 1),
+    "two hops and some": [0] * (2 * BATCH_FILES + 300),
     "few that fill a hop": [150_000] * 2,
     "few that fill two": [100_000] * 9,
     "small, whole and streamed": [100_000, 300_000, 100, 1_300_000, 150_000, 180_000, 120_000, 90_000],

@@ -83,7 +83,7 @@ SCENES: Final = (
     Scene("input", Call.INPUT, "inputs", bare=True),
     Scene("start", Call.START, "inputs"),
     Scene("flow after a lost start", Call.FLOW, "start", ("start:nth=1,lost_reply=close",)),
-    Scene("flow of a given id", Call.FLOW, "flows", given=True),
+    Scene("flow of a given id", Call.FLOW, "flows", external=True),
     Scene(
         "delete", Call.DELETE, "flow", ("inputs:nth=1,corrupt_list=foreign",),  # its state is asked for first
         before_refused=("upload:nth=1,input_error=1",),  # the list is right, and the flow given up all the same
@@ -271,14 +271,14 @@ class Cell:
         self.paths[1].write_bytes(PNG + os.urandom(900))
         if self.slow:
             del self.paths[1]
-        self.given: str | None = None
+        self.external: str | None = None
         self.to = folder / "out"
         self.had: dict[str, bytes] = {}  # what lay there after the last collecting
         self.began = 0  # requests that the sandbox had seen before
         self.flows_before: list[dict[str, Any]] = []  # these two: of a batch that is to be collected
         self.truth = Truth({}, {})
         # In a row of its own, so that the calls come one after another.
-        self.single = row is REFUSED or scene.given
+        self.single = row is REFUSED or scene.external
         self.flows = 1 if self.single or self.slow else 2
 
     def _inputs(self) -> Iterator[Input | Problem]:
@@ -290,8 +290,8 @@ class Cell:
 
     def _flows(self) -> Iterator[Flow | Problem]:
         for number in range(self.flows):
-            template = None if self.given else IMAGE
-            yield Flow(f"f{number}", template, self.given, {}, None, Place("m.yaml", 1, 1), self._inputs)
+            template = None if self.external else IMAGE
+            yield Flow(f"f{number}", template, self.external, {}, None, Place("m.yaml", 1, 1), self._inputs)
 
     def manifest(self, url: str) -> Manifest:
         limits = Limits(
@@ -330,9 +330,9 @@ class Cell:
         faults = [parse_fault(text) for text in self.faults()]
         processing_s = RUNNING_S if self.scene.aborts else PROCESSING_S
         async with Sandbox(self.folder / "service", processing_s=processing_s) as sandbox:
-            if self.scene.given:
+            if self.scene.external:
                 async with session.post(f"{sandbox.url}/flows", json={"template": IMAGE}) as response:
-                    self.given = (await response.json())["flow_id"]
+                    self.external = (await response.json())["flow_id"]
             if self.scene.collects:
                 await self._complete(session, sandbox)
             if self.scene.aborts:
@@ -461,7 +461,7 @@ class Cell:
         return wrong
 
     def _name(self, flow: dict[str, Any]) -> str:
-        return "f0" if flow["flow_id"] == self.given else str(flow["additional"]["batcher"]["flow"])
+        return "f0" if flow["flow_id"] == self.external else str(flow["additional"]["batcher"]["flow"])
 
 
 async def _flows_of(session: aiohttp.ClientSession, sandbox: Sandbox) -> list[dict[str, Any]]:

@@ -179,7 +179,7 @@ class Judge:
     def __call__(self, record: Sequence[dict], *, complete: bool = True) -> Tally:
         tally = Tally()
         started: dict[str, list[dict]] = {name: [] for name in self.meant}
-        owner = {flow_id: name for name, ids in self.given.items() for flow_id in ids}
+        owner = {flow_id: name for name, ids in self.external.items() for flow_id in ids}
         for flow in record:
             tag = (flow["additional"] or {}).get("batcher")
             name = tag["flow"] if tag and tag["batch"] == self.batch else owner.get(flow["flow_id"])

@@ -50,11 +50,11 @@ PREPARED: Final = """\
 class Sources:
     """The files, made once and linked into each scene: their contents are those of all deaths of a sweep."""
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, rng: random.Random) -> None:
         self.folder = folder
         (folder / "inbox").mkdir(parents=True)
-        self.files = {f"{name}.png": PNG + chance.randbytes(700) for name in ("a", "b", "c", "inbox/1", "inbox/2")}
-        self.files["big.png"] = PNG + chance.randbytes(1_500_000)  # four chunks
+        self.files = {f"{name}.png": PNG + rng.randbytes(700) for name in ("a", "b", "c", "inbox/1", "inbox/2")}
+        self.files["big.png"] = PNG + rng.randbytes(1_500_000)  # four chunks
         self.files["p.txt"] = b"A stool\n"
         for name, content in self.files.items():
             (folder / name).write_bytes(content)
@@ -96,13 +96,13 @@ class Scene:
         text = MANIFEST % {"batch": self.batch} + (PREPARED if self.prepared else "")
         (self.folder / "m.yaml").write_text(text)
         self.service.order(FAULT)
-        self.given = [self.service.create()]
+        self.external = [self.service.create()]
         self.files = dict(self.sources.files)
         self.meant = {name: [state] for name, state in meant(self.files).items() if self.prepared or name != "prepared"}
 
     def run(self, *words: str, die: int = 0, form: str = "exit", at: str | None = None) -> Life:
         command = (*(words or ("run",)), "m.yaml", "--endpoint", self.service.url)
-        life = self.nursery.run(self.folder, *command, die=die, form=form, at=at, env={"FLOW_ID": self.given[-1]})
+        life = self.nursery.run(self.folder, *command, die=die, form=form, at=at, env={"FLOW_ID": self.external[-1]})
         assert life.killed or life.code in (0, 12), f"exit code {life.code}: {life.log}"
         assert "Traceback" not in life.log, life.log
         return life
@@ -115,10 +115,10 @@ class Scene:
             if life.code == 0:
                 return
             if "on the service yourself" in life.log:  # its start was killed on its way, and may yet be done
-                self.service.start(self.given[-1])
+                self.service.start(self.external[-1])
                 continue
             assert "make a new flow" in life.log, life.log
-            self.given.append(self.service.create())
+            self.external.append(self.service.create())
         raise AssertionError(f"not done after {RUNS} runs: {life.log}")
 
     def change(self, *names: str, started: bool = False) -> None:
@@ -137,7 +137,7 @@ class Scene:
             path.unlink()
 
     def judge(self) -> Tally:
-        given = {"prepared": self.given} if self.prepared else {}
+        given = {"prepared": self.external} if self.prepared else {}
         return Judge(self.batch, self.meant, given, self.starts)(self.service.record())
 
 
@@ -151,31 +151,31 @@ class Story:
     prepared: bool = True
 
 
-def _nothing(scene: Scene, chance: random.Random) -> None:
+def _nothing(scene: Scene, rng: random.Random) -> None:
     pass
 
 
-def _changed(scene: Scene, chance: random.Random) -> None:
+def _changed(scene: Scene, rng: random.Random) -> None:
     scene.complete("run", "--no-start")
     scene.change("c.png", "inbox/1.png")
 
 
-def _adopt(scene: Scene, chance: random.Random) -> None:
-    scene.run(die=chance.randint(30, 230))
+def _adopt(scene: Scene, rng: random.Random) -> None:
+    scene.run(die=rng.randint(30, 230))
     scene.lose_journal()
 
 
-def _clean(scene: Scene, chance: random.Random) -> None:
+def _clean(scene: Scene, rng: random.Random) -> None:
     scene.complete("run", "--no-start")
 
 
-def _resubmit(scene: Scene, chance: random.Random) -> None:
+def _resubmit(scene: Scene, rng: random.Random) -> None:
     scene.complete()
     scene.change("b.png", "inbox/1.png", started=True)
     scene.starts |= dict.fromkeys(("photos", "untagged", "each 1"), (2, 2))
 
 
-def _redo(scene: Scene, chance: random.Random) -> None:
+def _redo(scene: Scene, rng: random.Random) -> None:
     scene.complete()
     # At most once more. None at all where it died before the wish was durable: the plain run after it asks for nothing.
     scene.starts |= dict.fromkeys(("photos", "each 1", "each 2"), (1, 2))

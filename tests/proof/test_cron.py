@@ -18,7 +18,7 @@ from typing import Final
 
 import pytest
 
-from batcher.core.facts import RUNS_KEPT, FlowFacts, InputFacts, Print, PutFlow, PutInput
+from batcher.core.facts import RUNS_KEPT, FileStat, FlowFacts, InputFacts, PutFlow, PutInput
 from batcher.core.lifecycle import FlowEvent, InputEvent
 from batcher.journal.sqlite import SqliteJournal
 
@@ -57,12 +57,12 @@ pytestmark = pytest.mark.timeout(240)  # seconds, on a machine that is busy with
 class Inbox:
     """The folder, and the one content that each file's flow may be started with."""
 
-    def __init__(self, folder: Path, service: Service, chance: random.Random) -> None:
+    def __init__(self, folder: Path, service: Service, rng: random.Random) -> None:
         (folder / "inbox").mkdir(parents=True)
         (folder / "m.yaml").write_text(MANIFEST)
         self._folder = folder / "inbox"
         self._service = service
-        self._chance = chance
+        self._rng = rng
         self.meant: dict[str, list[Counter]] = {}
         self.changed = self.rebuilt = 0
 
@@ -70,8 +70,8 @@ class Inbox:
         self._write(f"file{len(self.meant):04}")
 
     def _write(self, name: str) -> None:
-        size = 250_000 if self._chance.random() < 0.05 else self._chance.randint(100, 5000)
-        content = PNG + self._chance.randbytes(size)
+        size = 250_000 if self._rng.random() < 0.05 else self._rng.randint(100, 5000)
+        content = PNG + self._rng.randbytes(size)
         (self._folder / f"{name}.png").write_bytes(content)
         self.meant[name] = [Counter([asset(content, {"sku": name})])]
 
@@ -82,7 +82,7 @@ class Inbox:
         record = self._service.record()
         started = {flow["additional"]["batcher"]["flow"] for flow in record if flow["starts"]}
         waiting = {flow["additional"]["batcher"]["flow"] for flow in record if not flow["deleted"]} - started
-        name = self._chance.choice(sorted(waiting) or list(self.meant)[-4:])
+        name = self._rng.choice(sorted(waiting) or list(self.meant)[-4:])
         before = self.meant[name]
         self._write(name)
         self.changed += 1
@@ -105,22 +105,22 @@ def check_size(folder: Path, flows: int, inputs: int, runs: int, say: Say) -> No
 
 
 def run_days(folder: Path, hours: int, seed: int, say: Say, fresh: bool) -> None:
-    chance = random.Random(seed)
-    doomed = set(chance.sample(range(hours), hours * 21 // 50))  # some kills come too late: a third of the runs die
+    rng = random.Random(seed)
+    doomed = set(rng.sample(range(hours), hours * 21 // 50))  # some kills come too late: a third of the runs die
     took = [0.3]  # seconds of the runs that came to their end, so that the kills strike what is alive
     killed = 0
     with Nursery() as nursery, Service(folder / "store") as service:
         batch = folder / "batch"
-        inbox = Inbox(batch, service, chance)
+        inbox = Inbox(batch, service, rng)
         service.order("*:latency=30ms")  # else a run is over before it can be killed half-way
         words = ("run", "m.yaml", "--endpoint", service.url, "--quiet")
         for hour in range(hours):
-            for _ in range(chance.choice((0, 1, 1, 2, 3))):
+            for _ in range(rng.choice((0, 1, 1, 2, 3))):
                 inbox.add()
-            if inbox.meant and chance.random() < (0.7 if hour - 1 in doomed else 0.2):
+            if inbox.meant and rng.random() < (0.7 if hour - 1 in doomed else 0.2):
                 inbox.change()
             began = monotonic()
-            after = chance.uniform(0.1, 1.0) * statistics.median(took[-20:]) if hour in doomed else None
+            after = rng.uniform(0.1, 1.0) * statistics.median(took[-20:]) if hour in doomed else None
             life = nursery.run(batch, *words, fresh=fresh, after=after)
             if life.killed:
                 killed += 1
@@ -148,12 +148,14 @@ async def test_journal_of_many_inputs_is_within_the_same_bound(tmp_path: Path, s
     names = [f"file{number:04}" for number in range(flows)]
     journal = SqliteJournal(tmp_path / ".batcher" / "m.sqlite", "inbox", 1.0)
     for name in names:
-        facts = FlowFacts(name, meaning=bytes(16), quick=bytes(16)).on(FlowEvent.ANNOUNCE_CREATE)
+        facts = FlowFacts(name, spec_digest=bytes(16), stat_digest=bytes(16)).on(FlowEvent.ANNOUNCE_CREATE)
         facts = facts.on(FlowEvent.CREATED, flow_id=f"{1:024}", inputs=inputs // flows, size_bytes=10**9)
         await journal.record(PutFlow(facts))
         for _ in range(inputs // flows // 100):
-            outside = Print(10**6, 1_700_000_000_123_456_789, 10**7)
-            rows = [InputFacts(os.urandom(16), sha256=os.urandom(32), meaning=bytes(16), print=outside) for _ in range(100)]
+            file_stat = FileStat(10**6, 1_700_000_000_123_456_789, 10**7)
+            rows = [
+                InputFacts(os.urandom(16), sha256=os.urandom(32), spec_digest=bytes(16), stat=file_stat) for _ in range(100)
+            ]
             rows = [row.on(InputEvent.ANNOUNCE) for row in rows]
             await journal.record(*(PutInput(name, row) for row in rows))
             await journal.record(*(PutInput(name, row.on(InputEvent.ACCEPT)) for row in rows))

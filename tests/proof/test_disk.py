@@ -31,7 +31,7 @@ from batcher.api import Settings, run
 from batcher.core.errors import BatcherError, JournalError, Locked, Reason, Stop, UsageError
 from batcher.core.facts import FlowFacts, InputFacts, PutFlow, PutInput, Watch
 from batcher.core.lifecycle import FlowState, InputState
-from batcher.core.planning import Wishes
+from batcher.core.planning import Options
 from batcher.core.report import Report
 from batcher.journal import sqlite as journal_module
 from batcher.journal.sqlite import JournalReader, SqliteJournal
@@ -227,21 +227,21 @@ async def make_images(folder: Path, fault: str | None) -> Images:
     return Images(batch, folder / "image", folder / "sandbox")
 
 
-def damage(path: Path, chance: random.Random) -> str:
+def damage(path: Path, rng: random.Random) -> str:
     """Something that a disk does to a file; what it was."""
     data = bytearray(path.read_bytes())
-    match chance.randrange(4):
+    match rng.randrange(4):
         case 0:
-            at = chance.randrange(len(data))
+            at = rng.randrange(len(data))
             del data[at:]
             what = f"{path.name} cut off at {at}"
         case 1:
-            at = chance.randrange(len(data)) // 4096 * 4096
+            at = rng.randrange(len(data)) // 4096 * 4096
             data[at : at + 4096] = bytes(4096)
             what = f"{path.name} zeroed at {at}"
         case _:
-            at = chance.randrange(len(data))
-            bit = 1 << chance.randrange(8)
+            at = rng.randrange(len(data))
+            bit = 1 << rng.randrange(8)
             data[at] ^= bit
             what = f"{path.name} byte {at} ^ {bit}"
     path.write_bytes(data)
@@ -298,15 +298,15 @@ async def test_damaged_journal_amid_a_batch_never_starts_anything_wrong(tmp_path
             assert outcome in ("0", "12", "JournalError"), f"{what} (seed {seed}): {outcome}"
             if outcome != "0":  # the advice: move it away, then take over what is there
                 shutil.rmtree(trial)
-                report = await batch_run(images.batch, trial, sandbox.url, Wishes(adopt=True))
+                report = await batch_run(images.batch, trial, sandbox.url, Options(adopt=True))
                 assert report.exit_code == 0, report.problems or report.stop
                 assert len(judge_starts(await read_record(sandbox.url), images.batch)) == 2
 
 
-async def batch_run(batch: Batch, state: Path, url: str, wishes: Wishes = Wishes()) -> Report:  # noqa: B008 - frozen
+async def batch_run(batch: Batch, state: Path, url: str, options: Options = Options()) -> Report:  # noqa: B008 - frozen
     journal = SqliteJournal(state / "m.sqlite", "m", QUICK.settle_s)
     try:
-        return await run(batch.manifest(url), Settings(wishes), journal=journal)
+        return await run(batch.manifest(url), Settings(options), journal=journal)
     finally:
         journal.close()
 
@@ -331,7 +331,7 @@ async def test_journal_that_lost_commits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="last commits are missing"):
         SqliteJournal(path, "b", 1)
     path.unlink()
-    SqliteJournal(path, "b", 1).close()  # none at all: it is asked for strangers
+    SqliteJournal(path, "b", 1).close()  # none at all: it is asked for unknown flows
 
 
 async def test_row_that_is_not_what_was_written_is_refused(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ async def test_lost_journal_stops_the_run_and_adopting_never_pays_twice(tmp_path
         assert {flow["flow_id"] for flow in (await read_record(sandbox.url))["flows"] if flow["starts"]} == before
         if change == "content":
             paths[1].write_bytes(paths[1].read_bytes() + b"more")
-        report = await batch.run(sandbox.url, Settings(Wishes(adopt=True)))
+        report = await batch.run(sandbox.url, Settings(Options(adopt=True)))
         record = await read_record(sandbox.url)
         assert report.exit_code == 0, report.problems or report.stop
         names = Counter(flow["additional"]["batcher"]["flow"] for flow in record["flows"] if flow["starts"])
@@ -467,20 +467,20 @@ class Watched(FlowsApi):
         Watched.writes += 1
         return None if row is None else row[0]
 
-    async def create(self, template, parameters, additional, departs):
+    async def create(self, template, parameters, additional, mark_sent):
         tag = additional["batcher"]
         found = self._ask("SELECT state || '/' || build FROM flows WHERE name=?", tag["flow"])
         assert found == f"creating/{tag['build'].rpartition('-')[2]}"
-        return await super().create(template, parameters, additional, departs)
+        return await super().create(template, parameters, additional, mark_sent)
 
-    async def upload(self, flow_id, body, departs):
+    async def upload(self, flow_id, body, mark_sent):
         key = json.loads(body.content)["additional"]["batcher"]["key"] if isinstance(body, SmallBody) else body._plan.key.hex()
         assert self._ask("SELECT state FROM inputs WHERE hex(key)=?", key.upper()) == "sending"
-        return await super().upload(flow_id, body, departs)
+        return await super().upload(flow_id, body, mark_sent)
 
-    async def start(self, flow_id, departs):
+    async def start(self, flow_id, mark_sent):
         assert self._ask("SELECT state FROM flows WHERE flow_id=?", flow_id) == "starting"
-        return await super().start(flow_id, departs)
+        return await super().start(flow_id, mark_sent)
 
 
 @pytest.mark.parametrize("fault", ["*:every=9,status=503", "*:every=7,lost_reply=close", "*:every=7,error_after_commit=500"])
@@ -577,9 +577,9 @@ async def test_after_a_start_of_the_machine_what_was_under_way_is_waited_for_ane
     journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15)
     until = journal.now() + 15
     await journal.record(
-        PutFlow(FlowFacts("o", FlowState.OPEN, "i", not_before=until)),
-        PutFlow(FlowFacts("c", FlowState.CREATING, until=until)),
-        PutInput("o", InputFacts(b"k" * 16, InputState.UNKNOWN, until=until)), Watch(until + 1e6),
+        PutFlow(FlowFacts("o", FlowState.OPEN, "i", start_after=until)),
+        PutFlow(FlowFacts("c", FlowState.CREATING, settle_deadline=until)),
+        PutInput("o", InputFacts(b"k" * 16, InputState.UNKNOWN, settle_deadline=until)), Watch(until + 1e6),
     )  # fmt: skip
     journal.close()
     monkeypatch.setattr(journal_module, "_boot", lambda: b"another".ljust(48, b"\0"))
@@ -588,10 +588,10 @@ async def test_after_a_start_of_the_machine_what_was_under_way_is_waited_for_ane
     facts, creating = journal.flow("o"), journal.flow("c")
     assert facts is not None
     assert creating is not None
-    assert facts.not_before == anew
-    assert facts.until is None
-    assert creating.until == anew
-    assert [row.until for row in journal.input_rows("o")] == [anew]
+    assert facts.start_after == anew
+    assert facts.settle_deadline is None
+    assert creating.settle_deadline == anew
+    assert [row.settle_deadline for row in journal.input_rows("o")] == [anew]
     assert journal.watch_until <= journal.now() + journal_module.WATCH_S
     journal.close()
 
@@ -601,16 +601,16 @@ async def test_time_that_lies_further_ahead_than_the_settling_time_is_no_time(tm
     journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15)
     far = journal.now() + YEAR
     await journal.record(
-        PutFlow(FlowFacts("o", FlowState.OPEN, "i", not_before=far)),
-        PutInput("o", InputFacts(b"k" * 16, InputState.UNKNOWN, until=far)),
-        PutFlow(FlowFacts("s", FlowState.STARTING, "j", until=far)), Watch(far),
+        PutFlow(FlowFacts("o", FlowState.OPEN, "i", start_after=far)),
+        PutInput("o", InputFacts(b"k" * 16, InputState.UNKNOWN, settle_deadline=far)),
+        PutFlow(FlowFacts("s", FlowState.STARTING, "j", settle_deadline=far)), Watch(far),
     )  # fmt: skip
     journal.close()
     journal = SqliteJournal(tmp_path / "m.sqlite", "b", 5)
     most = journal.now() + 5
-    assert journal.flow("o").not_before <= most
-    assert journal.flow("s").until <= most
-    assert next(journal.input_rows("o")).until <= most
+    assert journal.flow("o").start_after <= most
+    assert journal.flow("s").settle_deadline <= most
+    assert next(journal.input_rows("o")).settle_deadline <= most
     assert journal.watch_until <= journal.now() + journal_module.WATCH_S
     journal.close()
 

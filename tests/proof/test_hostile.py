@@ -32,7 +32,7 @@ from e2e.conftest import environment, write_batch
 from pipeline.batch import LIMITS, PNG, Batch, files, read_record
 
 from batcher.core.errors import BatcherError, ManifestError
-from batcher.core.facts import Print
+from batcher.core.facts import FileStat
 from batcher.core.model import Input, Problem
 from batcher.manifest import load
 from batcher.sandbox import Sandbox, parse_fault
@@ -95,7 +95,7 @@ def test_hostile_manifest_is_refused_in_words(tmp_path: Path, kind: str) -> None
 
 def problems_of(path: Path) -> list[str]:
     """What is wrong with a manifest, its tables and its sources."""
-    found: list[Problem | Input | Print] = []
+    found: list[Problem | Input | FileStat] = []
     sources = LocalSources(0, time.time)
     try:
         for flow in load(path, {}).flows():
@@ -195,38 +195,38 @@ BODIES = [
 ]  # fmt: skip
 
 
-def fuzzed(value: Any, chance: random.Random) -> Any:
+def fuzzed(value: Any, rng: random.Random) -> Any:
     """The document with some of its values replaced, taken away, repeated or renamed."""
-    if chance.random() < 0.15:
-        return chance.choice(VALUES)
+    if rng.random() < 0.15:
+        return rng.choice(VALUES)
     if isinstance(value, dict):
-        kept = {name: fuzzed(member, chance) for name, member in value.items() if chance.random() > 0.05}
-        return {**kept, NASTY: 1} if chance.random() < 0.05 else kept
+        kept = {name: fuzzed(member, rng) for name, member in value.items() if rng.random() > 0.05}
+        return {**kept, NASTY: 1} if rng.random() < 0.05 else kept
     if isinstance(value, list):
-        items = [fuzzed(item, chance) for item in value]
-        return items + items[:1] if chance.random() < 0.1 else items
+        items = [fuzzed(item, rng) for item in value]
+        return items + items[:1] if rng.random() < 0.1 else items
     return value
 
 
-def fuzzing(chance: random.Random, share: float) -> Mangle:
+def fuzzing(rng: random.Random, share: float) -> Mangle:
     def mangle(method: str, path: str, status: int, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        if chance.random() > share:
+        if rng.random() > share:
             return status, {}, body
-        headers = {"Retry-After": chance.choice(["0", "-1", "nan", "x", "Mon, 01 Jan 0001 00:00:00 -0000"])}
-        match chance.randrange(8):
+        headers = {"Retry-After": rng.choice(["0", "-1", "nan", "x", "Mon, 01 Jan 0001 00:00:00 -0000"])}
+        match rng.randrange(8):
             case 0:
-                return status, headers, chance.choice(BODIES)
+                return status, headers, rng.choice(BODIES)
             case 1:
-                return chance.choice([200, 201, 204, 299, 301, 400, 404, 409, 418, 422, 500, 502, 504, 599]), headers, body
+                return rng.choice([200, 201, 204, 299, 301, 400, 404, 409, 418, 422, 500, 502, 504, 599]), headers, body
             case 2:
-                cut = chance.randrange(len(body) + 1)
+                cut = rng.randrange(len(body) + 1)
                 return status, {}, body[:cut]
             case 3:
                 changed = bytearray(body or b"x")
-                changed[chance.randrange(len(changed))] = chance.randrange(256)
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
                 return status, {}, bytes(changed)
         try:
-            return status, {}, json.dumps(fuzzed(json.loads(body), chance)).encode()
+            return status, {}, json.dumps(fuzzed(json.loads(body), rng)).encode()
         except ValueError:
             return status, {}, b"?"
 
@@ -236,12 +236,12 @@ def fuzzing(chance: random.Random, share: float) -> Mangle:
 async def fuzz(folder: Path, seed: int) -> None:
     """One run against a service whose replies are wrong now and then, and one against it once it is well."""
     folder.mkdir()
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     paths = files(folder, 3)
     batch = Batch(folder, paths, flows=2, limits=replace(LIMITS, settle_s=0.05, retries=2, timeout_s=5.0))
     batch.additional = {0: "words"} if seed % 3 == 0 else {}
     async with Sandbox(folder / "sandbox") as sandbox:
-        async with between(sandbox.url, fuzzing(chance, 0.3)) as url:
+        async with between(sandbox.url, fuzzing(rng, 0.3)) as url:
             with contextlib.suppress(BatcherError):  # a clear end; anything else would be a bug
                 report = await batch.run(url)
                 assert report.exit_code != 1

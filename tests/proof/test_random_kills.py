@@ -56,9 +56,9 @@ pytestmark = pytest.mark.timeout(240)  # seconds, on a machine that is busy with
 class Folder:
     """The sources of one batch, and every whole state that each flow's files were ever in while no run was alive."""
 
-    def __init__(self, folder: Path, batch: str, chance: random.Random) -> None:
+    def __init__(self, folder: Path, batch: str, rng: random.Random) -> None:
         self.folder = folder
-        self._chance = chance
+        self._rng = rng
         self._names = [f"f{number}" for number in range(FLOWS)]
         for name in self._names:
             (folder / name).mkdir(parents=True)
@@ -70,16 +70,16 @@ class Folder:
 
     def _write(self, name: str, number: int) -> None:
         large = {"f0": 450_000, "f3": 1_300_000}.get(name) if number == 0 else None  # one leaves at once, one bit by bit
-        size = large or self._chance.randint(100, 20_000)
-        (self.folder / name / f"{number}.png").write_bytes(PNG + self._chance.randbytes(size))
+        size = large or self._rng.randint(100, 20_000)
+        (self.folder / name / f"{number}.png").write_bytes(PNG + self._rng.randbytes(size))
 
     def _state(self, name: str) -> Counter:
         return Counter(asset(path.read_bytes(), {"stem": path.stem}) for path in (self.folder / name).iterdir())
 
     def change(self) -> None:
         """One file gets another content: its flow may hold all of the old state, or all of the new one."""
-        name = self._chance.choice(self._names)
-        self._write(name, self._chance.randrange(INPUTS))
+        name = self._rng.choice(self._names)
+        self._write(name, self._rng.randrange(INPUTS))
         self.meant[name].append(self._state(name))
 
 
@@ -87,9 +87,9 @@ def run_batch(
     folder: Path, number: int, service: Service, nursery: Nursery, seed: int, kills: int, fresh: bool
 ) -> tuple[int, Tally]:
     """(how often it was really killed, the judgement) of one batch."""
-    chance = random.Random(f"{seed}:{number}")
+    rng = random.Random(f"{seed}:{number}")
     batch = f"r{number}"
-    sources = Folder(folder, batch, chance)
+    sources = Folder(folder, batch, rng)
     died = 0
     words = ("run", "m.yaml", "--endpoint", service.url, "--progress", "none")
 
@@ -101,11 +101,11 @@ def run_batch(
 
     latest = 1.0  # of a kill, after the run's begin; sooner where one came too late
     for _ in range(kills):
-        service.order(*chance.sample(FAULTS, 4), "*:latency=30ms")
-        struck = run(chance.uniform(0.02, latest) + 0.3 * fresh).killed
+        service.order(*rng.sample(FAULTS, 4), "*:latency=30ms")
+        struck = run(rng.uniform(0.02, latest) + 0.3 * fresh).killed
         died += struck
         latest = latest if struck else latest / 2
-        if chance.random() < 0.4:
+        if rng.random() < 0.4:
             sources.change()
     service.order()
     ended = monotonic()

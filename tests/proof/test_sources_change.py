@@ -271,9 +271,9 @@ async def test_name_of_odd_bytes_is_a_problem_with_advice_and_stops_only_its_flo
         assert report.exit_code == 4
         assert "not UTF-8" in report.problems[0].message
         assert not (await read_record(sandbox.url))["flows"]
-        from batcher.core.planning import Wishes
+        from batcher.core.planning import Options
 
-        report = await run(load_manifest(manifest, endpoint=sandbox.url), Settings(Wishes(keep_going=True)))
+        report = await run(load_manifest(manifest, endpoint=sandbox.url), Settings(Options(keep_going=True)))
         assert report.exit_code == 4
         assert [flow["starts"] for flow in (await read_record(sandbox.url))["flows"]] == [1]
 

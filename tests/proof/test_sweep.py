@@ -39,7 +39,7 @@ LEAST: Final = {
     "before commit": 12,
     "after commit": 12,
     "before sync": 10,
-    "after departures": 12,
+    "after sent marks": 12,
 }
 Say = Callable[[str], None]
 pytestmark = pytest.mark.timeout(240)  # seconds, on a machine that is busy with other things; alone it takes a tenth
@@ -86,8 +86,8 @@ def _live_through(scene: Scene, order: Order) -> list[str]:
     story = STORIES[order.story]
     story.before(scene, random.Random(f"{order}"))
     died = [scene.run(*story.dies, die=order.die, form=order.form, at=order.at).died]
-    died += [scene.run(*story.again, die=die, form=order.form).died for die in order.then]
-    scene.complete(*story.again)
+    died += [scene.run(*story.resent, die=die, form=order.form).died for die in order.then]
+    scene.complete(*story.resent)
     scene.complete()
     return [point for point in died if point is not None]
 
@@ -149,16 +149,16 @@ def _uninterrupted(folder: Path, sources: Sources, times: int) -> Iterator[Count
             yield life.counts
 
 
-def _second_deaths(chance: random.Random, boundaries: int, count: int) -> list[Order]:
+def _second_deaths(rng: random.Random, boundaries: int, count: int) -> list[Order]:
     """A death with requests on their way, one at the first boundaries of the next run (its recovery) or anywhere in it,
     and sometimes one more."""
     orders = []
     for number in range(count):
-        second = number % 6 + 1 if number % 2 else chance.randint(1, boundaries)
-        then = (second, chance.randint(1, boundaries))[: 1 + (number % 3 == 0)]
-        at = chance.choice(("leaving", "after reply", "between chunks"))
-        first = chance.randint(1, LEAST[at])
-        orders.append(Order(first, chance.choice(("exit", "kill")), at, then))
+        second = number % 6 + 1 if number % 2 else rng.randint(1, boundaries)
+        then = (second, rng.randint(1, boundaries))[: 1 + (number % 3 == 0)]
+        at = rng.choice(("leaving", "after reply", "between chunks"))
+        first = rng.randint(1, LEAST[at])
+        orders.append(Order(first, rng.choice(("exit", "kill")), at, then))
     return orders
 
 
@@ -189,13 +189,13 @@ def test_run_that_dies_with_requests_on_their_way_is_recovered_row_by_row(tmp_pa
 
 
 def test_death_at_some_boundaries_is_repaired_by_the_next_run(tmp_path: Path, sources: Sources, seed: int, say: Say) -> None:
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     boundaries = sum(LEAST.values())
     step = boundaries // 10
     forms = itertools.cycle(("exit", "kill"))
-    orders = [Order(die, next(forms)) for die in range(chance.randint(1, step), boundaries, step)]
-    orders += [Order(chance.randint(1, 90), next(forms), story=story) for story in STORIES if story != "first"]
-    sweep = run_sweep(tmp_path, sources, orders + _second_deaths(chance, 60, 4))
+    orders = [Order(die, next(forms)) for die in range(rng.randint(1, step), boundaries, step)]
+    orders += [Order(rng.randint(1, 90), next(forms), story=story) for story in STORIES if story != "first"]
+    sweep = run_sweep(tmp_path, sources, orders + _second_deaths(rng, 60, 4))
     say(f"part of the sweep: {sweep}")
     assert not sweep.wrong, "\n".join(sweep.wrong)
 
@@ -227,10 +227,10 @@ def test_death_at_every_boundary_of_other_commands_is_repaired(
     assert sweep.kills >= last / 2  # what comes before differs, and with it how much there is to do
 
 
-def _last_of(folder: Path, sources: Sources, story: str, chance: random.Random) -> int:
+def _last_of(folder: Path, sources: Sources, story: str, rng: random.Random) -> int:
     """The boundaries of the story's command when nothing stops it."""
     folder.mkdir()
     with Service(folder / "store") as service, Nursery() as nursery:
         scene = Scene(folder / "scene", f"whole-{story}", service, nursery, sources, STORIES[story].prepared)
-        STORIES[story].before(scene, chance)
+        STORIES[story].before(scene, rng)
         return scene.run(*STORIES[story].dies).counts.total()

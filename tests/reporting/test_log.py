@@ -29,7 +29,7 @@ def test_files_are_bounded_and_their_owners_only(tmp_path: Path, monkeypatch: py
     try:
         with opened(path) as log:
             for number in range(200):
-                log.tell("input_accepted", "info", {"flow": "f", "number": number})
+                log.emit("input_accepted", "info", {"flow": "f", "number": number})
     finally:
         os.umask(before)
     files = sorted(tmp_path.iterdir())
@@ -44,7 +44,7 @@ def test_two_runs_with_one_log_lose_no_line(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "log"
     with opened(path) as first, opened(path) as second:
         for number in range(100):
-            (first if number % 3 else second).tell("x", "info", {"number": number})
+            (first if number % 3 else second).emit("x", "info", {"number": number})
     found = {line["number"] for file in tmp_path.iterdir() for line in lines(file)}
     assert found == set(range(100))
     assert len(list(tmp_path.iterdir())) < 6
@@ -54,7 +54,7 @@ def test_two_runs_with_one_log_lose_no_line(tmp_path: Path, monkeypatch: pytest.
 def test_lines_are_cleaned_whole(tmp_path: Path, form: str) -> None:
     path = tmp_path / "log"
     with closing(open_log(str(path), form, lambda line: line.replace("secret", "[key]"), pytest.fail)) as log:
-        log.tell("problem", "error", {"message": "it said secret\nand\udcff\u202e", "counts": {"a": 1}, "secret": None})
+        log.emit("problem", "error", {"message": "it said secret\nand\udcff\u202e", "counts": {"a": 1}, "secret": None})
     (line,) = path.read_text().splitlines()
     assert "[key]" in line
     assert "secret" not in line
@@ -77,7 +77,7 @@ def test_a_log_that_cannot_be_put_aside_is_said_once(tmp_path: Path, monkeypatch
     (tmp_path / "log.1" / "full").touch()
     with closing(open_log(str(path), "json", str, said.append)) as log:
         for number in range(50):
-            log.tell("x", "info", {"number": number})
+            log.emit("x", "info", {"number": number})
     assert len(said) == 1
     assert f"the log {path} cannot be written" in said[0]
     assert path.stat().st_size <= 500

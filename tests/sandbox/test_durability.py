@@ -87,9 +87,9 @@ async def test_every_acknowledged_upload_survives_kill_9_and_no_half_one_does(tm
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_the_same_at_many_moments(tmp_path: Path) -> None:
-    chance = random.Random(7)
+    rng = random.Random(7)
     for run in range(40):
-        await kill_and_judge(tmp_path / str(run), chance.uniform(0.05, 1.0))
+        await kill_and_judge(tmp_path / str(run), rng.uniform(0.05, 1.0))
 
 
 async def test_flows_go_on_while_the_sandbox_is_down(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""The gate: never more in flight than allowed, silence during a pause, one probe at a time in an outage."""
+"""The limiter: never more in flight than allowed, silence during a pause, one probe at a time in an outage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from batcher.core.errors import Stop
 from batcher.core.retry import Kind, Verdict
-from batcher.service.limiter import Bandwidth, ByteBudget, Gate
+from batcher.service.limiter import Bandwidth, ByteBudget, Limiter
 
 pytestmark = pytest.mark.anyio
 
@@ -18,12 +18,12 @@ DONE = Verdict(Kind.DONE)
 DOWN = Verdict(Kind.UNAVAILABLE, "503", 503)
 
 
-def gate(concurrency: int = 4, retries: int = 3, rate: float | None = None) -> Gate:
-    return Gate(concurrency, retries, rate, random.Random(1), time.monotonic)
+def limiter(concurrency: int = 4, retries: int = 3, rate: float | None = None) -> Limiter:
+    return Limiter(concurrency, retries, rate, random.Random(1), time.monotonic)
 
 
 async def test_never_more_in_flight_than_the_concurrency() -> None:
-    one = gate(5)
+    one = limiter(5)
     most = 0
 
     async def request() -> None:
@@ -39,7 +39,7 @@ async def test_never_more_in_flight_than_the_concurrency() -> None:
 
 
 async def test_pause_that_the_service_asked_for_holds_everybody() -> None:
-    one = gate()
+    one = limiter()
     one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=0.3), await one.enter())
     began = time.monotonic()
     await asyncio.wait_for(one.enter(), 5)
@@ -47,15 +47,15 @@ async def test_pause_that_the_service_asked_for_holds_everybody() -> None:
 
 
 async def test_pause_beyond_all_bounds_ends_the_run() -> None:
-    one = gate()
+    one = limiter()
     one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=86400.0), await one.enter())
     with pytest.raises(Stop, match="asks to wait"):
         await one.enter()
 
 
 async def test_outage_lets_one_probe_at_a_time_through_and_ends_after_retries_plus_one(monkeypatch) -> None:
-    monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, chance: 0.005)
-    one = gate(8, retries=3)
+    monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, rng: 0.005)
+    one = limiter(8, retries=3)
     for _ in range(6):  # past the slow start
         for entered in [await one.enter() for _ in range(4)]:
             one.leave(DONE, entered)
@@ -77,8 +77,8 @@ async def test_outage_lets_one_probe_at_a_time_through_and_ends_after_retries_pl
 
 
 async def test_success_ends_an_outage(monkeypatch) -> None:
-    monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, chance: 0.005)
-    one = gate(8)
+    monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, rng: 0.005)
+    one = limiter(8)
     one.leave(DOWN, await one.enter())
     one.leave(DONE, await one.enter())
     await asyncio.wait_for(asyncio.gather(one.enter(), one.enter()), 1)
@@ -86,7 +86,7 @@ async def test_success_ends_an_outage(monkeypatch) -> None:
 
 
 async def test_rate_does_not_burst() -> None:
-    one = gate(100, rate=100.0)
+    one = limiter(100, rate=100.0)
     began = time.monotonic()
 
     async def request() -> None:

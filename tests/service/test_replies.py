@@ -15,9 +15,9 @@ import pytest
 from aiohttp import web
 
 from batcher.core.errors import UsageError
-from batcher.core.facts import Print
+from batcher.core.facts import FileStat
 from batcher.core.model import ABSENT, Input, Place
-from batcher.core.planning import InputPlan, Standing
+from batcher.core.planning import Change, InputPlan
 from batcher.core.remote import Listing, RemoteFlow, StartReply, Template
 from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
@@ -179,7 +179,7 @@ def test_key_that_cannot_be_read_again_is_the_same_key_and_it_is_never_shown() -
         return str(answer)
 
     key = Key(read)
-    assert [key.again(), key.again(), key.again()] == [False, False, True]
+    assert [key.read_again(), key.read_again(), key.read_again()] == [False, False, True]
     assert key.headers == {"Authorization": "Bearer two"}
     assert "two" not in repr(key)
     assert Key(lambda: None).headers == {}
@@ -214,9 +214,9 @@ async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | No
     path.write_bytes(os.urandom(3 * WHOLE_BYTES))  # it leaves bit by bit
     sources = LocalSources(0, time.time)
     what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
-    outside = sources.look(what)
-    assert isinstance(outside, Print)
-    body = sources.body(InputPlan(what, b"k" * 16, outside, "image/png", b"m", Standing.NEW, None))
+    file_stat = sources.look(what)
+    assert isinstance(file_stat, FileStat)
+    body = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))
     runner = web.ServerRunner(web.Server(handle))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

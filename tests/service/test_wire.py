@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from batcher.core.model import ABSENT, Input, Place
-from batcher.core.planning import InputPlan, Standing
+from batcher.core.planning import Change, InputPlan
 from batcher.core.remote import StartReply
 from batcher.core.retry import Fault, FaultKind, Reply
 from batcher.service import wire
@@ -81,8 +81,8 @@ def body(tmp_path: Path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(WHOLE_BYTES - 8))
     sources = LocalSources(0, time.time)
     what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
-    outside = sources.look(what)
-    made = sources.body(InputPlan(what, b"k" * 16, outside, "image/png", b"m", Standing.NEW, None))  # type: ignore[arg-type]
+    file_stat = sources.look(what)
+    made = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))  # type: ignore[arg-type]
     assert isinstance(made, StreamBody)
     assert made.short
     yield made

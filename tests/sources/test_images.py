@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from batcher.core.errors import Reason, Stop, UsageError
-from batcher.core.facts import Print
+from batcher.core.facts import FileStat
 from batcher.core.model import ABSENT, Input, Place, Problem
 from batcher.sources import image_worker, images
 from batcher.sources.images import Images
@@ -33,10 +33,10 @@ def look(pil: Any) -> Iterator[Images]:
     made.close()
 
 
-def looked(path: Path, mime: str = "image/png") -> tuple[Input, Print, str]:
+def looked(path: Path, mime: str = "image/png") -> tuple[Input, FileStat, str]:
     found = path.stat()
     source = Input(path.name, str(path), None, None, ABSENT, Place("m.yaml", 3, 5))
-    return source, Print(found.st_size, found.st_mtime_ns, found.st_ino), mime
+    return source, FileStat(found.st_size, found.st_mtime_ns, found.st_ino), mime
 
 
 def said(found: list[Problem | None]) -> list[str]:
@@ -135,7 +135,7 @@ def test_many_images_come_back_in_order_and_other_types_are_let_through(look: Im
             path.write_bytes(path.read_bytes()[:-20])
         found.append(looked(path, "model/gltf-binary" if number == 10 else "image/png"))
     text = Input("a chair", None, "a chair", None, ABSENT, Place("m.yaml"))
-    problems = look.look([*found, (text, Print(7), "text/plain")])
+    problems = look.look([*found, (text, FileStat(7), "text/plain")])
     assert [index for index, problem in enumerate(problems) if problem] == [3, 17, 24, 31, 38]
     assert look.look([]) == []
 

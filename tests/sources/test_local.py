@@ -22,7 +22,7 @@ import pytest
 
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
-from batcher.core.planning import InputPlan, Standing
+from batcher.core.planning import Change, InputPlan
 from batcher.host import process as host
 from batcher.sources import encoder as encoding
 from batcher.sources import local as sources_module
@@ -40,10 +40,10 @@ def source(path: Path | None, text: str | None = None, additional: JSON | Absent
 
 
 def plan(sources: LocalSources, what: Input, types: tuple[str, ...] | None = None) -> InputPlan:
-    outside, mime = sources.look(what), sources.mime(what, types)
-    assert not isinstance(outside, Problem)
+    file_stat, mime = sources.look(what), sources.mime(what, types)
+    assert not isinstance(file_stat, Problem)
     assert isinstance(mime, str)
-    return InputPlan(what, b"k" * 16, outside, mime, b"m", Standing.NEW, None)
+    return InputPlan(what, b"k" * 16, file_stat, mime, b"m", Change.NEW, None)
 
 
 @pytest.fixture
@@ -243,8 +243,8 @@ async def test_what_the_process_sees_is_what_is_there(
     found = wrong + [one.input for one in many]
 
     def looked(one: Input, what: Seen | None = None) -> list[object]:
-        outside = sources.look(one, what)
-        return [outside] if isinstance(outside, Problem) else [outside, sources.mime(one, None, what)]
+        file_stat = sources.look(one, what)
+        return [file_stat] if isinstance(file_stat, Problem) else [file_stat, sources.mime(one, None, what)]
 
     expected = [looked(one) for one in found]
     first = sources.ahead([(one, True) for one in found])
@@ -257,7 +257,7 @@ async def test_what_the_process_sees_is_what_is_there(
     plain = [(one, what) for one, what in zip(many, second(), strict=True) if one.input.path is not None]
     assert all(what is not None and what[3] == b"" for _, what in plain), "from outside: no file is opened"
     monkeypatch.setattr(os, "stat", None)  # here, it would have to be called
-    assert [sources.look(one.input, what) for one, what in plain] == [one.print for one, _ in plain]
+    assert [sources.look(one.input, what) for one, what in plain] == [one.stat for one, _ in plain]
 
 
 async def test_looks_of_a_process_that_dies_are_done_without(sources: LocalSources, many: list[InputPlan]) -> None:
@@ -286,7 +286,7 @@ async def test_run_that_is_to_end_does_not_wait_for_a_process_that_stands_still(
 async def test_each_thread_gets_the_answer_to_what_it_asked(sources: LocalSources, many: list[InputPlan]) -> None:
     await up(sources, many)
     files = [one for one in many if one.input.path is not None]
-    expected = [one.print for one in files]
+    expected = [one.stat for one in files]
     bodies = [content(sources.body(one)) for one in files[:40]]
 
     def look() -> None:
@@ -388,18 +388,18 @@ async def test_time_beyond_the_journals_integers_is_bounded(sources: LocalSource
     os.utime(path, ns=(ns, ns))
     if path.stat().st_mtime_ns != ns:
         pytest.skip("this file system has no such time")
-    outside = sources.look(source(path))
-    assert not isinstance(outside, Problem)
-    assert -(2**63) <= outside.mtime_ns < 2**63
+    file_stat = sources.look(source(path))
+    assert not isinstance(file_stat, Problem)
+    assert -(2**63) <= file_stat.mtime_ns < 2**63
     os.utime(path, ns=(ns + 1, ns + 1))
-    assert sources.look(source(path)) != outside, "another time is still another one"
+    assert sources.look(source(path)) != file_stat, "another time is still another one"
     one = plan(sources, source(path))
     assert isinstance(sources.body(one), SmallBody), "the encoder bounds it as the look does"
 
 
 def test_every_integer_of_a_file_fits_into_the_journal() -> None:
     found = os.stat_result((stat.S_IFREG, 2**64 - 1, 0, 1, 0, 0, 2**63 - 1, 0, 0, 0), {"st_mtime_ns": -(2**70)})
-    assert all(-(2**63) <= value < 2**63 for value in encoding.outside(found))
+    assert all(-(2**63) <= value < 2**63 for value in encoding.stat_fields(found))
 
 
 async def test_file_that_claims_to_be_endless_is_a_problem(sources: LocalSources, tmp_path: Path) -> None:

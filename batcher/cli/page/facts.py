@@ -19,7 +19,7 @@ from ...core.measuring import FlowTimes
 from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
 from ...journal.sqlite import JournalReader
-from ..ledger import Line, Standing, add, alive, lines, problem_of, settle
+from ..ledger import FlowStatus, Line, add, alive, lines, problem_of, settle
 from ..text import shown
 
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
@@ -32,7 +32,7 @@ class FlowLine:
     """A flow on the page. `gone`: it is no longer in the manifest. `inputs` is -1 where nobody has counted them."""
 
     name: str
-    standing: Standing
+    status: FlowStatus
     state: str
     accepted: int
     inputs: int
@@ -86,7 +86,7 @@ class Facts:
     runs: list[Run]
     measured: Run | None
     under_way: bool
-    counts: dict[Standing, int]
+    counts: dict[FlowStatus, int]
 
 
 def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> Facts:
@@ -113,11 +113,11 @@ def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | 
     listed = [flow.problem for flow in flows if flow.problem is not None]
     last = runs[0] if runs else None
     fresh = last is not None and alive(last.began, last.document, now, held)
-    counts = dict.fromkeys(Standing, 0)
+    counts = dict.fromkeys(FlowStatus, 0)
     for each in flows:
-        counts[each.standing] += 1
+        counts[each.status] += 1
     if len(flows) > FLOWS_SHOWN:
-        flows = sorted(flows, key=lambda flow: flow.standing)[:FLOWS_SHOWN]
+        flows = sorted(flows, key=lambda flow: flow.status)[:FLOWS_SHOWN]
     facts = Facts(
         shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, flows,
         [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh, counts,
@@ -178,7 +178,7 @@ def _flow_line(line: Line, times: Mapping[str, FlowTimes]) -> FlowLine:
     if passed.started is None and facts.started_at is not None:
         passed.started = facts.started_at  # adopted, or by a batcher that measured nothing
     return FlowLine(
-        shown(facts.name), line.standing, facts.state.value, line.accepted, facts.inputs,
+        shown(facts.name), line.status, facts.state.value, line.accepted, facts.inputs,
         facts.size_bytes or line.accepted_bytes, shown(facts.flow_id or ""), passed,
         None if line.problem is None else harmless(line.problem),
     )  # fmt: skip
@@ -186,7 +186,7 @@ def _flow_line(line: Line, times: Mapping[str, FlowTimes]) -> FlowLine:
 
 def _choose_pictures(manifest: Manifest, facts: Facts) -> None:
     """The inputs of the first flows, in the order in which they are listed, problems first."""
-    first = sorted(range(len(facts.flows)), key=lambda n: (facts.flows[n].standing, n))[:PICTURED]
+    first = sorted(range(len(facts.flows)), key=lambda n: (facts.flows[n].status, n))[:PICTURED]
     wanted = {facts.flows[n].name: facts.flows[n] for n in first if not facts.flows[n].gone}
     for flow in _of_manifest(manifest):
         if not wanted:

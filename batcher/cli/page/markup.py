@@ -18,7 +18,7 @@ from typing import Any, Final
 from ...core.model import NOTES, Problem
 from ...reporting.progress import size
 from ...version import __version__
-from ..ledger import Standing
+from ..ledger import FlowStatus
 from ..text import count, shown, span
 from . import charts
 from .facts import Facts, FlowLine, Run, natural
@@ -99,9 +99,9 @@ def _headline(facts: Facts) -> tuple[str, str]:
     total, counts = flows.total, facts.counts
     if facts.under_way:
         return f"A run is under way: {count(flows.started)} of {count(total)} flows are started", "busy"
-    if counts[Standing.PROBLEM]:
-        verb = "needs" if counts[Standing.PROBLEM] == 1 else "need"
-        return f"{count(counts[Standing.PROBLEM])} of {count(total)} flows {verb} a look", "bad"
+    if counts[FlowStatus.PROBLEM]:
+        verb = "needs" if counts[FlowStatus.PROBLEM] == 1 else "need"
+        return f"{count(counts[FlowStatus.PROBLEM])} of {count(total)} flows {verb} a look", "bad"
     if any(problem.kind not in NOTES for problem in facts.problems):
         return "Something needs a look", "bad"
     if not total:
@@ -142,18 +142,18 @@ def _sentence(text: str) -> str:
 def _bar(facts: Facts) -> str:
     """How the flows stand, as one bar, with its legend."""
     total = max(1, facts.report.flows.total)
-    order = (Standing.STARTED, Standing.UNDER_WAY, Standing.PENDING, Standing.PROBLEM)
+    order = (FlowStatus.STARTED, FlowStatus.UNDER_WAY, FlowStatus.PENDING, FlowStatus.PROBLEM)
     x = 0.0
     drawn, legend = [], []
-    for standing in order:
-        number = facts.counts[standing]
-        mark = f"s{int(standing)}"
+    for status in order:
+        number = facts.counts[status]
+        mark = f"s{int(status)}"
         if number:
             share = 100 * number / total
             drawn.append(f'<rect class="{mark}" x="{x:.3f}%" width="{share:.3f}%" height="10"/>')
             x += share
-        if number or standing is Standing.STARTED:
-            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {standing.of_many}</span>')
+        if number or status is FlowStatus.STARTED:
+            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {status.of_many}</span>')
     return (
         f'<svg class="bar" width="100%" height="10" aria-hidden="true">{"".join(drawn)}</svg>'
         f'<p class="key" aria-label="How the flows stand">{"".join(legend)}</p>'
@@ -225,11 +225,11 @@ def _problem(problem: Problem) -> str:
 def _flows(facts: Facts) -> str:
     counts = facts.counts
     chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(facts.report.flows.total)}</b></button>'
-    for standing in Standing:
-        if counts[standing]:
-            word = standing.word.capitalize() + ("s" if standing is Standing.PROBLEM and counts[standing] > 1 else "")
-            chips += (f'<button type="button" data-show="{int(standing)}" aria-pressed="false">{word} '
-                      f"<b>{count(counts[standing])}</b></button>")  # fmt: skip
+    for status in FlowStatus:
+        if counts[status]:
+            word = status.word.capitalize() + ("s" if status is FlowStatus.PROBLEM and counts[status] > 1 else "")
+            chips += (f'<button type="button" data-show="{int(status)}" aria-pressed="false">{word} '
+                      f"<b>{count(counts[status])}</b></button>")  # fmt: skip
     left = facts.report.flows.total - len(facts.flows)
     words = f"The {count(len(facts.flows))} most urgent are listed, {count(left)} are left out."
     cut = f'<p class="advice">{words}</p>' if left else ""
@@ -290,10 +290,10 @@ def _data(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tup
     for place, n in enumerate(order):
         rank[n] = place
     return {
-        "words": [standing.word for standing in Standing],
+        "words": [status.word for status in FlowStatus],
         "name": [flow.name for flow in flows],
         "rank": rank,
-        "standing": [int(flow.standing) for flow in flows],
+        "status": [int(flow.status) for flow in flows],
         "accepted": [flow.accepted for flow in flows],
         "inputs": [flow.inputs for flow in flows],
         "size": [flow.size_bytes for flow in flows],

@@ -43,7 +43,7 @@
   const SIZES = ['smallest first', 'largest first'];
   const COLUMNS = [
     { title: 'Flow', mark: 'name', key: (n) => D.rank[n], ways: ['A to Z', 'Z to A'] },
-    { title: 'State', mark: 'state', key: (n) => D.standing[n], ways: ['problems first', 'started first'] },
+    { title: 'State', mark: 'state', key: (n) => D.status[n], ways: ['problems first', 'started first'] },
     { title: 'Inputs', mark: 'inputs', key: (n) => D.inputs[n], number: true },
     { title: 'Size', mark: 'size', key: (n) => D.size[n], number: true },
     { title: 'Took', mark: 'took', key: took, number: true, ways: ['shortest first', 'longest first'] },
@@ -112,8 +112,8 @@
     const first = cell(0, make('div', {}, name, sub));
     if (pictures) first.prepend(picture(pictures[0][0], '', 38));
     else if (pictured) first.prepend(make('span', { class: 'none' }));
-    const state = cell(1, D.words[D.standing[n]]);
-    state.classList.add(`s${D.standing[n]}`);
+    const state = cell(1, D.words[D.status[n]]);
+    state.classList.add(`s${D.status[n]}`);
     const inputs = D.accepted[n] === D.inputs[n] ? count(D.inputs[n]) : `${count(D.accepted[n])} of ${count(D.inputs[n])}`;
     const started = times(n)[5];
     const made = make('div', { role: 'row', 'aria-rowindex': place + 2 }, first, state, cell(2, inputs),
@@ -171,7 +171,7 @@
   function sift() {
     const terms = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
     seen = !terms.length && wanted < 0 ? order : order.filter((n) =>
-      (wanted < 0 || D.standing[n] === wanted) && terms.every((term) => haystack[n].includes(term)));
+      (wanted < 0 || D.status[n] === wanted) && terms.every((term) => haystack[n].includes(term)));
     current = 0;
     root.scrollTop = 0;
     redraw();
@@ -193,7 +193,7 @@
     close.addEventListener('click', () => dialog.close());
     const facts = make('dl');
     const fact = (name, ...value) => facts.append(make('dt', {}, name), make('dd', {}, ...value));
-    fact('State', D.words[D.standing[n]] + (gone.has(n) ? ', no longer in the manifest' : ''));
+    fact('State', D.words[D.status[n]] + (gone.has(n) ? ', no longer in the manifest' : ''));
     fact('Inputs', `${count(D.accepted[n])} of ${count(D.inputs[n])} uploaded, ${bytes(D.size[n])}`);
     if (D.id[n]) fact('Flow id', make('code', {}, D.id[n]));
     ['Taken up', 'Opened', 'First upload', 'Last upload', 'Checked', 'Started'].forEach((name, i) => {

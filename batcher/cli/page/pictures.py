@@ -33,7 +33,7 @@ def thumbnails(flows: Sequence[FlowLine]) -> tuple[list[str], dict[int, list[tup
 
     Every flow gets its first picture before any gets a second; problems come first."""
     ends = time.monotonic() + TIME_S
-    order = sorted(range(len(flows)), key=lambda n: (flows[n].standing, n))
+    order = sorted(range(len(flows)), key=lambda n: (flows[n].status, n))
     uris: list[str] = []
     of_flow: dict[int, list[tuple[int, int]]] = {}
     room = TOTAL_BYTES

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from ..ledger import Standing
+from ..ledger import FlowStatus
 from ..text import count, span
 from .charts import POINTS, clock, figure, key, nice, percent, table, time_marks, value_marks
 from .facts import Facts, FlowLine, Run
@@ -129,7 +129,7 @@ def _stretches(flow: FlowLine, run: Run, length_s: float) -> list[tuple[str, str
             if until > at or what == "uploading":
                 parts.append((mark, what, at - run.began, max(at, until) - run.began))
             at = max(at, until)
-    if flow.standing is Standing.PROBLEM:
+    if flow.status is FlowStatus.PROBLEM:
         parts.append(("t-bad", "kept from its start", at - run.began, at - run.began))
     return parts
 
