@@ -65,7 +65,7 @@ class Scene:
     leads: str
     before: tuple[str, ...] = ()
     nth: int = 1
-    given: bool = False
+    external: bool = False
     bare: bool = False  # inputs that carry no tag
     before_refused: tuple[str, ...] | None = None
     collects: bool = False

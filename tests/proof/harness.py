@@ -168,12 +168,12 @@ def _extra(additional: object) -> str:
 
 @dataclass
 class Judge:
-    """Holds the service's record against what was meant of one batch. `given`: flow → the ids that it was ever given.
+    """Holds the service's record against what was meant of one batch. `external`: flow → the ids that it was ever given.
     `starts`: flow → how often it may be started, least and most, where that is not once."""
 
     batch: str
     meant: Meant
-    given: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    external: Mapping[str, Sequence[str]] = field(default_factory=dict)
     starts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __call__(self, record: Sequence[dict], *, complete: bool = True) -> Tally:

@@ -86,8 +86,8 @@ def _live_through(scene: Scene, order: Order) -> list[str]:
     story = STORIES[order.story]
     story.before(scene, random.Random(f"{order}"))
     died = [scene.run(*story.dies, die=order.die, form=order.form, at=order.at).died]
-    died += [scene.run(*story.resent, die=die, form=order.form).died for die in order.then]
-    scene.complete(*story.resent)
+    died += [scene.run(*story.again, die=die, form=order.form).died for die in order.then]
+    scene.complete(*story.again)
     scene.complete()
     return [point for point in died if point is not None]
 
