@@ -1,7 +1,7 @@
 """What there is to be known by heart, as rows: keys of a manifest, flags of commands, exit codes, environment variables.
 
-In: the manifest's schema, click's commands. Out: rows, for `batcher help` and for the tables of the README, so that neither
-can lag behind the code. Called by `topics` and by the tests.
+In: the manifest's schema, click's commands. Out: rows, for `batcher help` and for the tables of docs/reference.md, so that
+neither can lag behind the code. Called by `topics` and by the tests.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def commands() -> dict[str, click.Command]:
     return {name: importlib.import_module(f"{__package__}.{name}").command for name in COMMANDS}
 
 
-# --- Tables for the README -----------------------------------------------------------------------------------------------
+# --- Tables for docs/reference.md ---------------------------------------------------------------------------------------
 
 
 def tables() -> dict[str, str]:
@@ -223,14 +223,3 @@ def _exit_codes() -> str:
 
 def _environment() -> str:
     return _table(("variable", "what it does"), [(f"`{name}`", about) for name, about in ENVIRONMENT])
-
-
-def rewritten(text: str) -> str:
-    """The README with its tables as they are now. Raises ValueError where markers are missing."""
-    for name, table in tables().items():
-        before, begin, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end {name} -->")
-        if not begin or not end:
-            raise ValueError(f"README.md has no <!-- {name} --> … <!-- end {name} -->")
-        text = f"{before}{begin}{table}\n{end}{after}"
-    return text

@@ -1,13 +1,17 @@
 """What a flow and an input may go through, as two tables; an event that is not in them raises.
 
 In: a state and an event. Out: the next state. Called by whoever records progress, before it is recorded.
-Model: h11's `_state.py`. The picture in the README is `diagram()`, so it cannot differ from the tables.
+Model: h11's `_state.py`. The pictures in docs/architecture.md are made by `diagram`, so they cannot differ from the tables.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
+
+_State = TypeVar("_State", bound=Enum)
+_Event = TypeVar("_Event", bound=Enum)
 
 
 class FlowState(Enum):
@@ -98,10 +102,8 @@ def input_next(state: InputState, event: InputEvent) -> InputState:
         raise IllegalTransition(f"an input that is {state.value} cannot take “{event.value}”") from None
 
 
-def diagram() -> str:
-    """Both tables as text, one transition a line, for the documentation."""
-    lines = ["flow"]
-    lines += [f"  {a.value:9} --{e.value}--> {b.value}" for (a, e), b in FLOW.items()]
-    lines += ["input"]
-    lines += [f"  {ia.value:9} --{ie.value}--> {ib.value}" for (ia, ie), ib in INPUT.items()]
+def diagram(table: Mapping[tuple[_State, _Event], _State], first: _State) -> str:
+    """One of the tables as a Mermaid state diagram, one transition a line, from the state that everything begins in."""
+    lines = ["stateDiagram-v2", f"    [*] --> {first.value}"]
+    lines += [f"    {a.value} --> {b.value}: {event.name.lower().replace('_', ' ')}" for (a, event), b in table.items()]
     return "\n".join(lines)

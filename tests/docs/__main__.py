@@ -1,8 +1,7 @@
-"""`python -m tests.docs`: rewrites the README's tables from the code."""
+"""`python -m tests.docs`: rewrites the parts of the pages that are made from the code."""
 
-from pathlib import Path
+from .pages import MADE, ROOT, rewritten
 
-from batcher.cli.reference import rewritten
-
-README = Path(__file__).parents[2] / "README.md"
-README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+for page, parts in MADE.items():
+    text = (ROOT / page).read_text(encoding="utf-8")
+    (ROOT / page).write_text(rewritten(text, parts(), page), encoding="utf-8")

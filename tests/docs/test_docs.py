@@ -15,7 +15,7 @@ import yaml
 
 import batcher
 from batcher.cli import COMMANDS, GROUPS, cli
-from batcher.cli.reference import ENVIRONMENT, EXIT_CODES, commands, flags, rewritten, sections
+from batcher.cli.reference import ENVIRONMENT, EXIT_CODES, commands, flags, sections
 from batcher.cli.topics import TOPICS
 from batcher.core.errors import Reason
 from batcher.core.report import OF_REASON, PRECEDENCE
@@ -24,14 +24,9 @@ from batcher.sandbox.faults import EFFECTS
 from batcher.sandbox.readings import Readings
 from tests.e2e.conftest import PNG, environment
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+from .pages import TEXTS, blocks
+
 SOURCES = sorted(Path(batcher.__file__).parent.rglob("*.py"))
-REWRITE = "README.md lags behind the code: run `python -m tests.docs`, look at the difference, and commit it"
-
-
-def test_readme_has_the_commands_flags_keys_codes_and_variables_as_they_are() -> None:
-    assert rewritten(README) == README, REWRITE
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -41,7 +36,7 @@ def test_command_and_its_flags_are_explained(name: str) -> None:
     for flag in flags(command):
         assert flag.about, f"give {flag.text} of `batcher {name}` a help="
     assert len(COMMANDS[name]) < 100
-    assert re.search(rf"`batcher {name}\b", README)
+    assert re.search(rf"`batcher {name}\b", TEXTS["docs/reference.md"])
 
 
 def test_groups_name_commands_that_are_there() -> None:
@@ -135,18 +130,6 @@ def test_slips_are_told_with_what_was_meant(wrong: list[str]) -> None:
     assert "did you mean" in caught.value.format_message().lower()
 
 
-def test_commands_and_flags_in_the_readme_are_there() -> None:
-    found = commands()
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    blocks = [text for language, text in fenced if language in ("", "sh", "console")]
-    code = "\n".join([*blocks, *re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", README))])
-    for name, rest in re.findall(r"\bbatcher ([a-z]+)\b([^\n#;&|\"]*)", code):
-        assert name in found, f"`batcher {name}` of the README"
-        known = {option for one in found[name].params for option in one.opts} | {"--help", "-h"}
-        for flag in re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest):
-            assert flag in known, f"{flag} of `batcher {name}` in the README"
-
-
 def test_topics_that_the_messages_name_are_there() -> None:
     for path in SOURCES:
         for name in re.findall(r"batcher help ([a-z][a-z-]+)", path.read_text(encoding="utf-8")):
@@ -158,7 +141,7 @@ def test_the_screens_of_the_readme_are_what_is_shown(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(200):
         (tmp_path / "photos" / f"chair-{number:03}.png").write_bytes(PNG + b"%d" % number * 100)
-    (screen,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    (screen,) = blocks(TEXTS["README.md"], "console")
     shown = ""
     for line in re.findall(r"^\$ (.*)$", screen, re.MULTILINE):
         script = 'batcher() { "$PYTHON" -m batcher "$@"; }\n' + line

@@ -372,7 +372,7 @@ MEASURE = """(async () => {
 @in_chromium
 @pytest.mark.long
 async def test_ten_thousand_flows_are_ready_soon_and_sorted_and_filtered_at_once(tab: chromium.Page, tmp_path: Path) -> None:
-    """The best of several tries, for the machine may be busy with other things; see README for what is usual."""
+    """The best of several tries, for the machine may be busy with other things; see docs/cron.md for what is usual."""
     path = written(books.write(tmp_path, books.names(FLOWS), inputs=1), tmp_path)
     assert path.stat().st_size < 4_000_000
     await tab.looks(1280, 900)

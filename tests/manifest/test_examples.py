@@ -61,14 +61,20 @@ def test_the_glb_holds_what_its_header_says() -> None:
     assert document["buffers"][0]["byteLength"] == binary_length == len(data) - 28 - json_length
 
 
-def test_the_manifests_in_the_readme_load(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 2
+@pytest.mark.parametrize("page", ["README.md", "docs/manifest.md", "docs/cron.md"])
+def test_the_manifests_in_the_documentation_load(tmp_path: Path, page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (FOLDER.parent / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "one.yaml").write_text("version: 1\nflows: []\n")
     for block in blocks:
         (tmp_path / "m.yaml").write_text(block, encoding="utf-8")
         assert load(tmp_path / "m.yaml", {}).flows
+
+
+def test_every_page_with_a_manifest_is_tried_above() -> None:
+    pages = {path.name for path in (FOLDER.parent / "docs").glob("*.md") if "```yaml" in path.read_text(encoding="utf-8")}
+    assert pages == {"manifest.md", "cron.md"}
 
 
 def test_the_schema_beside_the_examples_is_the_current_one() -> None:

@@ -119,7 +119,7 @@ def test_what_the_clients_saw_covers_the_table_and_every_kind_of_fault(played: d
 
 @pytest.mark.long
 def test_sums_of_the_matrix(played: dict[str, Outcome], capsys: pytest.CaptureFixture[str]) -> None:
-    """Prints what the README says of it. A run that meets one fault does not send much more than one that meets none."""
+    """Prints what docs/guarantees.md says of it. A run that meets one fault sends little more than one that meets none."""
     cells = [played[name] for name in CELLS]
     ratios = [outcome.sent / outcome.needed for outcome in cells]
     wrong = sum(len(outcome.wrong) for outcome in cells)

@@ -1,6 +1,6 @@
 """Many faults at once, by chance: what is started is right, nothing is left behind, and little is sent in vain.
 
-Small batches by default; the figures of the README come from the large ones (`-m long`). Seeds are printed.
+Small batches by default; the figures of docs/guarantees.md come from the large ones (`-m long`). Seeds are printed.
 """
 
 from __future__ import annotations

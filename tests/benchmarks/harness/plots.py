@@ -1,4 +1,4 @@
-"""Pictures for the README, drawn from recorded results: speed and memory by size, and the adaptive limit over time.
+"""Pictures for docs/performance.md, drawn from recorded results: speed and memory by size, and the adaptive limit over time.
 
 In: parts as results.py keeps them. Out: PNG files. Called by bench.py, after everything is measured.
 """
