@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, LetGo, PutFlow, Record, Watch
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, PutFlow, Record, ReleaseFlow, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -29,7 +29,7 @@ def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], Flo
     if not facts.external:
         records.append(AddOrphan(facts.flow_id, facts.name))
     elif filled:
-        records.append(LetGo(facts.flow_id))
+        records.append(ReleaseFlow(facts.flow_id))
     return [*records, ForgetInputs(facts.name), PutFlow(after)], after
 
 

@@ -30,7 +30,8 @@ from ..core.planning import (
     elsewhere,
 )
 from ..core.tags import InputKeys, canonical, flow_spec_digest, spec_digest
-from .ports import ImageLook, JournalView, Seen, Sources
+from ..journal.ports import JournalView
+from .ports import ImageLook, Seen, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB

@@ -12,7 +12,8 @@ from typing import Final
 from ..core.facts import FileStat
 from ..core.lifecycle import FlowState
 from ..core.model import Flow, Input, Manifest
-from .ports import JournalView, Sources
+from ..journal.ports import JournalView
+from .ports import Sources
 
 LOOKED_AT: Final = 4  # inputs of a flow: one that is the same will do
 
