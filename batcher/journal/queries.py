@@ -1,6 +1,6 @@
 """The named statements of `queries.sql`, read once.
 
-In: the file in the package. Out: `SQL["name"]`, and the forms that take many values. Called by the modules of this room that
+In: the file in the package. Out: `SQL[name]`, and the forms that take many values. Called by the modules of this room that
 speak SQL; no other place has a statement, but for the migrations and pragmas.
 """
 
