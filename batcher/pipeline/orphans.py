@@ -22,7 +22,7 @@ LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs 
 
 def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
     """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent. One that was
-    given by its id is let go of: never deleted, and where it was `filled` never taken again."""
+    given by its id is released: never deleted, and where it was `filled` never taken again."""
     assert facts.flow_id is not None
     after = facts.on(FlowEvent.ABANDON, flow_id=None, external=False, settle_deadline=None, start_after=None)
     records: list[Record] = []
