@@ -25,14 +25,15 @@ from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
 from .host.process import is_journal, opening_a_journal, requests_at_once, require_utf8
-from .journal.siblings import journal_of, own_path, siblings
-from .journal.sqlite import JournalReader, MemoryJournal, SqliteJournal
+from .journal.memory import MemoryJournal
+from .journal.open import empty_journal, journal_path, open_journal, read_journal, read_sibling, state_folder
+from .journal.ports import Journal
+from .journal.siblings import own_path, siblings
 from .outputs.folder import OutputFolder
 from .pipeline.abort import Running, abort_flows
 from .pipeline.collect import collect as _collect
 from .pipeline.context import Context
 from .pipeline.planner import Planner
-from .pipeline.ports import Journal
 from .pipeline.renamed import started_before
 from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
 from .pipeline.run import run as _run
@@ -76,23 +77,6 @@ def load_manifest(
     return load(path, env if env is not None else {}, endpoint=endpoint)
 
 
-def state_folder(manifest: Manifest, state: Path | None) -> Path:
-    """Where the journal of the manifest lies."""
-    return state if state is not None else Path(manifest.folder) / ".batcher"
-
-
-def journal_path(manifest: Manifest, state: Path | None) -> Path:
-    """One journal per manifest and endpoint: see `journal.siblings`."""
-    return journal_of(manifest, state_folder(manifest, state), shared=state is not None)
-
-
-def open_journal(manifest: Manifest, state: Path | None) -> SqliteJournal:
-    """Hold the manifest's journal. Raises Locked, JournalError, UsageError."""
-    about = {"manifest": manifest.path, "endpoint": manifest.endpoint, "batch": manifest.batch}
-    with opening_a_journal():
-        return SqliteJournal(journal_path(manifest, state), manifest.batch, manifest.limits.settle_s, about=about)
-
-
 def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
     """The same with no more requests at once than this process can open files for; told where they are fewer. Raises
     UsageError where it is no place to work in. Before a journal is opened: it needs some of them."""
@@ -112,7 +96,7 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
     for other in siblings(manifest, folder, shared=shared):
         if not other.gone and other.batch != manifest.batch:
             continue  # a copy is a batch of its own
-        with closing(JournalReader(other.path)) as journal, closing(LocalSources(0.0, time.time)) as sources:
+        with closing(read_sibling(other)) as journal, closing(LocalSources(0.0, time.time)) as sources:
             flow = started_before(manifest, journal, sources)
         if flow is None:
             continue
@@ -278,10 +262,8 @@ async def plan(
     """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
     manifest = _fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
-    path = journal_path(manifest, settings.state)
     with opening_a_journal():
-        reader = JournalReader(path, manifest.batch) if is_journal(path) else None
-    journal = reader if reader is not None else MemoryJournal()
+        journal = read_journal(manifest, settings.state, next_run=True) or empty_journal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
         async with _context(quick, settings, journal, report) as context:  # type: ignore[arg-type]  # only read
@@ -303,8 +285,7 @@ async def plan(
             if found.works and not journal.unknown_flows_checked and not found.problems:
                 found.problems += await _strange(context)
     finally:
-        if reader is not None:
-            reader.close()
+        journal.close()
     for problem in [*found.problems, *context.manifest.notes(False)]:
         report.add(problem)
     return found, report

@@ -6,7 +6,6 @@ In: the words so far, as click has read them. Out: suggestions. No network; boun
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import threading
 from collections.abc import Iterator
@@ -57,25 +56,12 @@ def flows(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
 
 
 def _names(manifest: str, state: Path | None) -> Iterator[str]:
-    path = Path(manifest)
-    folder = Path(state) if state is not None else path.absolute().parent / ".batcher"
-    for journal in sorted(folder.glob(f"{glob.escape(path.stem)}-????????.sqlite")):
-        with contextlib.suppress(Exception):
-            yield from _journaled(journal)
+    from ..journal.open import known_names
+
+    yield from known_names(manifest, None if state is None else Path(state))
     from ..api import load_manifest
     from ..core.model import Flow
 
     for flow in load_manifest(manifest, env=os.environ).flows():
         if isinstance(flow, Flow):
             yield flow.name
-
-
-def _journaled(path: Path) -> Iterator[str]:
-    from ..journal.sqlite import JournalReader
-
-    journal = JournalReader(path)
-    try:
-        for facts in journal.flows():
-            yield facts.name
-    finally:
-        journal.close()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import click
 
-from ..api import load_manifest, state_folder
+from ..api import load_manifest
 from ..core.errors import BatcherError, UsageError
 from ..core.model import SANDBOX, Manifest
+from ..journal.open import state_folder
 from . import common, units
 from .run import command as run
 

@@ -9,14 +9,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final
 
 from ..core.aborting import Phase, phase
 from ..core.facts import EndFacts, FlowFacts
 from ..core.lifecycle import FlowState, InputState
-from ..core.measuring import FlowTimes
 from ..core.model import JSON, Place, Problem
 from ..core.report import Report
+from ..journal.ports import JournalView
 
 FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
 
@@ -37,16 +37,6 @@ class FlowStatus(IntEnum):
     def of_many(self) -> str:
         """After a number of flows."""
         return "with a problem" if self is FlowStatus.PROBLEM else self.word
-
-
-class View(Protocol):
-    """What is asked of a journal here: `JournalReader` and `MemoryJournal` have it."""
-
-    def flows(self) -> Iterator[FlowFacts]: ...
-    def bad_ends(self) -> Mapping[str, EndFacts]: ...
-    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]: ...
-    def flow_times(self) -> Mapping[str, FlowTimes]: ...
-    def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]: ...
 
 
 @dataclass(slots=True)
@@ -73,7 +63,7 @@ class Line:
         return FlowStatus.PENDING if self.facts.state is FlowState.PLANNED else FlowStatus.UNDER_WAY
 
 
-def lines(journal: View) -> Iterator[Line]:
+def lines(journal: JournalView) -> Iterator[Line]:
     """Every flow that the journal knows, in its order."""
     tallies, ends = journal.tallies(), journal.bad_ends()
     for facts in journal.flows():
@@ -132,8 +122,9 @@ class Look:
         return settle(report)
 
 
-def look(journal: View, held: bool | None = None) -> Look:
+def look(journal: JournalView) -> Look:
     """Read it all."""
+    held = journal.held
     found = Look(list(lines(journal)), journal.runs(), [], held)
     kept = found.runs[0][1]["problems"] if found.runs else []
     assert isinstance(kept, list)

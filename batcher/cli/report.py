@@ -11,10 +11,8 @@ from pathlib import Path
 
 import click
 
-from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
-from ..host.process import is_journal
-from ..journal.sqlite import JournalReader, is_held
+from ..journal.open import read_journal
 from ..reporting.progress import size
 from . import common
 from .ledger import FlowStatus
@@ -37,18 +35,15 @@ def command(
         if output == "-" and as_json:
             raise UsageError("--json and -o - would both write to stdout", "name a file with -o")
         loaded = common.load(manifest, endpoint, as_json)
-        path = journal_path(loaded, state)
-        if not is_journal(path):
+        journal = read_journal(loaded, state)
+        if journal is None:
             raise UsageError("nothing was run yet, so there is nothing to report", f"begin with: batcher run {manifest}")
-        from .page.facts import gather  # only now: a journal there is
-        from .page.markup import page
-        from .page.pictures import thumbnails
+        with contextlib.closing(journal):
+            from .page.facts import gather  # only now: a journal there is
+            from .page.markup import page
+            from .page.pictures import thumbnails
 
-        journal = JournalReader(path)
-        try:
-            facts = gather(loaded, journal, time.time(), is_held(path))
-        finally:
-            journal.close()
+            facts = gather(loaded, journal, time.time())
         content = page(facts, *thumbnails(facts.flows)).encode()
         _write(output, content)
     except BatcherError as error:

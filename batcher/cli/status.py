@@ -10,18 +10,16 @@ import signal
 import sys
 import time
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from ..api import journal_path
 from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..core.report import Report
-from ..host.process import is_journal
-from ..journal.sqlite import JournalReader, MemoryJournal, is_held
+from ..journal.open import empty_journal, read_journal
 from . import common
 from .ledger import Line, Look, look
 from .table import Pace, Terminal, lines_of, totals
@@ -45,9 +43,9 @@ def command(
         if watch:
             if as_json or quiet or not sys.stdout.isatty():
                 raise UsageError("--watch draws on a terminal", "leave it out, or see --json")
-            _watch(loaded, journal_path(loaded, state), max(0.2, interval))
+            _watch(loaded, state, max(0.2, interval))
             return
-        found = _look(journal_path(loaded, state))
+        found = _look(loaded, state)
     except BatcherError as error:
         common.exit_for(error, manifest, as_json)
     report = found.report(loaded.name, loaded.endpoint)
@@ -62,14 +60,9 @@ def command(
         common.out("\n".join(lines))
 
 
-def _look(path: Path) -> Look:
-    if not is_journal(path):
-        return look(MemoryJournal())
-    journal = JournalReader(path)
-    try:
-        return look(journal, is_held(path))
-    finally:
-        journal.close()
+def _look(manifest: Manifest, state: Path | None) -> Look:
+    with closing(read_journal(manifest, state) or empty_journal()) as journal:
+        return look(journal)
 
 
 def _document(report: Report, found: Look) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def _columns() -> int:
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
-def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
+def _watch(manifest: Manifest, state: Path | None, interval_s: float) -> None:
     """Until Ctrl-C. Each picture is written at once, over the one before it, so that nothing flickers."""
 
     def ended(number: int, frame: object) -> None:
@@ -107,7 +100,7 @@ def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
         while not getattr(out, "lost", None):  # until the terminal has gone
             columns, rows = shutil.get_terminal_size((80, 24))
             terminal = Terminal(max(40, columns - 1), rows, common.color(sys.stdout))
-            found = _look(path)
+            found = _look(manifest, state)
             report = found.report(manifest.name, manifest.endpoint)
             now = time.monotonic()
             seen.append(Pace(now, report.inputs.uploaded, report.inputs.bytes))

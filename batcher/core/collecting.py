@@ -303,7 +303,7 @@ def component(text: str) -> str:
     return name
 
 
-def spot(path: str) -> bytes:
+def path_digest(path: str) -> bytes:
     """8 bytes that two paths share where a file system that ignores case or Unicode forms would take them for one."""
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
@@ -423,7 +423,7 @@ class Names:
         self._all = array("Q")
 
     def add(self, place: str) -> None:
-        self._all.append(int.from_bytes(spot(place), "big"))
+        self._all.append(int.from_bytes(path_digest(place), "big"))
 
     def freeze(self) -> int:
         """No more will be added; how many share their place with another."""
@@ -436,7 +436,7 @@ class Names:
 
     def times(self, place: str) -> int:
         """How many inputs ask for this place."""
-        one = int.from_bytes(spot(place), "big")
+        one = int.from_bytes(path_digest(place), "big")
         return bisect_right(self._all, one) - bisect_left(self._all, one)
 
 

@@ -183,7 +183,7 @@ class AddOrphan:
 
 
 @dataclass(frozen=True, slots=True)
-class LetGo:
+class ReleaseFlow:
     """A flow that was given by this id, and that inputs were sent into, is no longer ours to fill: they may yet arrive."""
 
     flow_id: str
@@ -251,6 +251,6 @@ class PutOutput:
 
 
 Record: TypeAlias = (
-    PutFlow | PutInput | ForgetInputs | AddOrphan | LetGo | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun
+    PutFlow | PutInput | ForgetInputs | AddOrphan | ReleaseFlow | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun
     | PutEnd | SeeOutput | PutOutput
 )

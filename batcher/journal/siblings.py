@@ -1,23 +1,24 @@
 """Which journal is a manifest's, and which others lie beside it.
 
-In: a manifest, the folder of journals. Out: the path of its journal; journals that may know the same files. Called by the
-public API. A journal is named after its manifest's file and the endpoint; what it says of itself (`about`) finds it again
-once the manifest has another name: by its batch, where the file that had it is gone.
+In: a manifest, the folder of journals. Out: the path of its journal; journals that may know the same files. Called by
+`open.py` and the public API. A journal is named after its manifest's file and the endpoint; what it says of itself
+(`about`) finds it again once the manifest has another name: by its batch, where the file that had it is gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import JournalError
 from ..core.model import Manifest
 from ..host.process import is_journal
-from .sqlite import JournalReader
+from .reader import JournalReader
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -70,7 +71,12 @@ def siblings(manifest: Manifest, folder: Path, *, shared: bool) -> Iterator[Sibl
             yield sibling
 
 
-def _look(path: Path) -> tuple[int | None, dict[str, str]]:
+def named_after(manifest: str, folder: Path) -> list[Path]:
+    """The journals of the manifest at this path, whatever their endpoints: by their names only, without reading it."""
+    return sorted(folder.glob(f"{glob.escape(Path(manifest).stem)}-????????.sqlite"))
+
+
+def _look(path: Path) -> tuple[int | None, Mapping[str, str]]:
     """How many flows a journal has (None: it cannot be read, and whoever opens it says why), and what it says of itself."""
     if not is_journal(path):
         return 0, {}
@@ -79,7 +85,7 @@ def _look(path: Path) -> tuple[int | None, dict[str, str]]:
     return None, {}
 
 
-def _sibling(manifest: Manifest, path: Path, about: dict[str, str], shared: bool) -> Sibling | None:
+def _sibling(manifest: Manifest, path: Path, about: Mapping[str, str], shared: bool) -> Sibling | None:
     """None for a journal of another endpoint, or of nobody knows which manifest."""
     if about.keys() >= {"manifest", "endpoint", "batch"}:
         was = about["manifest"] if shared else os.path.join(manifest.folder, os.path.basename(about["manifest"]))

@@ -72,12 +72,10 @@ def _chosen(context: Context) -> bool:
 
 def _candidates(context: Context) -> Iterator[tuple[FlowFacts, str]]:
     """Flows that may run: started, or with a start whose outcome is not known, and no end that was seen."""
-    for facts in context.journal.flows():
+    for facts, end in context.journal.flows_and_ends():
         may_run = facts.state in (FlowState.STARTED, FlowState.STARTING) and context.options.only(facts.name)
-        if may_run and facts.flow_id is not None:
-            end = context.journal.end(facts.flow_id)
-            if end is None or step(end.state) is Step.WAIT:
-                yield facts, facts.flow_id
+        if may_run and facts.flow_id is not None and (end is None or step(end.state) is Step.WAIT):
+            yield facts, facts.flow_id
 
 
 async def _all(context: Context, yes: bool, found: dict[str, Running], order: list[str]) -> None:

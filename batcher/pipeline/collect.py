@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Final, TypeVar
 
 import anyio
@@ -151,16 +151,24 @@ class _Collector:
 
     def _feed(self) -> Iterator[Watched]:
         """The started flows, in the manifest's order; in the thread."""
-        for item in self._context.manifest.flows():
-            if not isinstance(item, Problem) and self._context.options.only(item.name):
-                yield from self._watched(item.name, item)
-        for name in self._gone:
-            yield from self._watched(name, None)
+        only = self._context.options.only
+        return self._watched((name, flow) for name, flow in self._named() if flow is None or only(name))
 
-    def _watched(self, name: str, flow: Flow | None) -> Iterator[Watched]:
-        facts = self._context.journal.flow(name)
-        if facts is not None and facts.state is FlowState.STARTED and facts.flow_id is not None:
-            yield Watched(facts, facts.flow_id, flow, self._context.journal.end(facts.flow_id))
+    def _named(self) -> Iterator[tuple[str, Flow | None]]:
+        """The manifest's flows by name, then those that it no longer has."""
+        there = ((flow.name, flow) for flow in self._context.manifest.flows() if not isinstance(flow, Problem))
+        return chain(there, ((name, None) for name in self._gone))
+
+    def _watched(self, flows: Iterator[tuple[str, Flow | None]]) -> Iterator[Watched]:
+        """The started ones among these flows; the journal is asked for many of them at once."""
+        journal = self._context.journal
+        while some := list(islice(flows, WINDOW)):
+            rows = journal.flows_named([name for name, _ in some])
+            ends = journal.ends([facts.flow_id for facts in rows.values() if facts.flow_id is not None])
+            for name, flow in some:
+                facts = rows.get(name)
+                if facts is not None and facts.state is FlowState.STARTED and facts.flow_id is not None:
+                    yield Watched(facts, facts.flow_id, flow, ends.get(facts.flow_id))
 
     # ---- waiting
 
@@ -311,10 +319,9 @@ class _Collector:
         """A row per output of every started flow, and one for a flow that has none; in the journal's order. Then one for
         each input that an output is missing of."""
         lacks = False
-        for facts in self._context.journal.flows():
+        for facts, end in self._context.journal.flows_and_ends():
             if facts.state is not FlowState.STARTED or facts.flow_id is None:
                 continue
-            end = self._context.journal.end(facts.flow_id)
             lacks = lacks or (end is not None and end.missing > 0)
             bare = True
             for page in self._fetching.pages(facts.flow_id):
@@ -327,18 +334,14 @@ class _Collector:
             yield from self._missing()
 
     def _missing(self) -> Iterator[Mapping[str, JSON]]:
-        there = ((flow.name, flow) for flow in self._context.manifest.flows() if not isinstance(flow, Problem))
-        for name, flow in chain(there, ((name, None) for name in self._gone)):
+        for watched in self._watched(takewhile(lambda _: self._context.stop is None, self._named())):
             if self._context.stop is not None:
                 return  # the run is to end, and a large manifest takes its time
-            facts = self._context.journal.flow(name)
-            if facts is None or facts.state is not FlowState.STARTED or facts.flow_id is None:
-                continue
-            end = self._context.journal.end(facts.flow_id)
+            end, flow_id = watched.end, watched.flow_id
             if end is not None and end.missing:
-                for source in self._fetching.lacking(end, flow):
-                    row = OutputFacts(facts.flow_id, "", source=source)
-                    yield self._row(name, facts.flow_id, end, "missing", row)
+                for source in self._fetching.lacking(end, watched.flow):
+                    row = OutputFacts(flow_id, "", source=source)
+                    yield self._row(watched.facts.name, flow_id, end, "missing", row)
 
     def _row(
         self, name: str, flow_id: str, end: EndFacts | None, state: str, output: OutputFacts | None = None

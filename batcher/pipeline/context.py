@@ -29,7 +29,8 @@ from ..core.remote import Listing, RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from ..core.suspicion import LOOK, Meaning, Suspicion
-from .ports import Body, Client, Clock, ImageLook, Journal, Sources
+from ..journal.ports import Journal
+from .ports import Body, Client, Clock, ImageLook, Sources
 from .starts import Starts
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end

@@ -34,8 +34,8 @@ from ..core.collecting import (
     end_of,
     not_made_by,
     part_path,
+    path_digest,
     place_of,
-    spot,
     step,
     values_of,
 )
@@ -433,9 +433,9 @@ class Fetching:
         """Record it, then rename it to the first path that is free, or its own."""
         ending = self._options.name.ends_in(landed.mime)
         for path in candidates(row.place, ending, row.flow_id, row.asset_id):
-            if spot(path) in self._claimed:
+            if path_digest(path) in self._claimed:
                 continue
-            self._claimed.add(spot(path))
+            self._claimed.add(path_digest(path))
             try:
                 former = await asyncio.to_thread(self._in_the_way, watched, row, path, landed)
                 if former is not None:
@@ -447,7 +447,7 @@ class Fetching:
                     self._arrived(watched, done, landed.more)
                     return
             finally:
-                self._claimed.discard(spot(path))
+                self._claimed.discard(path_digest(path))
         self._fail(watched, row, "unsettled", f"{row.place} is taken by something else", "collect into another folder")
 
     def _in_the_way(self, watched: Watched, row: OutputFacts, path: str, landed: Landed) -> list[Record] | None:

@@ -166,7 +166,7 @@ async def _settle(context: Context, flow: FlowRun) -> None:
 
 async def _given(context: Context, flow: FlowRun, flow_id: str) -> None:
     other = context.journal.name_of(flow_id)
-    if other is not None or context.journal.was_let_go(flow_id):
+    if other is not None or context.journal.was_released(flow_id):
         known = f" as {other}" if other is not None else ""
         message = f"inputs were sent into the flow {flow_id} before{known}, and may yet arrive there"
         hint = "make a new flow on the service and name its id"

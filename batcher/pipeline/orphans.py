@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, LetGo, PutFlow, Record, Watch
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, PutFlow, Record, ReleaseFlow, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -22,14 +22,14 @@ LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs 
 
 def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
     """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent. One that was
-    given by its id is let go of: never deleted, and where it was `filled` never taken again."""
+    given by its id is released: never deleted, and where it was `filled` never taken again."""
     assert facts.flow_id is not None
     after = facts.on(FlowEvent.ABANDON, flow_id=None, external=False, settle_deadline=None, start_after=None)
     records: list[Record] = []
     if not facts.external:
         records.append(AddOrphan(facts.flow_id, facts.name))
     elif filled:
-        records.append(LetGo(facts.flow_id))
+        records.append(ReleaseFlow(facts.flow_id))
     return [*records, ForgetInputs(facts.name), PutFlow(after)], after
 
 

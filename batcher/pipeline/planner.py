@@ -30,7 +30,8 @@ from ..core.planning import (
     elsewhere,
 )
 from ..core.tags import InputKeys, canonical, flow_spec_digest, spec_digest
-from .ports import ImageLook, JournalView, Seen, Sources
+from ..journal.ports import JournalView
+from .ports import ImageLook, Seen, Sources
 
 STEP: Final = 500  # inputs whose facts are asked for in one query
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
@@ -43,13 +44,15 @@ TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → 
 
 @dataclass(slots=True)
 class _Begun:
-    """A flow with its first inputs, what has been seen of them, and the rest of them, to be walked once."""
+    """A flow with its first inputs, what has been seen of them, and the rest of them, to be walked once. `on_service`: how
+    many inputs the journal has that are, or may be, there."""
 
     flow: Flow
-    facts: FlowFacts | None
     items: Sequence[Input | Problem]
     seen: Sequence[Seen | None]
     rest: Iterator[Input | Problem]
+    facts: FlowFacts | None = None
+    on_service: int = 0
 
 
 def _is_started(facts: FlowFacts | None) -> bool:
@@ -126,12 +129,21 @@ class Planner:
                 found.append(flow)
             if inputs >= STEP or len(found) >= STEP:
                 break
+        self._know([one for one in found if isinstance(one, _Begun)])
         return found
 
-    def _begin(self, flow: Flow) -> _Begun:
+    @staticmethod
+    def _begin(flow: Flow) -> _Begun:
         rest = iter(flow.inputs())
         items = list(islice(rest, STEP))
-        return _Begun(flow, self._journal.flow(flow.name), items, [None] * len(items), rest)
+        return _Begun(flow, items, [None] * len(items), rest)
+
+    def _know(self, flows: Sequence[_Begun]) -> None:
+        """Ask the journal for what it knows of them, all at once."""
+        rows = self._journal.flows_named([one.flow.name for one in flows])
+        counts = self._journal.counts(list(rows))
+        for one in flows:
+            one.facts, one.on_service = rows.get(one.flow.name), counts.get(one.flow.name, 0)
 
     def work(self) -> Iterator[FlowPlan | Problem]:
         """What has work, as it was looked at last where that could be kept, or else looked at now. Once after `flows`."""
@@ -149,8 +161,10 @@ class Planner:
         """The same flows; the first images of new ones are looked at together, for a flow by itself often has but one."""
         while step := list(islice(items, AHEAD)):
             found: list[tuple[Input, FileStat, str]] = []
-            for flow in step:
-                if isinstance(flow, Flow) and self._options.only(flow.name) and self._journal.flow(flow.name) is None:
+            meant = [flow for flow in step if isinstance(flow, Flow) and self._options.only(flow.name)]
+            known = self._journal.flows_named([flow.name for flow in meant])
+            for flow in meant:
+                if flow.name not in known:
                     for source in islice(flow.inputs(), AHEAD_INPUTS):
                         file_stat = source if isinstance(source, Problem) else self._sources.look(source)
                         if isinstance(source, Input) and isinstance(file_stat, FileStat):
@@ -162,7 +176,9 @@ class Planner:
 
     def flow(self, flow: Flow) -> FlowPlan:
         """One flow, looked at now."""
-        return self._look(self._begin(flow), 0)
+        begun = self._begin(flow)
+        self._know([begun])
+        return self._look(begun, 0)
 
     def _look(self, begun: _Begun, room: int) -> FlowPlan:
         flow, facts = begun.flow, begun.facts
@@ -174,7 +190,7 @@ class Planner:
                 assert looked is not None  # by `done`
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
-            begun = self._begin(flow)
+            begun = replace(self._begin(flow), facts=facts, on_service=begun.on_service)
         return self._detailed(begun, sent, room)
 
     def _quick(self, begun: _Begun, sent: bytes) -> tuple[bytes, int, int] | None:
@@ -235,9 +251,8 @@ class Planner:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
-        on_service = self._journal.count_inputs(flow.name) if facts is not None else 0
-        tally.removed = max(0, on_service - tally.there)
-        action = decide(facts, sent, tally, on_service, bool(problems), waiting, self._options, flow.flow_id)
+        tally.removed = max(0, begun.on_service - tally.there)
+        action = decide(facts, sent, tally, begun.on_service, bool(problems), waiting, self._options, flow.flow_id)
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_given(flow, action, problems)
         whole = len(kept) == tally.total

@@ -1,7 +1,6 @@
-"""What the stages ask of the world, as Protocols: a journal, a client, sources, a clock.
+"""What the stages ask of the world, as Protocols: a client, sources, a folder, a clock.
 
-The stages know nothing else of it: the same ones run with SQLite or a list in memory, and later with PostgreSQL and a
-queue of flows. A conformance suite for journals stands in `tests/journal/test_journals.py`.
+The stages know nothing else of it. What they ask of a journal stands beside the journals: `journal/ports.py`.
 """
 
 from __future__ import annotations
@@ -11,80 +10,11 @@ from typing import Protocol, TypeAlias
 
 from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
-from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, Record
+from ..core.facts import FileStat
 from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Fault, Reply
-
-
-class JournalView(Protocol):
-    """The journal as it is read: synchronous, by any thread, by many at once; sees all that `record` has returned for.
-    What is iterated may be iterated in another thread than it was asked for in; rows that are written meanwhile may or may
-    not be in it."""
-
-    @property
-    def owner(self) -> str:
-        """The journal's own random name: it stands in the tags of the flows that it creates."""
-
-    @property
-    def watch_until(self) -> float:
-        """Until then (wall-clock seconds) twins of lost creates are looked for."""
-
-    @property
-    def unknown_flows_checked(self) -> bool:
-        """Whether the service has been asked, once, for flows of this batch that the journal does not know."""
-
-    def flow(self, name: str) -> FlowFacts | None: ...
-    def name_of(self, flow_id: str) -> str | None:
-        """The name of the flow that has this id on the service."""
-
-    def some_flow_ids(self, count: int) -> Sequence[str]:
-        """Ids of flows that are on the service, as far as is known: so many of the first ones, and of the last."""
-
-    def was_let_go(self, flow_id: str) -> bool:
-        """Whether it was given by this id, inputs were sent into it, and the manifest then named another."""
-
-    def flows(self) -> Iterator[FlowFacts]: ...
-    def inputs(self, flow: str, keys: Sequence[bytes]) -> Mapping[bytes, InputFacts]: ...
-    def input_rows(self, flow: str) -> Iterator[InputFacts]: ...
-    def orphans(self, flow: str | None = None) -> Sequence[tuple[str, str]]:
-        """(flow_id, flow's name) of what is to be deleted; of one flow, or of all."""
-
-    def count_flows(self) -> int: ...
-    def count_inputs(self, flow: str) -> int:
-        """Rows of inputs that are, or may be, on the service."""
-
-    def end(self, flow_id: str) -> EndFacts | None: ...
-    def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
-        """The next outputs of the flow on the service whose asset id comes after this one, in the order of the ids."""
-
-    def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
-        """Those made from these inputs; each input's own in the order of their ids."""
-
-    def output_at(self, path: str) -> OutputFacts | None:
-        """Whose file this is, or one that differs by case only."""
-
-    def collected(self) -> Iterator[FileStat]:
-        """The file stats of what was collected."""
-
-
-class Journal(JournalView, Protocol):
-    """The durable record of one manifest's progress at one endpoint."""
-
-    def now(self) -> float:
-        """Seconds since 1970 by the journal's own time, in which every `settle_deadline` is given. It goes on with a steady
-        clock, from one process to the next, however the wall clock is set meanwhile."""
-
-    async def record(self, *records: Record) -> None:
-        """Returns when these, and all that were posted before, are durable. Raises JournalError."""
-
-    def post(self, *records: Record) -> None:
-        """Hand over in order; durable at the latest when a later `record` returns. Raises nothing: that `record` does."""
-
-    def mark_sent(self, key: bytes) -> None:
-        """Synchronous and cheap: the last byte of this announced request is about to leave. Survives kill -9 (not the
-        machine), so that what was announced and never left is not taken for unknown."""
 
 
 class Body(Protocol):

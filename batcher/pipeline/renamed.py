@@ -12,19 +12,23 @@ from typing import Final
 from ..core.facts import FileStat
 from ..core.lifecycle import FlowState
 from ..core.model import Flow, Input, Manifest
-from .ports import JournalView, Sources
+from ..journal.ports import JournalView
+from .ports import Sources
 
+STEP: Final = 500  # flows whose rows are asked for at once
 LOOKED_AT: Final = 4  # inputs of a flow: one that is the same will do
 
 
 def started_before(manifest: Manifest, journal: JournalView, sources: Sources) -> str | None:
     """The first flow that the journal knows by its name, as started, from the same content; None: there is none."""
-    for item in manifest.flows():
-        if isinstance(item, Flow) and item.flow_id is None:
-            facts = journal.flow(item.name)
+    flows = (item for item in manifest.flows() if isinstance(item, Flow) and item.flow_id is None)
+    while some := list(islice(flows, STEP)):
+        known = journal.flows_named([flow.name for flow in some])
+        for flow in some:
+            facts = known.get(flow.name)
             paid = facts is not None and facts.state in (FlowState.STARTED, FlowState.STARTING)
-            if paid and _same(item, journal, sources):
-                return item.name
+            if paid and _same(flow, journal, sources):
+                return flow.name
     return None
 
 

@@ -28,9 +28,9 @@ from batcher.core.collecting import (
     not_made_by,
     parse_name,
     part_path,
+    path_digest,
     place_of,
     poll_delay_s,
-    spot,
     stands_still,
     step,
     values_of,
@@ -101,7 +101,7 @@ SHARED = ["a/x.png", "b/x.png", "b/X.jpg", "y.png", "x-2.png", "\u00fc.png", "u\
 @given(st.lists(st.sampled_from(SHARED), max_size=7, unique=True))
 def test_two_inputs_never_share_a_name_even_where_case_is_ignored(labels: list[str]) -> None:
     places = named(labels, parse_name("{flow}/{stem}{suffix}"))
-    assert len({spot(place) for place in places}) == len(labels)
+    assert len({path_digest(place) for place in places}) == len(labels)
 
 
 def test_inputs_that_share_a_stem_both_get_a_short_key_and_others_none() -> None:

@@ -20,7 +20,8 @@ from batcher.cli.page.facts import gather
 from batcher.cli.page.markup import page as page_of
 from batcher.cli.page.pictures import THUMBNAILS, TOTAL_BYTES, thumbnail, thumbnails
 from batcher.core.model import Manifest
-from batcher.journal.sqlite import JournalReader, SqliteJournal
+from batcher.journal.reader import JournalReader
+from batcher.journal.sqlite import SqliteJournal
 from tests.cli import books
 
 from . import chromium

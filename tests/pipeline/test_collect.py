@@ -654,7 +654,8 @@ async def test_flow_is_not_deleted_on_the_word_of_what_an_earlier_batcher_took(t
         (path,) = (tmp_path / ".batcher").glob("*.sqlite")
         with sqlite3.connect(path) as journal:
             values = ("flow 0/0.txt", hashlib.sha256(text).digest(), len(text))
-            journal.execute("UPDATE outputs SET path=?, sha256=?, size=?, mtime_ns=0, spot=NULL WHERE source='0.png'", values)
+            changes = "path=?, sha256=?, size=?, mtime_ns=0, path_digest=NULL"
+            journal.execute(f"UPDATE outputs SET {changes} WHERE source='0.png'", values)
         journal.close()
         (out / "flow 0" / "0.glb").unlink()
         report = await collect(batch.manifest(sandbox.url), out, delete_remote=True)

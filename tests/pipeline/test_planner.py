@@ -15,7 +15,7 @@ from batcher.core.facts import FlowFacts, PutFlow
 from batcher.core.lifecycle import FlowState
 from batcher.core.model import Problem
 from batcher.core.planning import Action, Options
-from batcher.journal.sqlite import MemoryJournal
+from batcher.journal.memory import MemoryJournal
 from batcher.pipeline import planner as planner_module
 from batcher.pipeline.planner import STEP, Planner
 from batcher.sources.local import Encoder, LocalSources

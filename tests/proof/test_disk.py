@@ -29,12 +29,12 @@ from pipeline.batch import LIMITS, Batch, files, order_faults, read_record, with
 import batcher.api
 from batcher.api import Settings, run
 from batcher.core.errors import BatcherError, JournalError, Locked, Reason, Stop, UsageError
-from batcher.core.facts import FlowFacts, InputFacts, PutFlow, PutInput, Watch
+from batcher.core.facts import WATCH_S, FlowFacts, InputFacts, PutFlow, PutInput, Watch
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.planning import Options
 from batcher.core.report import Report
-from batcher.journal import sqlite as journal_module
-from batcher.journal.sqlite import JournalReader, SqliteJournal
+from batcher.journal.reader import JournalReader
+from batcher.journal.sqlite import SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service.client import FlowsApi
 from batcher.sources.local import SmallBody
@@ -339,7 +339,7 @@ async def test_row_that_is_not_what_was_written_is_refused(tmp_path: Path) -> No
     journal = SqliteJournal(path, "b", 1)
     await journal.record(PutFlow(FlowFacts("f", FlowState.OPEN, "id")), PutInput("f", InputFacts(b"k" * 16)))
     journal.close()
-    for change in ("UPDATE flows SET state='planned'", "UPDATE flows SET build=7", "UPDATE flows SET name='g'"):
+    for change in ("UPDATE flows SET state='planned'", "UPDATE flows SET generation=7", "UPDATE flows SET name='g'"):
         shutil.copyfile(path, tmp_path / "n.sqlite")
         with sqlite3.connect(tmp_path / "n.sqlite") as connection:
             connection.execute(change)
@@ -377,24 +377,6 @@ async def test_newer_journal_ends_every_command_with_advice(tmp_path: Path) -> N
             assert "newer batcher" in result.stderr
             assert "update batcher" in result.stderr
             assert "Traceback" not in result.stderr
-
-
-async def test_journal_of_the_first_schema_is_taken_further(tmp_path: Path) -> None:
-    path = tmp_path / "m.sqlite"
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in journal_module.MIGRATIONS[0].split(";"):
-        connection.execute(statement)
-    connection.execute("PRAGMA user_version=1")
-    connection.execute("INSERT INTO meta VALUES('owner', 'me')")
-    connection.execute("INSERT INTO flows VALUES(1, 'f', 'started', 'id', 1, 0, x'', x'', x'', NULL, NULL, 1, 9, 5.0, NULL)")
-    connection.execute("INSERT INTO inputs VALUES(1, zeroblob(16), 'accepted', zeroblob(32), x'', 9, 1, 1, 1, NULL, 0)")
-    connection.close()
-    for _ in range(2):
-        journal = SqliteJournal(path, "b", 1)
-        assert journal.owner == "me"
-        assert journal.flow("f") == FlowFacts("f", FlowState.STARTED, "id", 1, inputs=1, size_bytes=9, started_at=5.0)
-        assert [row.state for row in journal.input_rows("f")] == [InputState.ACCEPTED]
-        journal.close()
 
 
 LOST = {
@@ -469,7 +451,7 @@ class Watched(FlowsApi):
 
     async def create(self, template, parameters, additional, mark_sent):
         tag = additional["batcher"]
-        found = self._ask("SELECT state || '/' || build FROM flows WHERE name=?", tag["flow"])
+        found = self._ask("SELECT state || '/' || generation FROM flows WHERE name=?", tag["flow"])
         assert found == f"creating/{tag['build'].rpartition('-')[2]}"
         return await super().create(template, parameters, additional, mark_sent)
 
@@ -572,7 +554,7 @@ async def test_journals_time_goes_on_with_the_steady_clock_however_the_wall_cloc
 
 @pytest.mark.parametrize("jump", JUMPS)
 async def test_after_a_start_of_the_machine_what_was_under_way_is_waited_for_anew_and_not_longer(
-    tmp_path: Path, jump: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, jump: float
 ) -> None:
     journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15)
     until = journal.now() + 15
@@ -582,8 +564,7 @@ async def test_after_a_start_of_the_machine_what_was_under_way_is_waited_for_ane
         PutInput("o", InputFacts(b"k" * 16, InputState.UNKNOWN, settle_deadline=until)), Watch(until + 1e6),
     )  # fmt: skip
     journal.close()
-    monkeypatch.setattr(journal_module, "_boot", lambda: b"another".ljust(48, b"\0"))
-    journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15, wall=Jumping(jump))
+    journal = SqliteJournal(tmp_path / "m.sqlite", "b", 15, wall=Jumping(jump), boot=lambda: b"another".ljust(48, b"\0"))
     anew = pytest.approx(journal.now() + 15, abs=1.0)
     facts, creating = journal.flow("o"), journal.flow("c")
     assert facts is not None
@@ -592,7 +573,7 @@ async def test_after_a_start_of_the_machine_what_was_under_way_is_waited_for_ane
     assert facts.settle_deadline is None
     assert creating.settle_deadline == anew
     assert [row.settle_deadline for row in journal.input_rows("o")] == [anew]
-    assert journal.watch_until <= journal.now() + journal_module.WATCH_S
+    assert journal.watch_until <= journal.now() + WATCH_S
     journal.close()
 
 
@@ -611,7 +592,7 @@ async def test_time_that_lies_further_ahead_than_the_settling_time_is_no_time(tm
     assert journal.flow("o").start_after <= most
     assert journal.flow("s").settle_deadline <= most
     assert next(journal.input_rows("o")).settle_deadline <= most
-    assert journal.watch_until <= journal.now() + journal_module.WATCH_S
+    assert journal.watch_until <= journal.now() + WATCH_S
     journal.close()
 
 

@@ -18,7 +18,7 @@ from ...core.facts import FlowFacts
 from ...core.measuring import FlowTimes
 from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
-from ...journal.sqlite import JournalReader
+from ...journal.ports import JournalView
 from ..ledger import FlowStatus, Line, add, alive, lines, problem_of, settle
 from ..text import shown
 
@@ -89,8 +89,9 @@ class Facts:
     counts: dict[FlowStatus, int]
 
 
-def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> Facts:
-    """Read it all. `held`: whether a process holds the journal. Raises JournalError."""
+def gather(manifest: Manifest, journal: JournalView, now: float) -> Facts:
+    """Read it all. Raises JournalError."""
+    held = journal.held
     manifest = manifest.knowing(journal)
     report = Report(manifest.name, manifest.endpoint)
     known = {line.facts.name: line for line in lines(journal)}

@@ -1,8 +1,9 @@
-"""A journal that ends anywhere: every prefix of what real runs record is opened again as after a kill, and what is decided
-from it makes progress and calls nothing done that is not."""
+"""What a journal says once it is opened again, wherever its last process had died."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,22 +12,117 @@ import pytest
 from pipeline.batch import LIMITS, Batch, files
 
 from batcher.api import Settings, run
+from batcher.core.errors import JournalError
 from batcher.core.facts import FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record
 from batcher.core.lifecycle import FLOW, INPUT, FlowState, InputState
 from batcher.core.planning import Action, Change, Options, Tally, change_of, decide
 from batcher.core.tags import flow_key
-from batcher.journal.sqlite import MemoryJournal, SqliteJournal
+from batcher.journal.memory import MemoryJournal
+from batcher.journal.sqlite import LINGER_S, SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
 
 pytestmark = pytest.mark.anyio
 
+
+ANOTHER_BOOT = b"another".ljust(48, b"\0")
 FAULTS = [
     "upload:nth=3,lost_reply=close", "create:nth=1,status=500", "start:nth=1,error_after_commit=500",
     "inputs:nth=2,corrupt_list=twice",
 ]  # fmt: skip
-
-
 NEVER_LEFT = ((FlowState.CREATING, FlowState.PLANNED), (FlowState.STARTING, FlowState.OPEN))
+
+
+def key(number: int) -> bytes:
+    return (number + 1).to_bytes(16, "big")
+
+
+async def test_announced_and_never_left_is_pending_after_a_crash_and_left_is_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    keys = [key(number) for number in range(3)]
+    pid = os.fork()
+    if pid == 0:
+
+        async def crash() -> None:
+            journal = SqliteJournal(path, "b", 15)
+            sending = [InputFacts(key, InputState.SENDING) for key in keys]
+            await journal.record(
+                PutFlow(FlowFacts("a flow", FlowState.OPEN, "id-1")), PutFlow(FlowFacts("c", FlowState.CREATING, generation=1)),
+                PutFlow(FlowFacts("d", FlowState.CREATING, generation=1)), *(PutInput("a flow", row) for row in sending),
+            )  # fmt: skip
+            journal.mark_sent(keys[0])
+            journal.mark_sent(keys[1])
+            journal.mark_sent(flow_key("b", "d"))
+            await journal.record(PutInput("a flow", InputFacts(keys[0], InputState.ACCEPTED)))
+            os._exit(9)
+
+        asyncio.new_event_loop().run_until_complete(crash())
+    os.waitpid(pid, 0)
+    journal = SqliteJournal(path, "b", 15)
+    rows = journal.inputs("a flow", keys)
+    assert [rows[key].state for key in keys] == [InputState.ACCEPTED, InputState.UNKNOWN, InputState.PENDING]
+    assert rows[keys[1]].settle_deadline is not None
+    states = {facts.name: facts.state for facts in journal.flows()}
+    assert (states["c"], states["d"]) == (FlowState.PLANNED, FlowState.CREATING)
+    journal.close()
+
+
+async def test_where_the_boot_has_no_name_everything_that_was_announced_may_have_left(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    journal = SqliteJournal(path, "b", 15, boot=lambda: b"")
+    await journal.record(
+        PutFlow(FlowFacts("f", FlowState.OPEN, "i")), PutInput("f", InputFacts(key(1), InputState.SENDING)),
+        PutFlow(FlowFacts("c", FlowState.CREATING, generation=1)),
+    )  # fmt: skip
+    journal.close()
+    journal = SqliteJournal(path, "b", 15, boot=lambda: b"")
+    assert next(journal.input_rows("f")).state is InputState.UNKNOWN
+    creating = journal.flow("c")
+    assert creating is not None
+    assert creating.settle_deadline is not None
+    assert journal.watch_until > creating.settle_deadline
+    journal.close()
+
+
+@pytest.mark.parametrize("cut", ["power", "damage"])
+async def test_power_cut_takes_what_nobody_waited_for_and_damage_is_told_from_it(tmp_path: Path, cut: str) -> None:
+    path = tmp_path / "m.sqlite"
+    log, left = path.with_name("m.sqlite-wal"), path.with_suffix(".left")
+    journal = SqliteJournal(path, "b", 15)
+    await journal.record(PutFlow(FlowFacts("f", FlowState.OPEN, "i")), PutInput("f", InputFacts(key(1), InputState.SENDING)))
+    durable = log.stat().st_size
+    journal.post(PutInput("f", InputFacts(key(1), InputState.ACCEPTED)))
+    await asyncio.sleep(3 * LINGER_S)
+    assert log.stat().st_size > durable
+    after = tmp_path / "after"
+    after.mkdir()
+    for file in (path, log, left):
+        shutil.copy(file, after / file.name)
+    os.truncate(after / log.name, durable)
+    journal.close()
+    if cut == "damage":  # the machine has not been down: nothing may be missing
+        with pytest.raises(JournalError, match="1 of its last commits are missing"):
+            SqliteJournal(after / path.name, "b", 15)
+        return
+    journal = SqliteJournal(after / path.name, "b", 15, boot=lambda: ANOTHER_BOOT)
+    assert next(journal.input_rows("f")).state is InputState.UNKNOWN, "it may have left"
+    journal.close()
+
+
+async def test_commit_that_failed_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    journal = SqliteJournal(path, "b", 15)
+    await journal.record(PutFlow(FlowFacts("f", FlowState.OPEN, "i")))
+    journal._writer.execute("PRAGMA query_only=1")  # a disk that has become read-only
+    with pytest.raises(JournalError):
+        await journal.record(PutFlow(FlowFacts("g")))
+    journal.close()
+    journal = SqliteJournal(path, "b", 15, boot=lambda: ANOTHER_BOOT)  # not damaged: nothing is missing
+    assert journal.flow("f") is not None
+    journal.close()
+
+
+# ---- a journal that ends anywhere: every prefix of what a real run records is opened again as after a kill, and what is
+# decided from it makes progress and calls nothing done that is not
 
 
 class Recording(MemoryJournal):

@@ -1,0 +1,13 @@
+CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+CREATE TABLE flows(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, state TEXT NOT NULL, flow_id TEXT, build INTEGER NOT NULL,
+    given INTEGER NOT NULL, meaning BLOB NOT NULL, quick BLOB NOT NULL, content BLOB NOT NULL, until REAL,
+    not_before REAL, inputs INTEGER NOT NULL, size_bytes INTEGER NOT NULL, started_at REAL, problem TEXT);
+
+CREATE TABLE inputs(
+    flow INTEGER NOT NULL REFERENCES flows(id), key BLOB NOT NULL, state TEXT NOT NULL, sha256 BLOB,
+    meaning BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    tagged INTEGER NOT NULL, until REAL, answered INTEGER NOT NULL, PRIMARY KEY(flow, key)) WITHOUT ROWID;
+
+CREATE TABLE litter(flow_id TEXT PRIMARY KEY, flow TEXT NOT NULL) WITHOUT ROWID;
