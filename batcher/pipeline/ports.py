@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from ..core.bodies import Body
 from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
 from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, Record
@@ -85,18 +86,6 @@ class Journal(JournalView, Protocol):
     def mark_sent(self, key: bytes) -> None:
         """Synchronous and cheap: the last byte of this announced request is about to leave. Survives kill -9 (not the
         machine), so that what was announced and never left is not taken for unknown."""
-
-
-class Body(Protocol):
-    """What is posted for one input: made anew for each attempt. `sha256` is known once it has been written, or before."""
-
-    @property
-    def length(self) -> int: ...
-    @property
-    def sha256(self) -> bytes | None: ...
-    @property
-    def fault(self) -> Problem | None:
-        """Why it could not be written to its end: the source changed, vanished or cannot be read."""
 
 
 class Client(Protocol):
