@@ -38,8 +38,11 @@ from .pipeline.renamed import started_before
 from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
 from .pipeline.run import run as _run
 from .pipeline.witness import foreign
-from .service.client import FlowsApi, Key
-from .service.limiter import Bandwidth, ByteBudget, Limiter
+from .service.bandwidth import Bandwidth
+from .service.byte_budget import ByteBudget
+from .service.client import FlowsApi
+from .service.credentials import Key
+from .service.limiter import Limiter
 from .sources.images import Images
 from .sources.local import LocalSources
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from ..core.text import escaped
+
 
 def width(text: str) -> int:
     """Columns that a terminal takes for `text`: two for wide characters, none for combining ones."""
@@ -20,8 +22,7 @@ def _columns(char: str) -> int:
 
 def fit(text: str, columns: int, *, pad: bool = False) -> str:
     """`text` in at most `columns`, its middle left out where it is longer; on one line, without control characters."""
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    text = escaped(text)
     taken = width(text)
     if taken > columns:
         head = (columns - 1) // 2

@@ -27,6 +27,7 @@ from ..core.events import SILENT, Events
 from ..core.model import Manifest, Problem
 from ..core.planning import Options
 from ..core.report import OF_REASON, Report
+from ..core.text import OBEYED
 from ..host import system
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from ..pipeline.context import Context
@@ -44,10 +45,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SHOWN = 50  # problems on a screen; --json has up to a thousand
 KEY_WAIT_S = 10.0  # a new key may be written a moment after the old one has ended
-# What a terminal obeys, or shows as something else: controls, escapes, marks that turn the direction, half characters.
-_OBEYED = re.compile(
-    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+_OBEYED = re.compile(f"[{OBEYED}]")
 
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ..core.text import escaped
 from .folder import KINDS, Look, Odd, suffix_of
 
 Layout = Literal["file", "folder", "one"]
@@ -109,7 +110,7 @@ def manifest_text(
     it was made; `schema`: the file of the JSON Schema beside it."""
     lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
     lines += [
-        f"# {_comment(told)}",
+        f"# {escaped(told)}",
         "# Every key, with its default and an example:  batcher help manifest",
         "version: 1",
         _beside(f"batch: {_quoted(batch)}", "the batch's name on the service; keep it once it was run"),
@@ -212,7 +213,7 @@ def _source(key: str, pattern: str, exclude: Sequence[tuple[str, Odd]]) -> Itera
     yield f"    glob: {_quoted(pattern)}" if key == "each" else f"  - glob: {_quoted(pattern)}"
     yield _beside("    exclude:", "once a file is mended, take its line away")
     for text, one in exclude:
-        yield f"    - {_quoted(text)}    # {_comment(one.why)}"
+        yield f"    - {_quoted(text)}    # {escaped(one.why)}"
 
 
 def _other_kinds(plan: Proposal, look: Look, prefix: str) -> Iterator[str]:
@@ -276,9 +277,3 @@ def _outright(path: str) -> str:
 
 def _beside(text: str, comment: str) -> str:
     return f"{text:<38} # {comment}"
-
-
-def _comment(text: str) -> str:
-    """On one line, and harmless."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in text)
-

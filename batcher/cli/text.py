@@ -9,9 +9,9 @@ import re
 import unicodedata
 from typing import Final
 
-# Control characters, marks that turn the direction of writing, line separators, and halves of characters from file names
-# that are not UTF-8: each would change what stands around it, or could not be written at all.
-_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+from ..core.text import OBEYED
+
+_HARMFUL: Final = re.compile(f"[\n{OBEYED}]")  # a line end, too: it would change what stands around the name
 
 
 def shown(name: str) -> str:

@@ -22,6 +22,7 @@ from typing import Final
 from .errors import Reason, Stop, UsageError
 from .facts import FileStat
 from .model import Input
+from .pauses import pause_after
 from .retry import Chance
 
 POLL_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0)  # the service asks for about 5 s; then it eases off
@@ -141,7 +142,7 @@ class Lack:
 
 def poll_delay_s(quiet_rounds: int, rng: Chance) -> float:
     """Seconds until the states are asked for again, after so many rounds (from 0) in which nothing had moved."""
-    return POLL_S[min(quiet_rounds, len(POLL_S) - 1)] * rng.uniform(0.8, 1.2)
+    return pause_after(quiet_rounds, POLL_S) * rng.uniform(0.8, 1.2)
 
 
 def cannot_write(error: OSError) -> Stop:

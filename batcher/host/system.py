@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ..core.errors import UsageError
+from ..core.facts import FileStat
 
 try:
     import fcntl
@@ -27,6 +28,7 @@ else:
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 BOOT_SESSION: Final = b"kern.bootsessionuuid"  # macOS; not kern.boottime, which moves when the clock is set
 BOOT_SESSION_BYTES: Final = 37  # a UUID as text, and the NUL
+MOST: Final = (1 << 63) - 1  # the journal's integers have 64 bits with their sign
 ZEROS: Final = 1 << 16
 NOT_HERE: Final = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)  # not on this file system
 
@@ -91,6 +93,14 @@ def folder_to_disk(folder: Path) -> None:
             raise
     finally:
         os.close(file)
+
+
+def stat_of(found: os.stat_result) -> FileStat:
+    """A file's stat, bounded as the journal's integers are: of what is beyond (a file of the year 1600 or 2262, an inode of 64
+    bits) the last 63 bits are kept, which still tell one file from another. The encoder does the same by itself: it is a
+    script that imports nothing of batcher."""
+    mtime_ns = found.st_mtime_ns
+    return FileStat(found.st_size, mtime_ns if -MOST <= mtime_ns <= MOST else mtime_ns & MOST, found.st_ino & MOST)
 
 
 def boot() -> bytes | None:

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
+from batcher.core import text as texts
 from batcher.core.errors import ManifestError
 from batcher.core.model import Place, Problem
 
@@ -73,10 +74,7 @@ class Findings:
 
 def harmless(text: str, limit: int = SHOWN_CHARS) -> str:
     """`text` on one line of at most `limit` characters, control characters and terminal escapes spelled out."""
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return texts.harmless(text, limit)
 
 
 def quoted(value: object) -> str:

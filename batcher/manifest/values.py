@@ -6,11 +6,11 @@ constants), Unfit where a placeholder may have to be rendered first. Called by `
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from batcher.core.addresses import is_loopback
 from batcher.core.model import SANDBOX
 from batcher.manifest import units
 from batcher.manifest.errors import Unfit, quoted
@@ -106,20 +106,11 @@ def parse_ping(value: object) -> str:
         raise ValueError("`ping` is no address") from None
     if parts.scheme not in ("http", "https") or not host or not re.fullmatch(r"[!-~]+", text):
         raise ValueError("`ping` is no https address")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"`ping` to {quoted(host)} would go over plain http")
     if "@" in parts.netloc or parts.fragment:
         raise ValueError("`ping` takes an address without user name, password and fragment (#)")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_hook(value: object) -> str | tuple[str, ...]:

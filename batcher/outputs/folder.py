@@ -29,8 +29,7 @@ from ..core.errors import UsageError
 from ..core.facts import FileStat
 from ..core.model import JSON
 from ..host.process import patiently
-from ..host.system import folder_to_disk, lock, to_disk
-from ..sources.local import stat_of
+from ..host.system import folder_to_disk, lock, stat_of, to_disk
 
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written

@@ -17,6 +17,7 @@ from ..core.errors import JournalError, Stop
 from ..core.facts import FlowFacts
 from ..core.lifecycle import FlowState
 from ..core.model import Problem, ProblemKind
+from ..core.pauses import pause_after
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict, backoff_s
 from .context import Context, of_group, of_journal
@@ -153,7 +154,7 @@ async def _settled(context: Context, facts: FlowFacts, flow_id: str, *, taken: b
         shown = await _look(context, facts, flow_id)
         if shown is None or phase(shown.state) is not Phase.RUNNING or not taken or context.clock.steady() >= until:
             return shown
-        await context.sleep(POLL_S[min(polls, len(POLL_S) - 1)])
+        await context.sleep(pause_after(polls, POLL_S))
         polls += 1
 
 

@@ -7,7 +7,6 @@ three stages. `ask` holds a place in the limiter for each attempt, and reads the
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from array import array
 from collections import deque
@@ -18,19 +17,21 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 import anyio
 
+from ..core.bodies import Body
 from ..core.errors import PLANNED, SIGNALS, JournalError, Reason, Stop
 from ..core.events import SILENT, Events, Level
 from ..core.facts import FlowFacts, InputFacts
 from ..core.measuring import FlowTimes, Measures
 from ..core.model import JSON, NOTES, Limits, Manifest, Problem
 from ..core.names import Names
+from ..core.pauses import endless, pause_after
 from ..core.planning import FlowPlan, InputPlan, Options
 from ..core.remote import Listing, RemoteFlow
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Fault, Kind, Reply, RetryBudget, Verdict, backoff_s, classify
 from ..core.suspicion import LOOK, Meaning, Suspicion
 from ..journal.ports import Journal
-from .ports import Body, Client, Clock, ImageLook, Sources
+from .ports import Client, Clock, ImageLook, Sources
 from .starts import Starts
 
 DRAIN_S: Final = 5.0  # what is in flight when a run is stopped may take so long to end
@@ -352,7 +353,7 @@ class Context:
                     return
                 if self.clock.steady() - self.refused_at >= wait_s:
                     break
-                await self.sleep(KEY_LOOK_S[min(looks, len(KEY_LOOK_S) - 1)])
+                await self.sleep(pause_after(looks, KEY_LOOK_S))
                 looks += 1
             self._fatal(verdict)
 
@@ -490,7 +491,7 @@ class Lister:
         listed yet is looked for again within the settling time."""
         context = self._context
         until = context.clock.steady() + context.limits.settle_s
-        for pause_s in itertools.chain(POLL_S, itertools.repeat(POLL_S[-1])):
+        for pause_s in endless(POLL_S):
             builds = await self.builds()
             if isinstance(builds, Verdict):
                 return builds

@@ -18,6 +18,7 @@ from ..core.events import Level
 from ..core.facts import InputFacts, PutFlow, PutInput, PutTimes, Record
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
 from ..core.model import Input, Problem
+from ..core.pauses import pause_after
 from ..core.reconcile import (
     Incomplete,
     Listed,
@@ -99,7 +100,7 @@ async def _settle(context: Context, flow: FlowRun) -> bool:
                     context.problem(flow, _unsettled(flow, f"{why}, after {PROCESSING_S:.0f} s"))
                     await _note_problem(context, flow)
                     return False
-                await context.sleep(POLL_S[min(polls, len(POLL_S) - 1)])
+                await context.sleep(pause_after(polls, POLL_S))
                 polls += 1
             case Wait(until=float(until)):
                 await context.sleep(until - context.journal.now())
@@ -424,7 +425,7 @@ async def _settle_start(context: Context, flow: FlowRun, said: Verdict | None = 
         if late:
             return await _never_started(context, flow, said)
         left_s = (flow.facts.settle_deadline or 0.0) - context.journal.now()
-        await context.sleep(min(left_s, POLL_S[min(polls, len(POLL_S) - 1)]))
+        await context.sleep(min(left_s, pause_after(polls, POLL_S)))
         polls += 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
+from ..core.bodies import Body
 from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
 from ..core.facts import FileStat
@@ -15,18 +16,6 @@ from ..core.model import JSON, Input, Problem
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Fault, Reply
-
-
-class Body(Protocol):
-    """What is posted for one input: made anew for each attempt. `sha256` is known once it has been written, or before."""
-
-    @property
-    def length(self) -> int: ...
-    @property
-    def sha256(self) -> bytes | None: ...
-    @property
-    def fault(self) -> Problem | None:
-        """Why it could not be written to its end: the source changed, vanished or cannot be read."""
 
 
 class Client(Protocol):

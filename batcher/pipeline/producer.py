@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from ..core.bodies import Body
 from ..core.errors import Stop
 from ..core.facts import WATCH_S, FlowFacts, ForgetInputs, InputFacts, PutFlow, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
@@ -24,7 +25,6 @@ from .context import REBUILDS, Context, FlowRun, Payload, Settled, spawn
 from .opener import open_flow
 from .orphans import abandon
 from .planner import Planner
-from .ports import Body
 from .starts import is_starting
 
 T = TypeVar("T")

@@ -15,7 +15,6 @@ by the age of flows, can only be found out by asking the provider.)
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -24,6 +23,7 @@ from typing import Final
 from ..core.errors import Reason, Stop
 from ..core.facts import WATCH_S, AddOrphan, PutFlow, UnknownFlowsChecked, Watch
 from ..core.lifecycle import FlowState
+from ..core.pauses import endless
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
 from ..core.tags import FlowTag, flow_key, generation_name, with_flow_tag
@@ -111,7 +111,7 @@ async def shows(context: Context, witness: str, before: Builds | None = None) ->
     """Why the list proves nothing; "" where it shows the flow that was just made, and, given the list `before` that, all else
     that it must. A list may lag: it is looked at again within the settling time."""
     until = context.clock.steady() + context.limits.settle_s
-    for pause_s in itertools.chain(POLL_S, itertools.repeat(POLL_S[-1])):
+    for pause_s in endless(POLL_S):
         after = await context.lister.builds()
         if isinstance(after, Verdict):
             return after

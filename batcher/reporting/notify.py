@@ -24,7 +24,7 @@ from yarl import URL
 
 from ..core.model import JSON, Hook, Notify
 from ..core.outcome import Outcome
-from ..service.client import proxy_for
+from ..host.proxies import proxy_for
 
 PING_S: Final = 10.0  # for one attempt, from the name's look-up to the reply
 PING_PAUSES_S: Final = (1.0, 3.0)  # before the second and the third attempt

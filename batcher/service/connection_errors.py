@@ -1,7 +1,7 @@
 """Faults of the way to the service that no waiting mends: a certificate, a name, TLS where there is none, a proxy.
 
 In: what aiohttp raised, and the proxy's address. Out: what is wrong and what to do, for people; None where it may pass, as a
-refused connection may. Called by `flows_api`. No password of a proxy's address is in what is said.
+refused connection may. Called by `faults`. No password of a proxy's address is in what is said.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from ..core.errors import UsageError
-
 # Of OpenSSL's certificate errors: 10 expired, 62 another host's, 64 another address's. The others are of who has signed it.
 EXPIRED: Final = (9, 10)
 ANOTHER: Final = (62, 64)
@@ -27,24 +25,6 @@ NO_COMMON: Final = (
 NO_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 ADDRESS: Final = "check the endpoint's address"
 TRY_LATER: Final = (408, 425, 429)
-
-
-def check_proxy(proxy: str, scheme: str) -> None:
-    """Refuse an address of a proxy that cannot be used. Raises UsageError."""
-    variable = f"{scheme.upper()}_PROXY"
-    hint = f"write http://HOST:PORT into {variable}, or name the host in NO_PROXY"
-    host = proxy.rpartition("@")[2]
-    found, separator, _ = proxy.partition("://")
-    if not separator:
-        raise UsageError(f"{variable} has no scheme: {host}", hint)
-    if found.lower() not in ("http", "https"):
-        raise UsageError(f"{variable} names a proxy of the kind {found}, and batcher knows http and https only", hint)
-    try:
-        right = bool(urlsplit(proxy).hostname) and urlsplit(proxy).port != 0
-    except ValueError:
-        right = False
-    if not right:
-        raise UsageError(f"{variable} is no address of a proxy", hint)
 
 
 def no_way(error: BaseException, endpoint: str, proxy: str | None, *, reached: bool) -> tuple[str, str] | None:

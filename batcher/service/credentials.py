@@ -1,7 +1,8 @@
-"""What must not be shown: the API key in any spelling in which a service, or an error, might say it again.
+"""The API key, and what must not be shown of it: in no spelling in which a service, or an error, might say it again.
 
-In: the key. Out: `Mask`, which takes it out of a text. Called by the client on every word of the service and of the
-network, and by the command line on what it prints of a bug.
+In: whoever reads the key. Out: the header of a request; `Mask`, which takes secrets out of a text; `shown`, which makes a word
+of the service or of the network fit to be printed. Called by the client on each of them, and by the command line on what it
+prints of a bug.
 """
 
 from __future__ import annotations
@@ -9,11 +10,45 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import quote
 
+from ..core.errors import BatcherError
+from ..core.text import harmless
+
 SHOWN: Final = "[key]"
 LEAST_CHARS: Final = 6  # of a spelling; anything shorter is no secret, and stands in too many words
+DETAIL_CHARS: Final = 301  # of a text of others that are shown: 300, and the sign that something was left out
+CREDENTIALS: Final = re.compile(r"//[^/\s]*@")  # of a proxy's address, which aiohttp's errors say as it is
+
+
+class Key:
+    """The API key, asked for when it is needed and read anew on request; it prints as nothing."""
+
+    def __init__(self, read: Callable[[], str | None]) -> None:
+        self._read = read
+        self.mask = Mask()
+        self._know(read())
+
+    def _know(self, value: str | None) -> None:
+        self._value = value
+        self.headers = {"Authorization": f"Bearer {value}"} if value else {}
+        self.mask.add(value)
+
+    def read_again(self) -> bool:
+        """Read it again; whether it is another one."""
+        try:
+            found = self._read()
+        except BatcherError:
+            return False  # it cannot be read now: the one that was refused is all there is
+        if not found or found == self._value:
+            return False  # an empty file is one that is being written
+        self._know(found)
+        return True
+
+    def __repr__(self) -> str:
+        return "Key(…)"
 
 
 class Mask:
@@ -36,6 +71,12 @@ class Mask:
 
     def __repr__(self) -> str:
         return "Mask(…)"
+
+
+def shown(text: str, mask: Mask) -> str:
+    """A text of others as it may be shown: without the key and without passwords of addresses, short, on one line. They are
+    taken out before anything is cut off, for half a key is one, too."""
+    return harmless(mask(CREDENTIALS.sub("//", text)), DETAIL_CHARS)
 
 
 def _spellings(key: str) -> set[str]:

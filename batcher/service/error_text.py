@@ -1,6 +1,6 @@
 """The words of a refusal, out of whatever shape they come in, however large it is.
 
-In: pieces of a reply's body. Out: a line for people. Called by `flows_api` for every reply that is no success. Services say
+In: pieces of a reply's body. Out: a line for people. Called by `receiving` for every reply that is no success. Services say
 again what was sent to them (FastAPI's 422 does, under `input`), so long strings of JSON are cut while they arrive: what is
 kept is small, and what comes after them is read, too.
 """
@@ -46,9 +46,10 @@ class Head:
             return
         at = 0
         while at < len(piece) and not self.full:
-            at = self._stat_bytes(piece, at) if self._string < 0 else self._inside(piece, at)
+            at = self._between(piece, at) if self._string < 0 else self._inside(piece, at)
 
-    def _stat_bytes(self, piece: bytes, at: int) -> int:
+    def _between(self, piece: bytes, at: int) -> int:
+        """Outside of strings."""
         other = _OUTSIDE.match(piece, at)
         if other is not None:
             self._kept += other[0][: KEPT_BYTES - len(self._kept)]

@@ -1,7 +1,7 @@
 """Listings, item by item while they arrive: a million assets are listed without holding them.
 
 In: pieces of a JSON text that is a list, or an object with a list among its members, or among those of an object within.
-Out: each item of that list to `take`; what stands beside it in `envelope`. Called by `flows_api`. Items are decoded whole
+Out: each item of that list to `take`; what stands beside it in `envelope`. Called by `paging`. Items are decoded whole
 by the standard library's decoder in C; ijson took twice as long for items of 280 bytes, and would have to be told the name
 of the list.
 

@@ -1,34 +1,35 @@
-"""One request on a connection of aiohttp's, and the reply as aiohttp's parser reads it.
+"""The fast way: one request on a connection of aiohttp's pool, and the reply as aiohttp's parser reads it.
 
-In: the head's fields and a body that is in memory. Out: an `Answer`, whose body is still to be read. Called by
-`flows_api` for everything but bodies that are read while they are sent, and proxies, which take aiohttp's session.
-A session builds a request, a response, a writer and a timer for each call: measured at 1 KB that is two thirds of all
-CPU time (175 µs a request, against 30 to 45 this way), and the whole of batcher has to keep up with the wire.
+In: a `Request` whose body is in memory, or short enough to be read in one go. Out: the reply, as an `Answer`, to whoever
+receives it. Called by the transport for all but proxies and bodies that are read while they are sent. aiohttp's session
+builds a request, a response, a writer and a timer for each call: measured at 1 KB that is two thirds of all CPU time (175 µs
+a request, against 30 to 45 this way), and the whole of batcher has to keep up with the wire.
 
-This is the only module that knows aiohttp's insides. They are listed in `OF_THE_POOL` and `OF_THE_WIRE`, and looked for
-when it is imported. Where one of them is missing, in a newer aiohttp, there is no `Wire` and everything goes through the
-session, slower and just as right; where the pool cannot tell either what has come unasked, no connection is kept.
+This is the only module that touches aiohttp's insides; `insides` names them, and looks whether they are there. Where one is
+missing there is no `Wire`, and everything goes through the session, slower and just as right; where the pool cannot tell
+either what has come unasked, no connection is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
-import inspect
 import ssl as tls
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, partial
 from time import monotonic
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
 
-from ..version import __version__
+from ..core.bodies import SmallBody, StreamedBody
+from .bandwidth import Bandwidth
+from .deadlines import Progress
+from .exchange import PATH_SAFE, USER_AGENT, NotWritten, Receive, Request, Response
+from .insides import OF_THE_POOL, OF_THE_WIRE, lacking
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ConnectionKey
@@ -41,61 +42,17 @@ with contextlib.suppress(ImportError):  # then `LACKING` names it
     from aiohttp.http_exceptions import HttpProcessingError
 
 BUFFER_BYTES: Final = 1 << 16
-USER_AGENT: Final = f"batcher/{__version__}"
+JOINED_BYTES: Final = 64 << 10  # a copy up to here is cheaper than another write
 LOOK_S: Final = 0.25  # between two looks whether a reply has come while the kernel takes nothing
-PATH_SAFE: Final = "/%:@!$&'()*+,;=~"
-
-# Module of aiohttp, name, and in brackets the parameters that are given, beside which no other may be required.
-OF_THE_POOL: Final = (
-    "connector.Connection.close", "connector.Connection.protocol", "connector.Connection.transport",
-    "connector.TCPConnector.connect", "client_proto.ResponseHandler.should_close",
-)  # fmt: skip
-OF_THE_WIRE: Final = (
-    *OF_THE_POOL, "connector.Connection.closed", "connector.Connection.release",
-    "connector.TCPConnector.connect(req, traces, timeout)",
-    "client_proto.ResponseHandler.__len__", "client_proto.ResponseHandler.read", "client_proto.ResponseHandler.transport",
-    "client_proto.ResponseHandler.writing_paused",
-    "client_proto.ResponseHandler.set_response_params(read_until_eof, read_bufsize)",
-    "client_reqrep.ClientRequest(method, url, loop, ssl)", "client_reqrep.ClientRequest.connection_key",
-    "http.StreamWriter(protocol, loop)", "http.StreamWriter.drain", "http_exceptions.HttpProcessingError.message",
-    "http_parser.RawResponseMessage.code", "http_parser.RawResponseMessage.headers",
-    "streams.StreamReader.exception", "streams.StreamReader.is_eof", "streams.StreamReader.read_nowait",
-    "streams.StreamReader.set_exception", "streams.StreamReader.total_bytes",
-)  # fmt: skip
-
-
-def lacking(names: Sequence[str], module: Callable[[str], ModuleType] = importlib.import_module) -> list[str]:
-    """Those of the names that this aiohttp does not have, or has with other parameters."""
-    return [name for name in names if not _is_there(name, module)]
-
-
-def _is_there(name: str, module: Callable[[str], ModuleType]) -> bool:
-    path, _, given = name.rstrip(")").partition("(")
-    inside, *rest = path.split(".")
-    try:
-        found: Any = module(f"aiohttp.{inside}")
-        for part in rest:
-            found = getattr(found, part)
-        if not given:
-            return True
-        parameters = list(inspect.signature(found).parameters.values())
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return False
-    if not inspect.isclass(found):
-        del parameters[:1]  # self
-    wanted = set(given.split(", "))
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    required = {one.name for one in parameters if one.default is one.empty and one.kind not in variable}
-    return required <= wanted <= {one.name for one in parameters if one.kind is not one.POSITIONAL_ONLY}
-
 
 LACKING = lacking(OF_THE_WIRE)
 POOL_LACKING = lacking(OF_THE_POOL)
 _taken: ContextVar[asyncio.BaseTransport | None] = ContextVar("taken", default=None)
+T = TypeVar("T")
 
 
 class Answer:
-    """A reply whose head has been read; the same three names as aiohttp's response has."""
+    """A reply whose head has been read."""
 
     __slots__ = ("content", "headers", "status")
 
@@ -103,17 +60,6 @@ class Answer:
         self.status = status
         self.headers = headers
         self.content = content
-
-
-def _target(base: str, context: tls.SSLContext | bool) -> ClientRequest:
-    """What the pool tells connections apart by; it is never sent."""
-
-    class Target(ClientRequest):
-        @cached_property
-        def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
-            return super().connection_key
-
-    return Target(method="GET", url=URL(base), loop=asyncio.get_running_loop(), ssl=context)
 
 
 class Pool(aiohttp.TCPConnector):
@@ -132,7 +78,7 @@ class Pool(aiohttp.TCPConnector):
             _taken.set(getattr(connection, "transport", None))
             if POOL_LACKING or connection.protocol is None:
                 return connection
-            if not connection.protocol.should_close and not unsent(connection.transport):
+            if not connection.protocol.should_close and not unsent_bytes(connection.transport):
                 return connection
             connection.close()
 
@@ -152,35 +98,73 @@ class Wire:
 
     def __init__(
         self, connector: Pool, base: str, context: tls.SSLContext | bool, timeout: aiohttp.ClientTimeout,
-        keepalive_s: float,
+        *, keepalive_s: float, read_s: float, bandwidth: Bandwidth,
     ) -> None:  # fmt: skip
         parts = urlsplit(base)
         self._connector = connector
         # Not in the pool, which takes its time (10 µs of a request's 40) to find one of many hosts' connections.
         self._idle: list[tuple[Connection, float]] = []
         self._keepalive_s = keepalive_s
+        self._read_s = read_s  # for a source to be read
+        self._bandwidth = bandwidth
         self._path = quote(parts.path, safe=PATH_SAFE)
         host = parts.netloc.rpartition("@")[2]
         self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: {USER_AGENT}\r\n".encode()
-        self._request = _target(base, context)
+        self._target = _target(base, context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
         self._timeout = timeout
 
-    def head(self, method: str, path: str, headers: Mapping[str, str], length: int | None) -> bytes:
+    async def exchange(self, progress: Progress, request: Request, receive: Receive[T]) -> T:
+        """As `Way` has it."""
+        body = request.body
+        length = None if body is None else body.length
+        pieces = [] if body is None else [body.content] if isinstance(body, SmallBody) else await self._read(body)
+        pieces.insert(0, self._head_of(request, length))
+        if length is None or length <= JOINED_BYTES:
+            pieces = [b"".join(pieces)]
+        if self._bandwidth.capped:
+            await progress.spend(self._bandwidth, length or 0)
+        connection = await self._connect()
+        try:
+            progress.end_with(partial(abort, connection.transport))
+            answer = await _ask(connection, pieces, progress)
+            progress.abort = partial(_abandon, connection, answer)
+            found = await receive(answer, connection.transport)
+            if progress.late:
+                raise TimeoutError  # the connection's end, which was ours, may have looked like the reply's
+            if not progress.left:
+                abort(connection.transport)  # it waits for the rest of the body
+        except BaseException:
+            abort(connection.transport)  # what the kernel has not taken yet must not arrive after all
+            connection.close()
+            raise
+        finally:
+            progress.done()
+        self._keep(connection)
+        return found
+
+    async def _read(self, body: StreamedBody) -> list[bytes]:
+        async with asyncio.timeout(self._read_s):
+            pieces = await body.whole()
+        if pieces is None:
+            raise NotWritten
+        return pieces
+
+    def _head_of(self, request: Request, length: int | None) -> bytes:
         """The request's head. `length`: of its JSON body, None for none. Raises ValueError for what would split it."""
-        what = (method, path, headers)
+        what = (request.method, request.path, request.headers)
         if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            text = f"{method} {self._path}{path}".encode("ascii") + self._head + lines.encode("latin-1")
-            if text.count(b"\n") != 4 + len(headers):
+            lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+            text = f"{request.method} {self._path}{request.path}".encode("ascii") + self._head + lines.encode("latin-1")
+            if text.count(b"\n") != 4 + len(request.headers):
                 raise ValueError("a line break in a header")
             self._last = what, text
         if length is None:
             return self._last[1] + b"\r\n"
         return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % (self._last[1], length)
 
-    async def connect(self) -> Connection:
-        """The connection that was used last, or a new one. Give it back with `keep`, or close it."""
+    async def _connect(self) -> Connection:
+        """The connection that was used last, or a new one. Give it back with `_keep`, or close it."""
         while self._idle:
             connection, since = self._idle.pop()
             protocol = connection.protocol
@@ -189,12 +173,12 @@ class Wire:
             if usable and monotonic() - since < self._keepalive_s:
                 return connection
             connection.close()
-        return await self._connector.connect(req=self._request, traces=[], timeout=self._timeout)
+        return await self._connector.connect(req=self._target, traces=[], timeout=self._timeout)
 
-    def keep(self, connection: Connection) -> None:
+    def _keep(self, connection: Connection) -> None:
         """Its reply has been read, to the end or not."""
         protocol = connection.protocol
-        if unsent(connection.transport):
+        if unsent_bytes(connection.transport):
             abort(connection.transport)
         if protocol is None or protocol.should_close or connection.closed:
             connection.close()
@@ -207,27 +191,39 @@ class Wire:
             self._idle.pop()[0].release()
 
 
-async def ask(
-    connection: Connection, pieces: list[bytes], leaving: Callable[[], None], moved: Callable[[int], None]
-) -> Answer:
-    """Write the request, then wait for the reply's head. `leaving` is called before the last piece is written, which waits
-    until the kernel has taken most of what comes before it; not where the reply comes earlier. `moved` is told of bytes that
-    have left meanwhile. The list is emptied, so that nothing is held twice. Raises aiohttp.ClientError."""
+def _target(base: str, context: tls.SSLContext | bool) -> ClientRequest:
+    """What the pool tells connections apart by; it is never sent."""
+
+    class Target(ClientRequest):
+        @cached_property
+        def connection_key(self) -> ConnectionKey:  # a property there, made anew each time
+            return super().connection_key
+
+    return Target(method="GET", url=URL(base), loop=asyncio.get_running_loop(), ssl=context)
+
+
+async def _ask(connection: Connection, pieces: list[bytes], progress: Progress) -> Answer:
+    """Write the request, then wait for the reply's head. The last piece leaves once the kernel has taken most of what comes
+    before it; not where the reply comes earlier. The list is emptied, so that nothing is held twice. Raises
+    aiohttp.ClientError."""
     protocol = connection.protocol
     if protocol is None or protocol.transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.set_response_params(read_until_eof=True, read_bufsize=BUFFER_BYTES)
     last = pieces.pop()
+    written = 0
     for piece in pieces:
         protocol.transport.write(piece)
+        written += len(piece)
     pieces.clear()
     if protocol.writing_paused:
-        await _drain(connection, protocol, moved)
+        await _drain(connection, protocol, written, progress)
     if not len(protocol):  # no reply yet, as nearly always
         if protocol.transport is None:
             raise aiohttp.ServerDisconnectedError
-        leaving()
+        progress.leaving()
         protocol.transport.write(last)
+        progress.bytes_moved = written + len(last)  # what the kernel took meanwhile counts once
     try:
         while True:
             message, content = await protocol.read()
@@ -237,18 +233,15 @@ async def ask(
         raise aiohttp.ClientError(f"no HTTP: {error.message}") from error
 
 
-async def _drain(connection: Connection, protocol: ResponseHandler, moved: Callable[[int], None]) -> None:
+async def _drain(connection: Connection, protocol: ResponseHandler, written: int, progress: Progress) -> None:
     """Until the kernel has taken most of what was written, or a reply has come. Raises aiohttp.ClientError."""
-    loop = asyncio.get_running_loop()
-    before = unsent(connection.transport)
-    drained = asyncio.ensure_future(StreamWriter(protocol, loop).drain())
+    drained = asyncio.ensure_future(StreamWriter(protocol, asyncio.get_running_loop()).drain())
     try:
         while not drained.done() and not len(protocol):
             await asyncio.wait({drained}, timeout=LOOK_S)
-            now = unsent(connection.transport)
-            if now < before:
-                moved(before - now)
-                before = now
+            taken_by_kernel = written - unsent_bytes(connection.transport)
+            if taken_by_kernel > progress.bytes_moved:
+                progress.moved(taken_by_kernel - progress.bytes_moved)
         if drained.done():
             drained.result()
     finally:
@@ -256,7 +249,7 @@ async def _drain(connection: Connection, protocol: ResponseHandler, moved: Calla
             drained.add_done_callback(lambda drained: drained.cancelled() or drained.exception())
 
 
-def unsent(transport: asyncio.BaseTransport | None) -> int:
+def unsent_bytes(transport: asyncio.BaseTransport | None) -> int:
     """Bytes that the kernel has not taken yet."""
     return transport.get_write_buffer_size() if isinstance(transport, asyncio.WriteTransport) else 0
 
@@ -267,15 +260,15 @@ def abort(transport: asyncio.BaseTransport | None) -> None:
         transport.abort()
 
 
-def abandon(connection: Connection, response: Answer) -> None:
+def _abandon(connection: Connection, answer: Answer) -> None:
     """Also where the connection has gone and its reader was not told, as aiohttp's parser leaves it after a bad chunk."""
     abort(connection.transport)
-    if not response.content.is_eof() and response.content.exception() is None:
-        response.content.set_exception(aiohttp.ClientPayloadError("given up"))
+    if not answer.content.is_eof() and answer.content.exception() is None:
+        answer.content.set_exception(aiohttp.ClientPayloadError("given up"))
 
 
-def at_hand(answer: Answer | aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
+def at_hand(response: Response, most_bytes: int) -> bytes | None:
     """The body where it came with the head, as most do; else it is still to be read."""
-    if isinstance(answer, Answer) and answer.content.is_eof() and answer.content.total_bytes <= most_bytes:
-        return answer.content.read_nowait()
+    if isinstance(response, Answer) and response.content.is_eof() and response.content.total_bytes <= most_bytes:
+        return response.content.read_nowait()
     return None

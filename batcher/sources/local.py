@@ -29,13 +29,14 @@ from typing import Any, Final
 import pybase64
 from aiofiles.threadpool import wrap
 
+from ..core.bodies import SmallBody
 from ..core.errors import BatcherError, UsageError
 from ..core.facts import FileStat
 from ..core.model import ABSENT, JSON, TAG, Input, Problem, ProblemKind
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from ..host.process import TOO_MANY, patiently
-from ..host.system import readable
+from ..host.system import readable, stat_of
 from . import content
 from . import encoder as encoding
 from .encoder import Asked, Seen, ToLookAt, body, encode, member
@@ -83,10 +84,6 @@ def _unreadable(source: Input, error: OSError) -> Problem:
             what = f"{source.label} cannot be opened: too many files are open"
             return replace(_problem(source, what, "raise ulimit -n, or run again later"), kind="unavailable")
     return _problem(source, f"{source.label} cannot be read: {error.strerror}", "check the disk or the network that it lies on")
-
-
-def stat_of(found: os.stat_result) -> FileStat:
-    return FileStat(*encoding.stat_fields(found))
 
 
 class LocalSources:
@@ -366,17 +363,6 @@ class Encoder:
         self._process.kill()
         with contextlib.suppress(OSError, ValueError):
             self._process.communicate()
-
-
-class SmallBody:
-    """Encoded once and kept; the same bytes for each attempt."""
-
-    fault: Problem | None = None
-
-    def __init__(self, content: bytes, sha256: bytes) -> None:
-        self.content = content
-        self.sha256: bytes | None = sha256
-        self.length = len(content)
 
 
 class _EncodingReader(io.BufferedReader):

@@ -12,6 +12,7 @@ import pytest
 
 from batcher.core.errors import UsageError
 from batcher.host import system
+from batcher.sources.encoder import stat_fields
 
 SIZE = 200_000
 
@@ -98,3 +99,15 @@ def test_lock_that_cannot_be_had_is_a_matter_of_the_system(tmp_path: Path, monke
     monkeypatch.setattr(system, "LOCKS", False)
     with (tmp_path / "f").open("w") as file, pytest.raises(UsageError, match="no fcntl"):
         system.lock(file.fileno())
+
+
+@pytest.mark.parametrize("mtime_ns", [0, -1, -(1 << 62), 1 << 62, (1 << 63) - 1, 1 << 63, -(1 << 63), 1 << 66, -(1 << 66) + 5])
+@pytest.mark.parametrize("inode", [1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_stat_fits_the_journals_integers_and_is_the_one_that_the_encoder_takes(mtime_ns: int, inode: int) -> None:
+    """The encoder is a script of its own and imports nothing of batcher: what it sees is held against what was planned here."""
+    values = [0] * 10
+    values[1], values[6] = inode, 5  # of a stat's tuple: the inode, the size
+    found = os.stat_result(values, {"st_mtime_ns": mtime_ns})
+    stat = system.stat_of(found)
+    assert (stat.size, stat.mtime_ns, stat.inode) == stat_fields(found)
+    assert all(-(1 << 63) <= value < 1 << 63 for value in (stat.mtime_ns, stat.inode))

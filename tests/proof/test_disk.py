@@ -28,6 +28,7 @@ from pipeline.batch import LIMITS, Batch, files, order_faults, read_record, with
 
 import batcher.api
 from batcher.api import Settings, run
+from batcher.core.bodies import SmallBody
 from batcher.core.errors import BatcherError, JournalError, Locked, Reason, Stop, UsageError
 from batcher.core.facts import WATCH_S, FlowFacts, InputFacts, PutFlow, PutInput, Watch
 from batcher.core.lifecycle import FlowState, InputState
@@ -37,7 +38,6 @@ from batcher.journal.reader import JournalReader
 from batcher.journal.sqlite import SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service.client import FlowsApi
-from batcher.sources.local import SmallBody
 
 pytestmark = pytest.mark.anyio
 

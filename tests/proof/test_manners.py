@@ -19,10 +19,10 @@ import pytest
 from batcher.api import Settings
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import Input, Place
-from batcher.core.retry import Call, FaultKind
+from batcher.core.retry import Call, Fault, FaultKind
 from batcher.pipeline.context import DRAIN_S, Context
 from batcher.sandbox import Sandbox, parse_fault
-from batcher.service import client as flows_api
+from batcher.service import deadlines
 from batcher.service.limiter import OUTAGE_AFTER
 from batcher.sources.local import LocalSources
 
@@ -207,7 +207,7 @@ class Timed(Watched):
         async def ask(*values: Any) -> Any:
             begun = time.monotonic()
             found = await method(*values)
-            if isinstance(found, flows_api.Fault) or getattr(found, "status", 200) == 503:
+            if isinstance(found, Fault) or getattr(found, "status", 200) == 503:
                 self._lost.append((begun, time.monotonic()))
             return found
 
@@ -296,7 +296,7 @@ def test_key_file_is_read_again_for_a_while(service: Service, tmp_path: Path, wh
 async def test_a_trickle_does_not_hang(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, kind: FaultKind, least: int
 ) -> None:
-    monkeypatch.setattr(flows_api, "LEAST_BYTES_PER_S", least)
+    monkeypatch.setattr(deadlines, "LEAST_BYTES_PER_S", least)
     batch = Batch(tmp_path, 1, 1, size=12_000_000 if "slow_read" in fault else 900)
     batch.limits = replace(batch.limits, timeout_s=1.5)
     seen: set[tuple[Call, int | FaultKind]] = set()

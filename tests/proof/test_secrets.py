@@ -17,8 +17,8 @@ import pytest
 from batcher.api import Settings
 from batcher.core.errors import UsageError
 from batcher.sandbox import Sandbox, parse_fault
-from batcher.service.client import FlowsApi, Key
-from batcher.service.credentials import SHOWN, Mask
+from batcher.service.client import FlowsApi
+from batcher.service.credentials import SHOWN, Key, Mask
 
 from .command import KEY, Service, batcher, begin, environment, serving, until, write_batch
 from .faults_server import listening

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from batcher.core.errors import Reason, UsageError
+from batcher.core.errors import Reason
 from batcher.core.remote import StartReply
 from batcher.core.retry import Call, Fault, FaultKind, Kind, Reply, Verdict, classify
 from batcher.pipeline.context import stop_of
-from batcher.service import client as flows_api
-from batcher.service.client import FlowsApi, Key
-from batcher.service.connection_errors import check_proxy
+from batcher.service.client import FlowsApi
+from batcher.service.credentials import Key
+
+from .serving import OK
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "pass-word-9"
@@ -92,9 +93,6 @@ def no_way(found: StartReply | Reply | Fault, words: str, hint: str) -> None:
     assert classify(Call.UPLOAD, found) == Verdict(Kind.NO_WAY, found.message, hint=found.hint)
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-
-
 async def test_certificates_that_do_not_verify(certificates: dict[str, Path]) -> None:
     own, other = certificates["localhost"], certificates["flows.example"]
     async with listening(OK, serving_as(own)) as port:
@@ -124,7 +122,7 @@ async def test_a_name_that_does_not_exist_and_one_that_cannot_be_asked_for_now(m
     assert found.kind is FaultKind.NOT_CONNECTED, "temporary"
     code = socket.EAI_NONAME
     async with FlowsApi("https://flows.example", Key(lambda: None), timeout_s=5, connections=2) as client:
-        client._reached = True
+        client._transport.reached = True
         later = await client.start("f", lambda: None)
     assert isinstance(later, Fault)
     assert later.kind is FaultKind.NOT_CONNECTED, "it was there a moment ago"
@@ -158,26 +156,6 @@ async def test_a_proxy_in_trouble_may_be_asked_again(monkeypatch: pytest.MonkeyP
         assert one.kind is FaultKind.NOT_CONNECTED
         assert "proxy" in one.message
         assert PASSWORD not in one.message
-
-
-@pytest.mark.parametrize(
-    ("proxy", "words"),
-    [("127.0.0.1:3128", "no scheme"), (f"me:{PASSWORD}@p:3128", "no scheme: p:3128"), ("socks5://p:1080", "socks5"),
-     (f"socks5h://me:{PASSWORD}@p:1", "socks5h"), ("http://p:port", "no address"), ("http://", "no address")],
-)  # fmt: skip
-async def test_a_proxy_that_cannot_be_used_is_refused_before_anything_is_sent(
-    monkeypatch: pytest.MonkeyPatch, proxy: str, words: str
-) -> None:
-    through(monkeypatch, proxy)
-    with pytest.raises(UsageError, match=words) as error:
-        FlowsApi("https://flows.example", Key(lambda: None), timeout_s=1, connections=1)
-    assert "HTTPS_PROXY" in str(error.value)
-    assert PASSWORD not in str(error.value)
-    check_proxy("http://me:p@127.0.0.1:3128", "https")
-
-
-def test_a_password_with_an_at_is_not_shown_by_halves() -> None:
-    assert "ss" not in flows_api.CREDENTIALS.sub("//", "http://me:p@ss@proxy.example:1")
 
 
 @pytest.mark.parametrize(("lasting", "code"), [(False, Reason.USAGE), (True, Reason.FATAL)])

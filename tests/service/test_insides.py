@@ -18,7 +18,7 @@ import aiohttp
 import pytest
 
 import batcher
-from batcher.service.wire import OF_THE_POOL, OF_THE_WIRE, lacking
+from batcher.service.insides import OF_THE_POOL, OF_THE_WIRE, lacking
 from tests.e2e.conftest import Service, environment, service, write_batch
 
 __all__ = ["service"]

@@ -1,4 +1,5 @@
-"""The limiter: never more in flight than allowed, silence during a pause, one probe at a time in an outage."""
+"""The limiter: never more in flight than allowed, silence during a pause, one probe at a time in an outage; also when its clock
+moves between two looks at it, and for requests that leave it early."""
 
 from __future__ import annotations
 
@@ -8,12 +9,11 @@ import time
 
 import pytest
 
-from batcher.core.errors import Stop
+from batcher.core.errors import Reason, Stop
 from batcher.core.retry import Kind, Verdict
-from batcher.service.limiter import Bandwidth, ByteBudget, Limiter
+from batcher.service.limiter import Limiter
 
 pytestmark = pytest.mark.anyio
-
 DONE = Verdict(Kind.DONE)
 DOWN = Verdict(Kind.UNAVAILABLE, "503", 503)
 
@@ -96,21 +96,79 @@ async def test_rate_does_not_burst() -> None:
     assert time.monotonic() - began >= 0.18
 
 
-async def test_bandwidth_makes_the_next_chunk_wait() -> None:
-    cap = Bandwidth(1_000_000, time.monotonic)
-    began = time.monotonic()
-    for _ in range(4):
-        await cap.spend(50_000)
-    assert time.monotonic() - began >= 0.14
+class Creeping:
+    """A steady clock of which each look takes time: it is past the pause just after it was found not to be."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+        self.step = 0.0
+
+    def __call__(self) -> float:
+        self.at += self.step
+        return self.at
 
 
-async def test_budget_is_never_exceeded_but_by_one_that_is_alone() -> None:
-    budget = ByteBudget(100)
-    await budget.take(60)
-    waiting = asyncio.ensure_future(budget.take(60))
+async def test_pause_that_ends_between_two_looks_at_the_clock_leaves_nobody_waiting() -> None:
+    """`_may_go` says no, for the pause is not over; when the timer is to be set it is. Nobody else is in flight, so without
+    a timer nobody would ever look again."""
+    clock = Creeping()
+    one = Limiter(4, 3, None, random.Random(1), clock)
+    one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=1.0), await one.enter())
+    clock.at, clock.step = 100.8, 0.09  # two looks find the pause on, at 100.89 and 100.98; the third is past it
+    waiting = asyncio.ensure_future(one.enter())
+    await asyncio.wait_for(waiting, 5)
+    assert one.in_flight == 1
+
+
+async def test_request_that_is_cancelled_while_it_waits_takes_no_place() -> None:
+    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    entered = await one.enter()
+    first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
     await asyncio.sleep(0)
-    assert not waiting.done()
-    budget.give(60)
-    await asyncio.wait_for(waiting, 1)
-    budget.give(60)
-    await asyncio.wait_for(budget.take(1000), 1)
+    first.cancel()
+    await asyncio.sleep(0)
+    one.leave(DONE, entered)
+    await asyncio.wait_for(second, 5)
+    assert one.in_flight == 1
+
+
+async def test_request_that_is_cancelled_just_when_it_may_go_gives_its_place_on() -> None:
+    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    entered = await one.enter()
+    first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
+    await asyncio.sleep(0)
+    one.leave(DONE, entered)  # the first may go, and does not know it yet
+    first.cancel()
+    await asyncio.wait_for(second, 5)
+    assert one.in_flight == 1
+
+
+async def test_end_of_the_run_wakes_all_who_wait() -> None:
+    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    await one.enter()
+    waiting = [asyncio.ensure_future(one.enter()) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.sleep(0)
+    one.close(Stop(Reason.SIGINT, "enough"))
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(one) for one in found] == [Stop, asyncio.CancelledError, Stop]
+
+
+async def test_silences_in_a_row_are_an_outage_and_one_probe_at_a_time_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, rng: 0.001)
+    one = Limiter(16, 9, None, random.Random(1), time.monotonic)
+    for _ in range(12):
+        for entered in [await one.enter() for _ in range(4)]:
+            one.leave(DONE, entered)
+    under_way = [await one.enter() for _ in range(8)]
+    for entered in under_way[:6]:
+        one.leave(Verdict(Kind.UNKNOWN, "silence"), entered)
+    one.leave(Verdict(Kind.UNKNOWN, "500", 500, answered=True), under_way[6])
+    one.leave(None, under_way[7])
+    entered = await asyncio.wait_for(one.enter(), 5)
+    probe = asyncio.ensure_future(one.enter())
+    await asyncio.sleep(0.05)
+    assert not probe.done(), "one probe at a time, after six silences in a row"
+    one.leave(DONE, entered)
+    await asyncio.wait_for(probe, 5)

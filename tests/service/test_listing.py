@@ -6,7 +6,11 @@ import json
 
 import pytest
 
+from batcher.core.remote import Listing
+from batcher.core.retry import Fault
 from batcher.service.listing import ITEM_CHARS, ListParser
+
+from .serving import answering, flows, listed
 
 ITEMS = [{"id": "a", "n": [1, {"x": None}], "s": 'quo"te ] } ,'}, {"id": "日本", "f": -1.5e3}, {}]
 
@@ -60,3 +64,28 @@ def test_an_item_beyond_the_bound_is_refused_before_it_is_whole() -> None:
 def test_nesting_without_end_is_refused() -> None:
     with pytest.raises((ValueError, RecursionError)):
         parse(b"[" * 1_000_000, 100_000)
+
+
+@pytest.mark.anyio
+async def test_list_is_told_by_its_name_and_its_items() -> None:
+    bodies: list[tuple[object, list[str]]] = [
+        (None, []), ({"flows": None}, []), ({"warnings": [], "flows": flows(1)}, ["f1"]),
+        ({"notes": [{"id": "n"}], "data": {"flows": flows(1)}}, ["f1"]), ({"result": flows(1)}, ["f1"]),
+        ({"response": {"data": {"items": flows(1, 2)}}}, ["f1", "f2"]), ({"things": flows(1)}, ["f1"]),
+        ([{"flow": each} for each in flows(1)], ["f1"]), ({"data": [], "flows": flows(1)}, ["f1"]),
+    ]  # fmt: skip
+    for body, meant in bodies:
+        async with answering(lambda query, body=body: body) as (client, _):
+            assert await listed(client) == (meant, Listing()), body
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "body",
+    [{"warnings": []}, {"warnings": [{"id": "w"}], "notes": [{"id": "n"}]}, {"flows": ["f1"]}, {"flows": [{"name": "x"}]}, {},
+     {"items": flows(1), "flows": flows(2)}, {"unexpected": ["valid", "JSON"]}, "flows", {"flow": flows(1)[0]}],
+)  # fmt: skip
+async def test_list_of_something_else_is_no_list_without_flows(body: object) -> None:
+    async with answering(lambda query: body) as (client, _):
+        found = await client.flows(lambda flow: None)
+        assert isinstance(found, Fault), found

@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
-from batcher.core.remote import Listing, RemoteFlow, RemoteInput, Template
-from batcher.core.retry import Fault, Reply
+from batcher.core.bodies import SmallBody
+from batcher.core.remote import Listing, RemoteInput, Template
+from batcher.core.retry import Reply
 from batcher.sandbox import Readings, Sandbox
-from batcher.service.client import FlowsApi, Key
-from batcher.service.paging import EMPTY_PAGES, Pages, signs_of
+from batcher.service.client import FlowsApi
+from batcher.service.credentials import Key
+from batcher.service.pages import EMPTY_PAGES
+
+from .serving import answering, flows, listed
 
 pytestmark = pytest.mark.anyio
-
-Answer = tuple[object, Mapping[str, str]]
-
-
-@asynccontextmanager
-async def answering(answer: Callable[[Mapping[str, str]], object]) -> AsyncIterator[tuple[FlowsApi, list[str]]]:
-    """A client of a service that answers each query so (a body, or a body and headers), and the addresses it was asked for."""
-    asked: list[str] = []
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        asked.append(request.path_qs)
-        found = answer(request.query)
-        body, headers = found if isinstance(found, tuple) else (found, {})
-        if isinstance(body, int):
-            return web.Response(status=body)
-        return web.Response(body=json.dumps(body).encode(), headers=headers)
-
-    runner = web.ServerRunner(web.Server(handle))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with FlowsApi(url, Key(lambda: "k"), timeout_s=5, connections=2) as client:
-            yield client, asked
-    finally:
-        await runner.cleanup()
-
-
-async def listed(client: FlowsApi) -> tuple[list[str], Listing]:
-    found: list[RemoteFlow] = []
-    listing = await client.flows(found.append)
-    assert isinstance(listing, Listing), listing
-    return [flow.flow_id for flow in found], listing
-
-
-def flows(*numbers: int) -> list[dict[str, Any]]:
-    return [{"id": f"f{number}", "state": "created"} for number in numbers]
-
-
 PLACES = ["top", "meta", "pagination", "paging", "page_info", "_links"]
 TOLD = [
     *("page", "offset", "cursor", "next", "token", "page_token", "next_page", "has_more", "last_id", "total"),
     *("link", "headers"),
 ]
+
+
 BY_BODY = [form for form in TOLD if form not in ("link", "headers")]
 ENVELOPES = ["named", "items", "data", "null", "warnings"]
 
@@ -98,8 +60,8 @@ async def test_inputs_and_outputs_come_in_pages_too(tmp_path: Path, form: str) -
         flow_id = await client.create("model_generate_fromprompt", {}, None, lambda: None)
         assert isinstance(flow_id, str)
         for number in range(5):
-            async with client._session.post(f"{sandbox.url}/flows/{flow_id}/inputs", json={"data": f"chair {number}"}) as reply:
-                assert reply.status == 200
+            body = SmallBody(json.dumps({"data": f"chair {number}"}).encode(), None)
+            assert isinstance(await client.upload(flow_id, body, lambda: None), Reply)
         inputs: list[RemoteInput] = []
         assert await client.inputs(flow_id, inputs.append) == Listing()
         assert len({asset.asset_id for asset in inputs}) == len(inputs) == 5
@@ -214,57 +176,6 @@ async def test_what_is_made_meanwhile_shifts_the_pages_and_is_found_in_a_second_
     assert len(asked) <= 8
 
 
-async def test_list_is_told_by_its_name_and_its_items() -> None:
-    bodies: list[tuple[object, list[str]]] = [
-        (None, []), ({"flows": None}, []), ({"warnings": [], "flows": flows(1)}, ["f1"]),
-        ({"notes": [{"id": "n"}], "data": {"flows": flows(1)}}, ["f1"]), ({"result": flows(1)}, ["f1"]),
-        ({"response": {"data": {"items": flows(1, 2)}}}, ["f1", "f2"]), ({"things": flows(1)}, ["f1"]),
-        ([{"flow": each} for each in flows(1)], ["f1"]), ({"data": [], "flows": flows(1)}, ["f1"]),
-    ]  # fmt: skip
-    for body, meant in bodies:
-        async with answering(lambda query, body=body: body) as (client, _):
-            assert await listed(client) == (meant, Listing()), body
-
-
-@pytest.mark.parametrize(
-    "body",
-    [{"warnings": []}, {"warnings": [{"id": "w"}], "notes": [{"id": "n"}]}, {"flows": ["f1"]}, {"flows": [{"name": "x"}]}, {},
-     {"items": flows(1), "flows": flows(2)}, {"unexpected": ["valid", "JSON"]}, "flows", {"flow": flows(1)[0]}],
-)  # fmt: skip
-async def test_list_of_something_else_is_no_list_without_flows(body: object) -> None:
-    async with answering(lambda query: body) as (client, _):
-        found = await client.flows(lambda flow: None)
-        assert isinstance(found, Fault), found
-
-
-SINGLE: list[tuple[object, str, str]] = [
-    ({"flow": {"id": "7", "state": "Running"}}, "7", "running"),
-    ({"data": {"flow_id": "7", "status": "created"}}, "7", "created"),
-    ({"status": "success", "data": {"flow": {"id": 7, "state": "created"}}}, "7", "created"),
-    ({"id": "request-9", "flow": {"id": "7", "state": "created"}}, "7", "created"),
-    ({"flow_id": "7", "state": "created", "data": {"id": "8", "state": "x"}}, "7", "created"),
-    ({"state": "running"}, "7", "running"),
-]
-
-
-@pytest.mark.parametrize(("body", "flow_id", "state"), SINGLE)
-async def test_flow_is_found_in_whatever_it_stands_in(body: object, flow_id: str, state: str) -> None:
-    async with answering(lambda query: body) as (client, _):
-        found = await client.flow("7")
-        assert isinstance(found, RemoteFlow)
-        assert (found.flow_id, found.state) == (flow_id, state)
-        made = await client.create("t", {}, None, lambda: None)
-        assert made == flow_id if body != {"state": "running"} else isinstance(made, Reply)
-
-
-@pytest.mark.parametrize("body", [{}, {"ok": True}, {"error": "it is being migrated"}, {"data": None}, []])
-async def test_reply_without_a_flow_is_no_flow_in_an_unknown_state(body: object) -> None:
-    async with answering(lambda query: body) as (client, _):
-        found = await client.flow("7")
-        assert isinstance(found, Reply)
-        assert not found.readable
-
-
 async def test_templates_on_a_page_that_is_not_to_be_had_are_not_said_to_be_missing() -> None:
     body = {"warnings": [], "templates": [{"name": "a"}], "has_more": True}
     async with answering(lambda query: body) as (client, _):
@@ -272,22 +183,3 @@ async def test_templates_on_a_page_that_is_not_to_be_had_are_not_said_to_be_miss
         listing = await client.templates(found.append)
         assert isinstance(listing, Listing)
         assert (found, listing.whole) == ([Template("a", None)], False)
-
-
-def test_pages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In number, in bytes and in time."""
-    from multidict import CIMultiDict, CIMultiDictProxy
-
-    monkeypatch.setattr("batcher.service.paging.PAGES", 7)
-    times = iter([0.0, 1.0, 2.0, *[9e9] * 9])
-    for bound in ("pages", "bytes", "time"):
-        pages = Pages("http://h", "/flows", {}, (lambda: next(times)) if bound == "time" else lambda: 0.0)
-        for number in itertools.count():
-            pages.shows(f"f{number}")
-            pages.moved(1 << 31 if bound == "bytes" else 1)
-            signs = signs_of(200, {"next_cursor": f"c{number}"}, CIMultiDictProxy(CIMultiDict[str]()))
-            listing = pages.turn(signs)
-            if listing is not None:
-                break
-        assert not listing.whole
-        assert number <= 7
