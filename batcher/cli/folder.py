@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..core.model import ABSENT, Input, Place, Problem
+from ..core.model import ABSENT, FileSource, Input, Place, Problem
 from ..manifest.errors import Unfit
 from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
@@ -127,12 +127,12 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
     if trouble is not None:
         found.odd.append(trouble)
         return
-    source = Input(path, os.path.join(folder, path), None, None, ABSENT, place)
-    file_stat = sources.look(source)
+    item = Input(path, FileSource(os.path.join(folder, path)), None, ABSENT, place)
+    file_stat = sources.look(item)
     if isinstance(file_stat, Problem):
         found.odd.append(_odd(path, file_stat))
         return
-    mime_found = sources.mime(source, TYPES[kind])
+    mime_found = sources.mime(item, TYPES[kind])
     if isinstance(mime_found, Problem):
         found.odd.append(_odd(path, mime_found))
         return

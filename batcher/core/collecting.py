@@ -21,7 +21,7 @@ from typing import Final
 
 from .errors import Reason, Stop, UsageError
 from .facts import FileStat
-from .model import Input
+from .model import Input, TextSource
 from .retry import Chance
 
 POLL_S: Final = (0.5, 1.0, 2.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0, 30.0)  # the service asks for about 5 s; then it eases off
@@ -321,13 +321,13 @@ class Values:
     asset_id: str = ""
 
 
-def values_of(flow: str, source: Input | None, index: int, asset_id: str) -> Values:
-    """For an output made from `source`, the flow's input number `index` (from 0); None: from nobody knows which."""
-    if source is None:
+def values_of(flow: str, item: Input | None, index: int, asset_id: str) -> Values:
+    """For an output made from `item`, the flow's input number `index` (from 0); None: from nobody knows which."""
+    if item is None:
         return Values(flow, asset_id, asset_id, asset_id=asset_id)
-    if source.path is None:
-        return Values(flow, source.label, source.label, "", str(index), asset_id)
-    parent, _, name = source.label.rpartition("/")
+    if isinstance(item.source, TextSource):
+        return Values(flow, item.label, item.label, "", str(index), asset_id)
+    parent, _, name = item.label.rpartition("/")
     stem = name.rpartition(".")[0] or name
     return Values(flow, stem, name, parent, str(index), asset_id)
 

@@ -25,7 +25,7 @@ from typing import Final
 
 from ..core.errors import Reason, Stop, UsageError
 from ..core.facts import FileStat
-from ..core.model import Input, Problem
+from ..core.model import FileSource, Input, Problem
 from ..core.names import Names
 from . import image_worker
 
@@ -65,7 +65,7 @@ class Images:
         waiting = [
             (index, mark, *one)
             for index, one in enumerate(found)
-            if one[0].path is not None and one[2] in FORMATS and not self._is_fit(mark := _mark(one))
+            if isinstance(one[0].source, FileSource) and one[2] in FORMATS and not self._is_fit(mark := _mark(one))
         ]
         waiting.reverse()
         busy: dict[_Worker, tuple[int, int, Input]] = {}
@@ -77,7 +77,7 @@ class Images:
                     raise stop
                 for worker in self._idle(busy, len(waiting)):
                     index, mark, source, _, mime = waiting.pop()
-                    worker.ask(source.path or "", FORMATS[mime], self._decode, self._max_pixels)
+                    worker.ask(_path(source), FORMATS[mime], self._decode, self._max_pixels)
                     selector.register(worker.out, selectors.EVENT_READ, worker)
                     busy[worker] = (index, mark, source)
                 ready = [key.data for key, _ in selector.select(PATIENCE_S)]
@@ -172,8 +172,13 @@ class Images:
 def _mark(one: Looked) -> int:
     """64 bits for a file's place and stat."""
     source, file_stat, mime = one
-    text = f"{source.path}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{mime}"
+    text = f"{_path(source)}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{mime}"
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), signed=True) or 1
+
+
+def _path(item: Input) -> str:
+    assert isinstance(item.source, FileSource)
+    return item.source.path
 
 
 _DEAD: Final = ["broken", "the decoder crashed on it"]

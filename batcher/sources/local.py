@@ -31,7 +31,7 @@ from aiofiles.threadpool import wrap
 
 from ..core.errors import BatcherError, UsageError
 from ..core.facts import FileStat
-from ..core.model import ABSENT, JSON, TAG, Input, Problem, ProblemKind
+from ..core.model import ABSENT, JSON, TAG, FileSource, Input, Problem, ProblemKind, TextSource
 from ..core.planning import InputPlan
 from ..core.tags import can_carry_tag
 from ..host.process import TOO_MANY, patiently
@@ -70,7 +70,7 @@ def _short(text: str) -> str:
 def _unreadable(source: Input, error: OSError) -> Problem:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            near = meant(source.label, source.path or "")
+            near = meant(source.label, _path(source))
             hint = "check the path; it counts from the manifest's folder"
             if near is not None:
                 hint = f"did you mean {_quoted(near[0])}? {near[1]}"
@@ -122,7 +122,7 @@ class LocalSources:
         encoder = self._ready_encoder(self._looked_at >= LOOKS_FROM) if sources else None
         if encoder is None:
             return lambda: [None] * len(sources)
-        return encoder.looks([(_name(source.path or ""), inside) for source, inside in sources])
+        return encoder.looks([(_name(_path(source)), inside) for source, inside in sources])
 
     def _ready_encoder(self, pays: bool) -> Encoder | None:
         if pays and not self._encoder_tried and (os.cpu_count() or 1) > 1:
@@ -133,11 +133,11 @@ class LocalSources:
 
     def look(self, source: Input, seen: Seen | None = None) -> FileStat | Problem:
         self._go_on()
-        if source.path is None:
-            return FileStat(len((source.text or "").encode()))
+        if isinstance(source.source, TextSource):
+            return FileStat(len(source.source.text.encode()))
         if seen is None:
             try:
-                found = os.stat(source.path)
+                found = os.stat(source.source.path)
             except OSError as error:
                 return _unreadable(source, error)
             except ValueError:
@@ -160,14 +160,15 @@ class LocalSources:
         return file_stat
 
     def mime(self, source: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
-        if source.path is None:
+        if isinstance(source.source, TextSource):
             mime = "text/plain"
         else:
             try:
-                head = seen[3] if seen is not None else patiently(partial(encoding.head, source.path), self._go_on)
+                head = seen[3] if seen is not None else patiently(partial(encoding.head, source.source.path), self._go_on)
             except OSError as error:
                 return _unreadable(source, error)
-            mime = content.plain_type(source.mime) if source.mime else content.detect(head) or content.named(source.path, types)
+            mime = content.plain_type(source.mime) if source.mime else content.detect(head)
+            mime = mime or content.named(source.source.path, types)
             if not source.mime and content.belies(head, mime):
                 message = f"{source.label} is {content.NO_SUCH} {content.beginning(head)}"
                 return _problem(source, message, f"mend it, or take it out of the manifest; mime: {mime} sends it as it is")
@@ -176,7 +177,7 @@ class LocalSources:
         spellings = content.spellings(types) if types is not None else {}
         if types is not None and mime not in spellings:
             # What the manifest says itself is not the file's fault.
-            kind: ProblemKind = "source" if source.path is not None and not source.mime else "manifest"
+            kind: ProblemKind = "source" if isinstance(source.source, FileSource) and not source.mime else "manifest"
             return Problem(kind, f"{source.label} is {mime}, which the template does not take",
                            f"it takes {', '.join(types)}", source.place, input=source.label)  # fmt: skip
         if mime == "text/plain":
@@ -187,11 +188,11 @@ class LocalSources:
 
     def _text(self, source: Input) -> str | Problem:
         """A prompt, checked: not empty, UTF-8, and not what the service would take for a file."""
-        text = source.text
-        if text is None:
-            assert source.path is not None
+        if isinstance(source.source, TextSource):
+            text = source.source.text
+        else:
             try:
-                with io.BufferedReader(patiently(partial(io.FileIO, source.path), self._go_on)) as file:
+                with io.BufferedReader(patiently(partial(io.FileIO, source.source.path), self._go_on)) as file:
                     data = file.read(PROMPT_BYTES + 1)
                 text = data.decode()
             except OSError as error:
@@ -207,11 +208,11 @@ class LocalSources:
         return text
 
     def digest(self, source: Input) -> bytes | Problem:
-        if source.path is None:
-            return hashlib.sha256((source.text or "").encode()).digest()
+        if isinstance(source.source, TextSource):
+            return hashlib.sha256(source.source.text.encode()).digest()
         try:
             hashed = hashlib.sha256()
-            with patiently(partial(io.FileIO, source.path), self._go_on) as file:
+            with patiently(partial(io.FileIO, source.source.path), self._go_on) as file:
                 while chunk := file.read(DIGEST_BYTES):
                     hashed.update(chunk)
                     self._go_on()
@@ -265,6 +266,10 @@ def _planned(plan: InputPlan) -> tuple[int, int, int]:
     return file_stat.size, file_stat.mtime_ns, file_stat.inode
 
 
+def _path(item: Input) -> str:
+    return item.source.path if isinstance(item.source, FileSource) else ""
+
+
 def _name(path: str) -> bytes:
     """The path as the disk has it; of what is no path, one of no file."""
     try:
@@ -274,8 +279,7 @@ def _name(path: str) -> bytes:
 
 
 def _asked(plan: InputPlan) -> Asked:
-    assert plan.input.path is not None
-    return _name(plan.input.path), plan.mime, _planned(plan), *_beside(plan)
+    return _name(_path(plan.input)), plan.mime, _planned(plan), *_beside(plan)
 
 
 def changed(source: Input) -> Problem:
@@ -437,8 +441,7 @@ class StreamBody:
     async def whole(self) -> list[bytes] | None:
         """All of the body, in pieces; None where `fault` says why not."""
         plan = self._plan
-        path = plan.input.path
-        assert path is not None
+        path = _path(plan.input)
         loop = asyncio.get_running_loop()
         try:
             read = partial(encoding.read, path, _planned(plan))
@@ -460,9 +463,8 @@ class StreamBody:
 
         While a chunk is being written, the next one is read."""
         source = self._plan.input
-        assert source.path is not None
         loop = asyncio.get_running_loop()
-        opening = loop.run_in_executor(self._reader, self._open, source.path)
+        opening = loop.run_in_executor(self._reader, self._open, _path(source))
         try:
             file, chunk = await asyncio.shield(opening)
         except OSError as error:

@@ -36,7 +36,7 @@ from batcher.core.collecting import (
     values_of,
 )
 from batcher.core.errors import UsageError
-from batcher.core.model import ABSENT, Input, Place
+from batcher.core.model import ABSENT, FileSource, Input, Place
 
 HERE = Place("m.yaml", 1, 1)
 NASTY = st.one_of(
@@ -48,7 +48,7 @@ PATTERNS = ["{flow}/{stem}{suffix}", "{parent}/{name}{suffix}", "{stem}", "{inde
 
 
 def source(label: str) -> Input:
-    return Input(label, "/" + label, None, None, ABSENT, HERE)
+    return Input(label, FileSource("/" + label), None, ABSENT, HERE)
 
 
 def assert_safe(path: str) -> None:

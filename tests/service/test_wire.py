@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batcher.core.model import ABSENT, Input, Place
+from batcher.core.model import ABSENT, FileSource, Input, Place
 from batcher.core.planning import Change, InputPlan
 from batcher.core.remote import StartReply
 from batcher.core.retry import Fault, FaultKind, Reply
@@ -80,7 +80,7 @@ def body(tmp_path: Path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(WHOLE_BYTES - 8))
     sources = LocalSources(0, time.time)
-    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    what = Input("a.png", FileSource(str(path)), "image/png", ABSENT, Place("m", 1, 1))
     file_stat = sources.look(what)
     made = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))  # type: ignore[arg-type]
     assert isinstance(made, StreamBody)

@@ -14,7 +14,7 @@ import pytest
 
 from batcher.core.errors import Reason, Stop, UsageError
 from batcher.core.facts import FileStat
-from batcher.core.model import ABSENT, Input, Place, Problem
+from batcher.core.model import ABSENT, FileSource, Input, Place, Problem, TextSource
 from batcher.sources import image_worker, images
 from batcher.sources.images import Images
 
@@ -35,7 +35,7 @@ def look(pil: Any) -> Iterator[Images]:
 
 def looked(path: Path, mime: str = "image/png") -> tuple[Input, FileStat, str]:
     found = path.stat()
-    source = Input(path.name, str(path), None, None, ABSENT, Place("m.yaml", 3, 5))
+    source = Input(path.name, FileSource(str(path)), None, ABSENT, Place("m.yaml", 3, 5))
     return source, FileStat(found.st_size, found.st_mtime_ns, found.st_ino), mime
 
 
@@ -134,7 +134,7 @@ def test_many_images_come_back_in_order_and_other_types_are_let_through(look: Im
         if number % 7 == 3:
             path.write_bytes(path.read_bytes()[:-20])
         found.append(looked(path, "model/gltf-binary" if number == 10 else "image/png"))
-    text = Input("a chair", None, "a chair", None, ABSENT, Place("m.yaml"))
+    text = Input("a chair", TextSource("a chair"), None, ABSENT, Place("m.yaml"))
     problems = look.look([*found, (text, FileStat(7), "text/plain")])
     assert [index for index, problem in enumerate(problems) if problem] == [3, 17, 24, 31, 38]
     assert look.look([]) == []

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from batcher.core.errors import Reason, Stop
-from batcher.core.model import ABSENT, JSON, Absent, Input, Place, Problem
+from batcher.core.model import ABSENT, JSON, Absent, FileSource, Input, Place, Problem, TextSource
 from batcher.core.planning import Change, InputPlan
 from batcher.host import process as host
 from batcher.sources import encoder as encoding
@@ -36,7 +36,13 @@ TYPES = ("image/png", "image/jpg", "image/webp")
 
 
 def source(path: Path | None, text: str | None = None, additional: JSON | Absent = ABSENT, mime: str | None = None) -> Input:
-    return Input(path.name if path else "text", str(path) if path else None, text, mime, additional, Place("m", 1, 1))
+    origin = FileSource(str(path)) if path else TextSource(text or "")
+    return Input(path.name if path else "text", origin, mime, additional, Place("m", 1, 1))
+
+
+def path_of(one: InputPlan) -> str:
+    assert isinstance(one.input.source, FileSource)
+    return one.input.source.path
 
 
 def plan(sources: LocalSources, what: Input, types: tuple[str, ...] | None = None) -> InputPlan:
@@ -209,7 +215,7 @@ async def test_process_of_its_own_encodes_the_same_bodies(
 
 async def test_what_the_process_cannot_encode_is_told_in_words(sources: LocalSources, many: list[InputPlan]) -> None:
     await up(sources, many)
-    gone, grown = (Path(one.input.path or "") for one in many[:2])
+    gone, grown = (Path(path_of(one)) for one in many[:2])
     gone.unlink()
     grown.write_bytes(grown.read_bytes() + b"more")
     found = sources.bodies(many)
@@ -254,7 +260,7 @@ async def test_what_the_process_sees_is_what_is_there(
     assert [looked(one, what) for one, what in zip(found, seen, strict=True)] == expected
     assert seen[:4] == [None] * 4, "what is wrong with them is found out here, and told in words"
     assert bodies == [content(sources.body(one)) for one in many[:50]]
-    plain = [(one, what) for one, what in zip(many, second(), strict=True) if one.input.path is not None]
+    plain = [(one, what) for one, what in zip(many, second(), strict=True) if one.mime != "text/plain"]
     assert all(what is not None and what[3] == b"" for _, what in plain), "from outside: no file is opened"
     monkeypatch.setattr(os, "stat", None)  # here, it would have to be called
     assert [sources.look(one.input, what) for one, what in plain] == [one.stat for one, _ in plain]
@@ -285,7 +291,7 @@ async def test_run_that_is_to_end_does_not_wait_for_a_process_that_stands_still(
 
 async def test_each_thread_gets_the_answer_to_what_it_asked(sources: LocalSources, many: list[InputPlan]) -> None:
     await up(sources, many)
-    files = [one for one in many if one.input.path is not None]
+    files = [one for one in many if one.mime != "text/plain"]
     expected = [one.stat for one in files]
     bodies = [content(sources.body(one)) for one in files[:40]]
 
@@ -313,13 +319,13 @@ def test_process_reads_the_same_names_whatever_the_locale(tmp_path: Path) -> Non
         Path(os.fsdecode(os.fsencode(tmp_path) + name)).write_bytes(text)
     code = """if True:
         import sys, time
-        from batcher.core.model import ABSENT, Input, Place
+        from batcher.core.model import ABSENT, FileSource, Input, Place
         from batcher.sources import local as sources
         if sys.getfilesystemencoding() != "iso8859-1":
             sys.exit(77)
         sources.LOOKS_FROM = 0
         made = sources.LocalSources(0, time.time)
-        what = Input("a", sys.argv[1] + "/\\xfc.png", None, None, ABSENT, Place("m"))
+        what = Input("a", FileSource(sys.argv[1] + "/\\xfc.png"), None, ABSENT, Place("m"))
         while not (seen := made.ahead([(what, True)])()[0]):
             time.sleep(0.01)
         print(seen[3].decode())

@@ -43,7 +43,7 @@ def thumbnails(flows: Sequence[FlowLine]) -> tuple[list[str], dict[int, list[tup
                 return uris, of_flow
             if turn >= len(flows[n].pictures):
                 continue
-            uri = thumbnail(flows[n].pictures[turn].path or "")
+            uri = thumbnail(flows[n].pictures[turn].path)
             if uri is not None and len(uri) <= room:
                 of_flow.setdefault(n, []).append((turn, len(uris)))
                 uris.append(uri)
