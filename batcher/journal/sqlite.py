@@ -26,7 +26,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from ..core.collecting import Step, spot, step
+from ..core.collecting import Step, step
 from ..core.errors import JournalError, Locked, UsageError
 from ..core.facts import (
     RUNS_KEPT,
@@ -56,6 +56,7 @@ from ..core.facts import (
 from ..core.lifecycle import FlowState, InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
+from ..core.output_names import spot
 from ..core.tags import KEY_BYTES, flow_key
 from ..host.failpoint import failpoint
 from ..host.process import NOT_YOURS, is_journal

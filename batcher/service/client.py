@@ -31,14 +31,14 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from ..core.collecting import Spoiled
 from ..core.errors import BatcherError, UsageError
 from ..core.model import JSON
+from ..core.output_check import Spoiled
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, FaultKind, Reply
 from ..core.tags import read_flow_tag
 from ..host.failpoint import failpoint
-from ..sources.local import SmallBody, StreamBody
+from ..sources.bodies import SmallBody, StreamBody
 from . import wire
 from .connection_errors import check_proxy, no_way
 from .credentials import Mask

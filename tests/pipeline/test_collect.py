@@ -16,9 +16,9 @@ import pytest
 
 from batcher.api import Settings, collect, run
 from batcher.core import collecting, retry
-from batcher.core.collecting import asset_mark
 from batcher.core.errors import Locked, UsageError
 from batcher.core.model import ABSENT, FileSource, Flow, Input, Manifest, Problem
+from batcher.core.output_names import asset_mark
 from batcher.core.planning import Options
 from batcher.core.report import Report
 from batcher.journal.sqlite import SqliteJournal

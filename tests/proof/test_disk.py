@@ -37,7 +37,7 @@ from batcher.journal import sqlite as journal_module
 from batcher.journal.sqlite import JournalReader, SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service.client import FlowsApi
-from batcher.sources.local import SmallBody
+from batcher.sources.bodies import SmallBody
 
 pytestmark = pytest.mark.anyio
 

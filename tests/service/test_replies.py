@@ -23,7 +23,8 @@ from batcher.core.retry import Call as Calls
 from batcher.core.retry import Fault, FaultKind, Kind, Reply, classify
 from batcher.service.client import FlowsApi, Key, check_endpoint, is_loopback
 from batcher.service.limiter import Bandwidth
-from batcher.sources.local import WHOLE_BYTES, LocalSources
+from batcher.sources.dispatch import AllSources
+from batcher.sources.file_body import WHOLE_BYTES
 from batcher.version import __version__
 
 pytestmark = pytest.mark.anyio
@@ -212,7 +213,7 @@ async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | No
 
     path = tmp_path / "a.png"
     path.write_bytes(os.urandom(3 * WHOLE_BYTES))  # it leaves bit by bit
-    sources = LocalSources(0, time.time)
+    sources = AllSources(0, time.time)
     what = Input("a.png", FileSource(str(path)), "image/png", ABSENT, Place("m", 1, 1))
     file_stat = sources.look(what)
     assert isinstance(file_stat, FileStat)

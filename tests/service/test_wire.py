@@ -21,7 +21,9 @@ from batcher.core.retry import Fault, FaultKind, Reply
 from batcher.service import wire
 from batcher.service.client import FlowsApi, Key
 from batcher.service.limiter import Bandwidth
-from batcher.sources.local import WHOLE_BYTES, LocalSources, SmallBody, StreamBody
+from batcher.sources.bodies import SmallBody, StreamBody
+from batcher.sources.dispatch import AllSources
+from batcher.sources.file_body import WHOLE_BYTES
 
 pytestmark = pytest.mark.anyio
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -79,7 +81,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def body(tmp_path: Path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(WHOLE_BYTES - 8))
-    sources = LocalSources(0, time.time)
+    sources = AllSources(0, time.time)
     what = Input("a.png", FileSource(str(path)), "image/png", ABSENT, Place("m", 1, 1))
     file_stat = sources.look(what)
     made = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))  # type: ignore[arg-type]
@@ -320,7 +322,7 @@ async def test_bodies_that_wait_for_the_bandwidth_bit_by_bit_are_not_given_up(bo
             left -= len(await reader.read(min(left, 1 << 16)))
         writer.write(OK)
 
-    sources = LocalSources(0, time.time)
+    sources = AllSources(0, time.time)
     many = [sources.body(body._plan) for _ in range(6)]
     assert all(isinstance(one, StreamBody) for one in many)
     async with serving(serve, timeout_s=0.3, bandwidth=Bandwidth(8e6, time.monotonic)) as client:  # 0.4 s for 512 KiB of each

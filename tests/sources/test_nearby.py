@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batcher.core.model import FileSource, Input, Place, Problem
-from batcher.sources.local import LocalSources
+from batcher.sources.dispatch import AllSources
 
 NFD = unicodedata.normalize("NFD", "photos/café.png")
 
@@ -46,7 +46,7 @@ def test_what_is_like_nothing_there_gets_plain_advice(tmp_path: Path) -> None:
 
 
 def look(folder: Path, written: str) -> Problem:
-    with contextlib.closing(LocalSources(0.0, time.time)) as sources:
+    with contextlib.closing(AllSources(0.0, time.time)) as sources:
         found = sources.look(Input(written, FileSource(f"{folder}/{written}"), None, None, Place("m.yaml", 1, 1)))
     assert isinstance(found, Problem)
     assert found.kind == "source"
