@@ -17,10 +17,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .core.collecting import DEFAULT_NAME, CollectWishes, parse_name
+from .core.collecting import CollectWishes
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
 from .core.model import SANDBOX, Limits, Manifest, Problem
+from .core.output_names import DEFAULT_NAME, parse_name
 from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
@@ -43,8 +44,8 @@ from .service.byte_budget import ByteBudget
 from .service.client import FlowsApi
 from .service.credentials import Key
 from .service.limiter import Limiter
+from .sources.dispatch import AllSources
 from .sources.images import Images
-from .sources.local import LocalSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
     for other in siblings(manifest, folder, shared=shared):
         if not other.gone and other.batch != manifest.batch:
             continue  # a copy is a batch of its own
-        with closing(read_sibling(other)) as journal, closing(LocalSources(0.0, time.time)) as sources:
+        with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
             flow = started_before(manifest, journal, sources)
         if flow is None:
             continue
@@ -145,7 +146,7 @@ async def _context(
     rng = random.Random()
     clock = SystemClock()
     limiter = Limiter(limits.concurrency, limits.retries, limits.rate_per_s, rng, clock.steady)
-    sources = LocalSources(limits.min_age_s, clock.wall)
+    sources = AllSources(limits.min_age_s, clock.wall)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         images = None

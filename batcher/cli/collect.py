@@ -11,8 +11,8 @@ from typing import Any
 import click
 
 from ..api import collect
-from ..core.collecting import DEFAULT_NAME
 from ..core.errors import BatcherError
+from ..core.output_names import DEFAULT_NAME
 from ..core.report import Report
 from ..reporting.progress import size, style_of
 from ..service.credentials import Mask

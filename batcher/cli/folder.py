@@ -13,20 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..core.model import ABSENT, Input, Place, Problem
+from ..core.media import GLB, IMAGES, INPUT_SUFFIXES, TEXT
+from ..core.model import ABSENT, FileSource, Input, Place, Problem
 from ..manifest.errors import Unfit
 from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
-from ..sources.content import NO_SUCH, SUFFIXES
-from ..sources.local import LocalSources
+from ..sources.dispatch import AllSources
+from ..sources.local import NO_SUCH
 
 MAX_FILES: Final = 100_000  # looked at; some 3 s. A manifest's patterns take all that match, however many
 KINDS: Final = ("image", "text", "glb")  # the order in which they are proposed
-TYPES: Final = {
-    "image": ("image/png", "image/jpeg", "image/tiff", "image/webp"),
-    "text": ("text/plain",),
-    "glb": ("model/gltf-binary",),
-}
+TYPES: Final = {"image": IMAGES, "text": (TEXT,), "glb": (GLB,)}
 _KIND_OF: Final = {mime: kind for kind, mimes in TYPES.items() for mime in mimes}
 MANIFESTS: Final = (".yaml", ".yml")
 _NO_PROMPTS: Final = (".md",)  # could be sent as prompts, and are hardly ever meant to be
@@ -56,7 +53,7 @@ class Look:
 def look_at(folder: Path) -> Look:
     """Walk the folder. Raises OSError where the folder itself cannot be listed."""
     found = Look()
-    sources = LocalSources(0.0, time.time)
+    sources = AllSources(0.0, time.time)
     place = Place(str(folder))
     try:
         listing = _Listing(folder, found)
@@ -115,9 +112,9 @@ def suffix_of(path: str) -> str:
     return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
-def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found: Look) -> None:
+def _look_at(path: str, folder: Path, sources: AllSources, place: Place, found: Look) -> None:
     suffix = suffix_of(path)
-    mime = SUFFIXES.get(suffix.lower())
+    mime = INPUT_SUFFIXES.get(suffix.lower())
     if mime is None or suffix.lower() in _NO_PROMPTS:
         if suffix.lower() not in MANIFESTS:
             found.others[suffix.lower() or "no suffix"] += 1
@@ -127,12 +124,12 @@ def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found
     if trouble is not None:
         found.odd.append(trouble)
         return
-    source = Input(path, os.path.join(folder, path), None, None, ABSENT, place)
-    file_stat = sources.look(source)
+    item = Input(path, FileSource(os.path.join(folder, path)), None, ABSENT, place)
+    file_stat = sources.look(item)
     if isinstance(file_stat, Problem):
         found.odd.append(_odd(path, file_stat))
         return
-    mime_found = sources.mime(source, TYPES[kind])
+    mime_found = sources.mime(item, TYPES[kind])
     if isinstance(mime_found, Problem):
         found.odd.append(_odd(path, mime_found))
         return

@@ -11,9 +11,9 @@ from typing import Any, Final
 import click
 
 from ..core.errors import BatcherError, UsageError
+from ..core.media import INPUT_SUFFIXES
 from ..manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
 from ..reporting.progress import size
-from ..sources.content import SUFFIXES
 from . import common, completing
 from .folder import MAX_FILES, Look, look_at
 from .proposal import LAYOUTS, TEMPLATES, WORDS, Layout, Proposal, counted, manifest_text, propose
@@ -112,7 +112,7 @@ def _nothing(folder: Path, look: Look, template: str | None) -> tuple[str, str]:
     if there:
         what = f"{folder} holds nothing that {template} takes, only {' and '.join(there)}"
         return what, "leave --template out, or name another"
-    known = " ".join(sorted(suffix for suffix in SUFFIXES if suffix != ".md"))
+    known = " ".join(sorted(suffix for suffix in INPUT_SUFFIXES if suffix != ".md"))
     if look.others:
         most = ", ".join(f"{count:,} {suffix}" for suffix, count in look.others.most_common(3))
         return f"{folder} holds no file that a template takes, only {most}", f"convert them: {known} can be sent"

@@ -1,6 +1,6 @@
 """The words of the manifest as frozen values: what every stage is handed, and none of them changes.
 
-In: nothing. Out: `Manifest`, `Flow`, `Input`, `Limits`, `Place`, `Problem`. Called by everyone.
+In: nothing. Out: `Manifest`, `Flow`, `Input` with its source, `Limits`, `Place`, `Problem`. Called by everyone.
 A `Flow` is one remote job after expansion; it can list its inputs as often as asked (a rebuild lists them again),
 so that a manifest of a million rows is never held in memory.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from .rows import row
 
@@ -117,18 +117,36 @@ class Notify:
 
 
 @row(frozen=True, slots=True)
+class FileSource:
+    """A file; `path` is where it can be opened."""
+
+    stat_tells: ClassVar[bool] = True  # an unchanged stat stands for unchanged content
+    path: str
+
+
+@row(frozen=True, slots=True)
+class TextSource:
+    """A text that the manifest itself holds."""
+
+    stat_tells: ClassVar[bool] = False  # it has a length only
+    text: str
+
+
+# Where an input's content comes from. What can be done with each kind is settled in `batcher.sources`, by its type.
+Source: TypeAlias = FileSource | TextSource
+
+
+@row(frozen=True, slots=True)
 class Input:
-    """One asset of a flow, as meant: a file or a text, and what is attached to it.
+    """One asset of a flow, as meant: where its content comes from, and what is attached to it.
 
     `label` is what people know it by: the path as the manifest spells it (relative to the manifest's folder, POSIX
-    slashes), or for a text its first 60 characters. `path` is where the file can be opened (None for a text).
-    `mime` is the type the manifest demands (None: detect it). `additional` is any JSON value, or ABSENT. `key`, unique in
-    the flow, is its identity instead of the label or text (None: those are).
+    slashes), or for a text its first 60 characters. `mime` is the type the manifest demands (None: detect it). `additional`
+    is any JSON value, or ABSENT. `key`, unique in the flow, is its identity instead of the label or text (None: those are).
     """
 
     label: str
-    path: str | None
-    text: str | None
+    source: Source
     mime: str | None
     additional: JSON | Absent
     place: Place

@@ -1,7 +1,7 @@
 """Which names were seen already, for a million of them, and which are alike.
 
 In: names, one after the other, or hashes of them. Out: whether one is a repetition, or looks like another. Called by the
-manifest (repeated flows and keys), by the look at images, and by whoever names the file that was meant.
+manifest (repeated flows and keys), the look at images, the names of outputs, and whoever names the file that was meant.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from array import array
 from collections.abc import Iterator
 
 
+def folded(name: str) -> str:
+    """The same for two names that a file system may take for one: by capitals or Unicode forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def alike(name: str) -> str:
     """The same for two names that people hardly tell apart: by capitals, Unicode forms, or blanks around them."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
+    return folded(name).strip()
 
 
 class Names:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from .model import ABSENT, JSON, TAG, Absent, Input
+from .facts import FileStat
+from .model import ABSENT, JSON, TAG, Absent, Input, TextSource
 
 KEY_BYTES: Final = 16
 _MODULUS: Final = 1 << 256
@@ -55,16 +56,26 @@ class InputKeys:
         self._first = _framed((0).to_bytes(8, "big"))
         self._occurrences: dict[str, int] = {}
 
-    def next(self, source: Input) -> bytes:
+    def next(self, item: Input) -> bytes:
         """The key of the next input."""
-        if source.key is not None:  # unique in the flow: the manifest has seen to that
-            return _hashed(self._named + _framed(source.key.encode()))
-        what = source.label if source.path is not None else f"\0{source.text}"
+        if item.key is not None:  # unique in the flow: the manifest has seen to that
+            return _hashed(self._named + _framed(item.key.encode()))
+        what = f"\0{item.source.text}" if isinstance(item.source, TextSource) else item.label
         occurrence = self._occurrences.get(what, 0)
         self._occurrences[what] = occurrence + 1
         spelled = what.encode()
         end = self._first if not occurrence else _framed(occurrence.to_bytes(8, "big"))
         return _hashed(self._begin + len(spelled).to_bytes(8, "big") + spelled + end)
+
+
+def stat_bytes(item: Input, file_stat: FileStat) -> bytes:
+    """What is seen of an input without reading it, for the sum over a flow's file stats."""
+    if item.key is not None:
+        what = f"\0key\0{item.key}"
+    else:
+        what = item.source.text if isinstance(item.source, TextSource) else item.label
+    extra = b"" if item.additional is ABSENT else canonical(item.additional)
+    return f"{what}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{item.mime}\0".encode() + extra + b"\n"
 
 
 def spec_digest(mime: str, additional: JSON | Absent) -> bytes:

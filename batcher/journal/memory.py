@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from ..core.collecting import Step, path_digest, step
+from ..core.collecting import Step, step
 from ..core.facts import (
     RUNS_KEPT,
     AddOrphan,
@@ -42,6 +42,7 @@ from ..core.facts import (
 from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
+from ..core.output_names import path_digest
 from ..host.system import uptime
 
 

@@ -17,12 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ..core.collecting import Step, path_digest, step
+from ..core.collecting import Step, step
 from ..core.errors import JournalError
 from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts
 from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
+from ..core.output_names import path_digest
 from ..host.process import is_journal
 from .clock import boot_name
 from .lock import is_held

@@ -10,10 +10,10 @@ import sqlite3
 import zlib
 from typing import Any, Final, TypeAlias
 
-from ..core.collecting import path_digest
 from ..core.errors import JournalError
 from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, Remote
 from ..core.lifecycle import FlowState, InputState
+from ..core.output_names import path_digest
 
 Row: TypeAlias = "tuple[Any, ...]"  # as sqlite3 gives it
 

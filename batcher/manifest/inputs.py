@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from batcher.core.model import ABSENT, TAG, Absent, Input, Place, Problem, ProblemKind
+from batcher.core.model import ABSENT, TAG, Absent, FileSource, Input, Place, Problem, ProblemKind, TextSource
 from batcher.manifest.errors import Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sieve import Sieve
@@ -58,7 +58,7 @@ class Item:
 
             def make_text(row: Row, place: Place) -> Input:
                 text = check_text(content(row))
-                return Input(text[:LABEL_CHARS], None, text, None, additional(row), place, key(row))
+                return Input(text[:LABEL_CHARS], TextSource(text), None, additional(row), place, key(row))
 
             return make_text
         mime = bind_checked(self.mime, scope, check_mime)
@@ -68,7 +68,7 @@ class Item:
         def make_file(row: Row, place: Place) -> Input:
             path = spelled_path(content(row))
             full = path if path[0] == "/" else folder + path
-            return Input(label(path) if label else path, full, None, mime(row), additional(row), place, key(row))
+            return Input(label(path) if label else path, FileSource(full), mime(row), additional(row), place, key(row))
 
         return make_file
 

@@ -20,10 +20,10 @@ from functools import cached_property, wraps
 from itertools import islice
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from batcher.core.collecting import RESULTS
 from batcher.core.facts import CollectedView
 from batcher.core.model import Problem
 from batcher.core.names import Names
+from batcher.core.output_names import RESULTS
 from batcher.manifest.errors import harmless, quoted
 from batcher.manifest.patterns import Pattern, Walk
 

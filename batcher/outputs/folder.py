@@ -24,10 +24,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ..core.collecting import HEAD_BYTES, RESULTS, Landed, Spoiled, Unplaceable, bytes_after, cannot_write, content_of
+from ..core.collecting import Unplaceable, cannot_write
 from ..core.errors import UsageError
 from ..core.facts import FileStat
 from ..core.model import JSON
+from ..core.output_check import HEAD_BYTES, Landed, Spoiled, bytes_after, content_of
+from ..core.output_names import RESULTS
 from ..host.process import patiently
 from ..host.system import folder_to_disk, lock, stat_of, to_disk
 

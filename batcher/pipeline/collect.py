@@ -18,22 +18,12 @@ from typing import Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from ..core.collecting import (
-    CREATED_POLLS,
-    UNDER_WAY,
-    CollectWishes,
-    Names,
-    Step,
-    cannot_write,
-    poll_delay_s,
-    stands_still,
-    step,
-    values_of,
-)
+from ..core.collecting import CREATED_POLLS, UNDER_WAY, CollectWishes, Step, cannot_write, poll_delay_s, stands_still, step
 from ..core.errors import JournalError, Reason, Stop
 from ..core.facts import EndFacts, OutputFacts, OutputState, PutEnd, Remote
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, Flow, Input, Problem
+from ..core.output_names import Places, values_of
 from ..core.remote import Listing, RemoteFlow
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
@@ -78,7 +68,7 @@ class _Collector:
         self._options = options
         self._outputs = outputs
         self._ends = ends
-        self._names = Names()
+        self._names = Places()
         self._manifest_thread = ThreadPoolExecutor(1, "names")
         self._fetching = Fetching(context, folder, options, outputs, ends, self._names, self._manifest_thread)
         self._gone: list[str] = []  # started flows that the manifest no longer has

@@ -16,29 +16,7 @@ from typing import Final, TypeAlias
 
 import anyio
 
-from ..core.collecting import (
-    FAILED,
-    OUTPUT_TYPES,
-    CollectWishes,
-    End,
-    Ids,
-    Lack,
-    Landed,
-    Names,
-    Spoiled,
-    Step,
-    Unplaceable,
-    candidates,
-    cannot_write,
-    content_of,
-    end_of,
-    not_made_by,
-    part_path,
-    path_digest,
-    place_of,
-    step,
-    values_of,
-)
+from ..core.collecting import CollectWishes, End, Ids, Lack, Step, Unplaceable, cannot_write, end_of, step
 from ..core.errors import Stop
 from ..core.facts import (
     EndFacts,
@@ -53,6 +31,8 @@ from ..core.facts import (
     SeeOutput,
 )
 from ..core.model import Flow, Input, Problem, ProblemKind
+from ..core.output_check import OUTPUT_TYPES, Landed, Spoiled, content_of, not_made_by
+from ..core.output_names import FAILED, Places, candidates, part_path, path_digest, place_of, values_of
 from ..core.remote import Arrived, Listing, RemoteOutput
 from ..core.report import EndCounts, OutputCounts
 from ..core.retry import Call, Fault, Kind, Reply, Verdict, backoff_s
@@ -119,7 +99,7 @@ class Fetching:
     bound the waiting for outputs that are not listed yet."""
 
     def __init__(
-        self, context: Context, folder: Folder, options: CollectWishes, outputs: OutputCounts, ends: EndCounts, names: Names,
+        self, context: Context, folder: Folder, options: CollectWishes, outputs: OutputCounts, ends: EndCounts, names: Places,
         thread: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         self._context = context

@@ -16,7 +16,7 @@ from typing import Final
 
 from ..core.facts import FileStat, FlowFacts, InputFacts
 from ..core.lifecycle import FlowState, InputState
-from ..core.model import ABSENT, Flow, Input, Manifest, Problem
+from ..core.model import Flow, Input, Manifest, Problem
 from ..core.planning import (
     CHANGES_KEPT,
     Action,
@@ -29,7 +29,7 @@ from ..core.planning import (
     decide,
     elsewhere,
 )
-from ..core.tags import InputKeys, canonical, flow_spec_digest, spec_digest
+from ..core.tags import InputKeys, flow_spec_digest, spec_digest, stat_bytes
 from ..journal.ports import JournalView
 from .ports import ImageLook, Seen, Sources
 
@@ -203,7 +203,7 @@ class Planner:
                 return None
             count += 1
             size += file_stat.size
-            hashed.update(_stat_bytes(item, file_stat))
+            hashed.update(stat_bytes(item, file_stat))
         return hashed.digest(), count, size
 
     def _detailed(self, begun: _Begun, sent: bytes, room: int) -> FlowPlan:
@@ -229,7 +229,7 @@ class Planner:
             tally.total += 1
             tally.total_bytes += size
             tally.total_encoded += encoded
-            stat_digest.update(_stat_bytes(item.input, item.stat))
+            stat_digest.update(stat_bytes(item.input, item.stat))
             if tally.total < room:
                 kept.append(item)
             match item.change:
@@ -327,26 +327,19 @@ class Planner:
             yield problem or plan
 
     def _input(
-        self, source: Input, seen: Seen | None, key: bytes, file_stat: FileStat, row: InputFacts | None,
+        self, item: Input, seen: Seen | None, key: bytes, file_stat: FileStat, row: InputFacts | None,
         types: tuple[str, ...] | None,
     ) -> InputPlan | Problem:  # fmt: skip
-        mime = self._sources.mime(source, types, seen)
+        mime = self._sources.mime(item, types, seen)
         if isinstance(mime, Problem):
             return mime
-        meant = spec_digest(mime, source.additional)
+        meant = spec_digest(mime, item.additional)
         sha256: bytes | None = None
-        found = change_of(row, meant, file_stat, None, trust=not self._options.checksum and source.path is not None)
+        found = change_of(row, meant, file_stat, None, trust=not self._options.checksum and item.source.stat_tells)
         if found is Change.HASH:
-            digest = self._sources.digest(source)
+            digest = self._sources.digest(item)
             if isinstance(digest, Problem):
                 return digest
             sha256 = digest
             found = change_of(row, meant, file_stat, sha256, trust=False)
-        return InputPlan(source, key, file_stat, mime, meant, found, row, sha256)
-
-
-def _stat_bytes(source: Input, file_stat: FileStat) -> bytes:
-    """What is seen of an input without reading it, for the quick sum."""
-    what = f"\0key\0{source.key}" if source.key is not None else source.label if source.path is not None else source.text
-    extra = b"" if source.additional is ABSENT else canonical(source.additional)
-    return f"{what}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{source.mime}\0".encode() + extra + b"\n"
+        return InputPlan(item, key, file_stat, mime, meant, found, row, sha256)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from ..core.bodies import Body
-from ..core.collecting import Landed, Spoiled
 from ..core.errors import BatcherError, Stop
 from ..core.facts import FileStat
 from ..core.model import JSON, Input, Problem
+from ..core.output_check import Landed, Spoiled
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Fault, Reply

@@ -35,15 +35,15 @@ def started_before(manifest: Manifest, journal: JournalView, sources: Sources) -
 def _same(flow: Flow, journal: JournalView, sources: Sources) -> bool:
     """Whether one of the flow's first inputs was sent into it: by the outside of its file, else by its content."""
     asked: list[tuple[Input, FileStat]] = []
-    for source in islice(flow.inputs(), LOOKED_AT):
-        file_stat = sources.look(source) if isinstance(source, Input) else None
-        if isinstance(source, Input) and isinstance(file_stat, FileStat):
-            asked.append((source, file_stat))
-    stats = {file_stat for source, file_stat in asked if source.path is not None}
+    for item in islice(flow.inputs(), LOOKED_AT):
+        file_stat = sources.look(item) if isinstance(item, Input) else None
+        if isinstance(item, Input) and isinstance(file_stat, FileStat):
+            asked.append((item, file_stat))
+    stats = {file_stat for item, file_stat in asked if item.source.stat_tells}
     digests: dict[int, set[bytes | None]] = {file_stat.size: set() for _, file_stat in asked}
     for row in journal.input_rows(flow.name):
         if row.stat in stats:
             return True
         if row.stat.size in digests:
             digests[row.stat.size].add(row.sha256)
-    return any(digests[file_stat.size] and sources.digest(source) in digests[file_stat.size] for source, file_stat in asked)
+    return any(digests[file_stat.size] and sources.digest(item) in digests[file_stat.size] for item, file_stat in asked)

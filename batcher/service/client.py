@@ -15,8 +15,8 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from ..core.bodies import Body, SmallBody
-from ..core.collecting import Spoiled
 from ..core.model import JSON
+from ..core.output_check import Spoiled
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
 from ..core.retry import Call, Fault, Reply
 from .bandwidth import Bandwidth

@@ -14,7 +14,8 @@ from typing import Final
 
 import pybase64
 
-from ..core.collecting import HEAD_BYTES, detect, plain_mime
+from ..core.media import detect, plain_output_type
+from ..core.output_check import HEAD_BYTES
 from ..core.text import shortened
 
 SEEK_BYTES: Final = 1 << 20  # what may stand before the member `data`: an `additional`, for example
@@ -266,7 +267,7 @@ class Decoder:
         self._chosen = True
         head = bytes(self._head)
         start = head.lstrip()
-        kind = plain_mime(self.declared).partition("/")[0]
+        kind = plain_output_type(self.declared).partition("/")[0]
         if not detect(head) and kind not in ("model", "image", "video", "audio"):
             if start[:1] == b"{":
                 self._json = DataMember()

@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 
 from ..core.addresses import is_loopback
-from ..core.collecting import Spoiled
+from ..core.output_check import Spoiled
 from ..core.remote import Arrived
 from ..core.retry import Fault, Reply
 from .credentials import shown

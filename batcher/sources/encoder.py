@@ -1,178 +1,76 @@
-"""A small file becomes the body of a request: read, held against its plan, hashed, encoded, tagged.
+"""The process that looks at many small files and encodes them, and whoever waits for it.
 
-In: paths with their planned file stats; or paths alone, to be looked at. Out: bodies; what was seen. Called by `sources` for a
-few files, and run by it as a script for many: on a core of its own, where it does not take turns with the loop at the
-interpreter's lock (at 1 KB a file that was a fifth of all time). It imports nothing of batcher, so that it is quick to
-start. Frames on stdin and stdout: eight bytes of length, then a list as `marshal` writes it: what to do, and with what; a list
-of as many results comes back.
+In: paths with their planned file stats; or paths alone. Out: what `encode_worker` makes of them. Called by `local`, in the
+threads of the planner and the producer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import marshal
-import os
-import signal
-import stat
-import sys
-import time
+import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-import pybase64
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-T = TypeVar("T")
-
-MOST = (1 << 63) - 1  # the journal's integers have 64 bits with their sign; an inode has 64 without, a time as many as it likes
-HEAD_BYTES = 8
-FRAME_BYTES = 1 << 28  # far above what one request asks for
-
-MAGIC_BYTES = 32  # the first bytes of a file, which tell its type, or what it is instead
-
-LOOKERS = 4  # threads
-TRIED = 32  # looks before it is known whether the disk is cold
-COLD_S = 30e-6  # a look; more is a disk's work
-
-# What is looked at: path (as the disk has it), and whether inside. What is seen of it: size, mtime_ns, inode, the first bytes.
-ToLookAt = tuple[bytes, bool]
-Seen = tuple[int, int, int, bytes]
-
-# What is asked for: path, MIME type, (size, mtime_ns, inode), `additional`, and the tag's member and key, or None for none.
-Asked = tuple[bytes, str, tuple[int, int, int], Any, tuple[str, str] | None]
+from . import encode_worker
+from .child import Child
+from .encode_worker import Asked, Seen, ToLookAt
 
 
-def stat_fields(found: os.stat_result) -> tuple[int, int, int]:
-    """Size, mtime_ns and inode, bounded as the journal's integers are: what is beyond (a file of the year 1600 or 2262) keeps
-    its last 63 bits, so that it still tells one file from another. The one place where integers come from a file system."""
-    size, mtime_ns, inode = found.st_size, found.st_mtime_ns, found.st_ino
-    if not -MOST <= mtime_ns <= MOST:
-        mtime_ns &= MOST
-    return size, mtime_ns, inode & MOST
+class Encoder:
+    """Each thread gets the answer to what it asked. Raises OSError where no process is to be had."""
 
+    def __init__(self) -> None:
+        self._child = Child(encode_worker.__file__)
+        self._child.ask("look", [])  # answered as soon as it has started
+        self._up = False
+        self._turn = threading.RLock()  # an answer is for the thread that asked
+        self._pending: Callable[[], object] = lambda: None  # takes the answer that is still to come
 
-def look(path: bytes, inside: bool) -> Seen | None:
-    """The file's stat, and `inside` its first bytes; None where it is none that can be sent. Raises OSError."""
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode) or not found.st_size:
-        return None
-    return *stat_fields(found), head(path) if inside else b""
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has started, and lives."""
+        if not self._up:
+            with self._turn:
+                if not self._up and self._child.has_answer:
+                    self._up = self._child.answer(0) is not None
+        return self._up and not self._child.closed
 
-def head(path: str | bytes) -> bytes:
-    """The first bytes. Raises OSError."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(file, MAGIC_BYTES)
-    finally:
-        os.close(file)
+    def looks(self, asked: list[ToLookAt]) -> Callable[[], Sequence[Seen | None]]:
+        """As `encode_worker.look_all`, while the caller goes on; the function waits for it. None for all: it is dead."""
+        found: list[Seen | None] = [None] * len(asked)
 
+        def take() -> None:
+            self._pending = lambda: None
+            found[:] = self._child.answer(len(asked)) or found
 
-def encode(asked: Asked) -> tuple[bytes, bytes] | None:
-    """The body and the SHA-256 of the file; None where the file is not what was planned. Raises OSError."""
-    path, mime, planned, additional, tag = asked
-    found = read(path, planned)
-    if found is None:
-        return None
-    data, sha256 = found
-    return body(b'"data:' + mime.encode() + b";base64," + data + b'"', additional, tag, sha256.hex()), sha256
+        def taken() -> Sequence[Seen | None]:
+            with self._turn:
+                if self._pending is take:
+                    take()
+            return found
 
+        with self._turn:
+            if self._ask("look", asked):
+                self._pending = take
+        return taken
 
-def read(path: str | bytes, planned: tuple[int, int, int]) -> tuple[bytes, bytes] | None:
-    """All of the file as base64, and its SHA-256; None where it is not what was planned. Raises OSError."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        raw = os.read(file, planned[0] + 1)
-        found = os.fstat(file)
-    finally:
-        os.close(file)
-    if stat_fields(found) != planned or len(raw) != planned[0]:
-        return None
-    return pybase64.b64encode(raw), hashlib.sha256(raw).digest()
+    def encode(self, asked: list[Asked]) -> list[tuple[bytes, bytes] | None] | None:
+        """As `encode_worker.encode_all`; None: it is dead."""
+        with self._turn:
+            return self._child.answer(len(asked)) if self._ask("encode", asked) else None
 
+    def _ask(self, work: str, asked: Sequence[Any]) -> bool:
+        """One thing at a time: what was asked before is answered first."""
+        self._pending()
+        return self._child.ask(work, asked)
 
-def body(data: bytes, additional: Any, tag: tuple[str, str] | None, sha256: str) -> bytes:
-    """The JSON object that is posted; `data` is the JSON text of its `data`."""
-    return b'{"data":' + data + b"," + member(additional, tag, sha256) + b"}"
+    def kill(self) -> None:
+        """Whoever waits for its answer gets none. From any thread."""
+        self._child.kill()
 
-
-def member(additional: Any, tag: tuple[str, str] | None, sha256: str) -> bytes:
-    """The member `additional`, after the data, so that the digest can be taken while a file streams."""
-    if tag is not None:
-        additional = {**(additional or {}), tag[0]: {"key": tag[1], "sha256": sha256}}
-    return b'"additional":' + json.dumps(additional).encode()
-
-
-def write_frame(file: IO[bytes], items: list[Any]) -> None:
-    """Raises BrokenPipeError where nobody reads."""
-    content = marshal.dumps(items)
-    file.write(len(content).to_bytes(HEAD_BYTES, "big") + content)
-    file.flush()
-
-
-def read_frame(file: IO[bytes]) -> list[Any] | None:
-    """None: nobody writes any more, or something that is no frame."""
-    length = int.from_bytes(file.read(HEAD_BYTES), "big")
-    content = file.read(length) if length <= FRAME_BYTES else b""
-    if not content or len(content) < length:
-        return None
-    items: list[Any] = marshal.loads(content)  # noqa: S302 - from our own process
-    return items
-
-
-def look_all(asked: list[ToLookAt]) -> list[Seen | None]:
-    """`look` at each. A cold disk is asked for several at a time: four threads took 24 µs a file where one took 87; of what is
-    in the machine's memory one takes 8 and four take 13."""
-    began = time.perf_counter()
-    found = [_or_none(look, one) for one in asked[:TRIED]]
-    rest = asked[TRIED:]
-    if time.perf_counter() - began < COLD_S * len(found):
-        return found + [_or_none(look, one) for one in rest]
-    parts = [rest[at : at + TRIED] for at in range(0, len(rest), TRIED)]
-    for part in _threads().map(lambda part: [_or_none(look, one) for one in part], parts):
-        found += part
-    return found
-
-
-def encode_all(asked: list[Asked]) -> list[tuple[bytes, bytes] | None]:
-    return [_or_none(lambda *one: encode(one), one) for one in asked]
-
-
-def _or_none(work: Callable[..., T], one: Sequence[Any]) -> T | None:
-    """None where it cannot be done: the parent looks for itself what is wrong."""
-    try:
-        return work(*one)
-    except (OSError, ValueError):
-        return None
-
-
-@lru_cache(1)
-def _threads() -> Executor:
-    from concurrent.futures import ThreadPoolExecutor  # it takes a while to import, and is rarely wanted
-
-    return ThreadPoolExecutor(LOOKERS)
-
-
-WORKS: dict[str, Callable[[list[Any]], list[Any]]] = {"look": look_all, "encode": encode_all}
-
-
-def main() -> None:
-    """Until stdin ends."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a terminal that is closed: for the parent, who closes stdin
-        signal.signal(number, signal.SIG_IGN)
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    write_frame(sink, [])  # ready
-    while (items := read_frame(source)) is not None:
-        work, asked = items
-        try:
-            write_frame(sink, WORKS[work](asked))
-        except BrokenPipeError:
-            return
-
-
-if __name__ == "__main__":
-    main()
+    def close(self) -> None:
+        """Whatever it does is of no use any more."""
+        self._child.close()

@@ -1,17 +1,14 @@
 """Looks into one image after the other, in a process of its own: a decoder holds the interpreter lock, and a hostile image
 may crash or exhaust it.
 
-In: lines on stdin, `{"path", "format", "decode", "max_pixels"}`. Out: lines on stdout, `null` or `[kind, text]`. Run as a
-script by `images`, with the descriptor of the turnstile as its argument; it imports nothing of batcher, so that it is quick
-to start.
+In: a path with its format, whether to decode, and the most pixels. Out: None or `[kind, text]`. Run as a script by `images`
+(see `child_main`), with the descriptor of the turnstile as its argument. It imports nothing of batcher.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import signal
-import sys
+from collections.abc import Callable
 from typing import Any
 
 with contextlib.suppress(ImportError):  # Windows, where nothing asks for this process
@@ -22,7 +19,7 @@ TEXTS_BYTES = 64 << 20  # of all texts in one PNG, as Pillow has it
 LARGE_PIXELS = 16_000_000  # from here on one worker at a time decodes: at most 4 bytes a pixel are held once, not by each
 
 
-def look(image_module: Any, turnstile: int, path: str, kind: str, decode: bool, max_pixels: int) -> list[str] | None:
+def look(image_module: Any, turnstile: int, path: bytes, kind: str, decode: bool, max_pixels: int) -> list[str] | None:
     """What is wrong with an image: None, or `["pixels", "W × H"]`, or `["broken", why]`."""
     try:
         with open(path, "rb") as file:
@@ -55,20 +52,10 @@ def look(image_module: Any, turnstile: int, path: str, kind: str, decode: bool, 
     return None
 
 
-def main() -> None:
-    """Until stdin ends."""
+def works(turnstile: str) -> dict[str, Callable[[list[Any]], list[Any]]]:
+    """What the process can be asked for."""
     from PIL import Image, PngImagePlugin
 
-    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, a terminal that is closed: for the parent, who closes stdin
-        signal.signal(number, signal.SIG_IGN)
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = TEXT_BYTES, TEXTS_BYTES
-    turnstile = int(sys.argv[1])
-    for line in sys.stdin:
-        asked = json.loads(line)
-        found = look(Image, turnstile, asked["path"], asked["format"], asked["decode"], asked["max_pixels"])
-        print(json.dumps(found), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return {"look": lambda asked: [look(Image, int(turnstile), *one) for one in asked]}

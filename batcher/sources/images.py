@@ -12,22 +12,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 import selectors
-import subprocess
 import sys
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from ..core.errors import Reason, Stop, UsageError
 from ..core.facts import FileStat
-from ..core.model import Input, Problem
+from ..core.model import FileSource, Input, Problem
 from ..core.names import Names
 from . import image_worker
+from .child import Child
 
 FORMATS: Final = {
     "image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG", "image/tiff": "TIFF", "image/webp": "WEBP",
@@ -35,6 +34,8 @@ FORMATS: Final = {
 MAX_PIXELS: Final = 100_000_000  # where no limit is given; 400 MB decoded
 MAX_WORKERS: Final = 4
 PATIENCE_S: Final = 120.0  # for one image
+
+_DEAD: Final = ["broken", "the decoder crashed on it"]
 
 Looked = tuple[Input, FileStat, str]  # with its MIME type
 
@@ -54,7 +55,7 @@ class Images:
         self._remember = remember
         self._before = self._recall()
         self._fit = Names()
-        self._workers: list[_Worker] = []
+        self._workers: list[Child] = []
         self._turnstile = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close
         self.stopping: Callable[[], Stop | None] = lambda: None
         self.whole = False
@@ -63,12 +64,13 @@ class Images:
         """A Problem, or None, for each, in order. Raises Stop between two images when the run is to end."""
         problems: list[Problem | None] = [None] * len(found)
         waiting = [
-            (index, mark, *one)
-            for index, one in enumerate(found)
-            if one[0].path is not None and one[2] in FORMATS and not self._is_fit(mark := _mark(one))
-        ]
+            (index, mark, item, item.source.path, mime)
+            for index, (item, file_stat, mime) in enumerate(found)
+            if isinstance(item.source, FileSource) and mime in FORMATS
+            and not self._is_fit(mark := _mark(item.source.path, file_stat, mime))
+        ]  # fmt: skip
         waiting.reverse()
-        busy: dict[_Worker, tuple[int, int, Input]] = {}
+        busy: dict[Child, tuple[int, int, Input]] = {}
         with selectors.DefaultSelector() as selector:
             while waiting or busy:
                 stop = self.stopping()
@@ -76,30 +78,39 @@ class Images:
                     self._end_workers()
                     raise stop
                 for worker in self._idle(busy, len(waiting)):
-                    index, mark, source, _, mime = waiting.pop()
-                    worker.ask(source.path or "", FORMATS[mime], self._decode, self._max_pixels)
-                    selector.register(worker.out, selectors.EVENT_READ, worker)
-                    busy[worker] = (index, mark, source)
-                ready = [key.data for key, _ in selector.select(PATIENCE_S)]
-                for worker in ready or list(busy):
-                    index, mark, source = busy.pop(worker)
-                    selector.unregister(worker.out)
-                    reply = worker.reply() if ready else ["broken", f"it takes longer than {PATIENCE_S:.0f} s"]
-                    if not ready or reply == _DEAD:
-                        worker.end()
-                        self._workers.remove(worker)
-                    if reply is None:
-                        self._fit.add(mark)
+                    index, mark, item, path, mime = waiting.pop()
+                    if worker.ask("look", [(os.fsencode(path), FORMATS[mime], self._decode, self._max_pixels)]):
+                        selector.register(worker, selectors.EVENT_READ)
+                        busy[worker] = (index, mark, item)
                     else:
-                        problems[index] = self._problem(source, *reply)
+                        problems[index] = self._judged(worker, item, mark, None)
+                ready = [cast(Child, key.fileobj) for key, _ in selector.select(PATIENCE_S)]
+                for worker in ready or list(busy):
+                    index, mark, item = busy.pop(worker)
+                    selector.unregister(worker)
+                    if not ready:
+                        worker.close()
+                    answer = worker.answer(1) if ready else [["broken", f"it takes longer than {PATIENCE_S:.0f} s"]]
+                    problems[index] = self._judged(worker, item, mark, answer)
         return problems
 
-    def _idle(self, busy: dict[_Worker, tuple[int, int, Input]], wanted: int) -> list[_Worker]:
+    def _judged(self, worker: Child, item: Input, mark: int, answer: list[list[str] | None] | None) -> Problem | None:
+        """What the worker has found; None where it is dead."""
+        if worker.closed:
+            self._workers.remove(worker)
+        kind_and_text = _DEAD if answer is None else answer[0]
+        if kind_and_text is None:
+            self._fit.add(mark)
+            return None
+        return self._problem(item, *kind_and_text)
+
+    def _idle(self, busy: dict[Child, tuple[int, int, Input]], wanted: int) -> list[Child]:
         """Workers for as many images as wait, more of them started where that helps."""
+        turnstile = self._turnstile.fileno()
         most = min(MAX_WORKERS, os.cpu_count() or 1, len(busy) + wanted)
         while len(self._workers) < most:
             try:
-                self._workers.append(_Worker(self._turnstile.fileno()))
+                self._workers.append(Child(image_worker.__file__, str(turnstile), pass_fds=(turnstile,)))
             except OSError as error:
                 if not self._workers:
                     message = f"images cannot be looked at: no process can be started: {error.strerror}"
@@ -115,13 +126,13 @@ class Images:
             return True
         return False
 
-    def _problem(self, source: Input, kind: str, text: str) -> Problem:
+    def _problem(self, item: Input, kind: str, text: str) -> Problem:
         if kind == "pixels":
-            message = f"{source.label} has {text} pixels, and limits.max_pixels allows {self._max_pixels:,}"
+            message = f"{item.label} has {text} pixels, and limits.max_pixels allows {self._max_pixels:,}"
             hint = "scale it down, or raise the limit"
         else:
-            message, hint = f"{source.label} does not decode: {text}", "save it again, or take it out of the manifest"
-        return Problem("source", message, hint, source.place, input=source.label)
+            message, hint = f"{item.label} does not decode: {text}", "save it again, or take it out of the manifest"
+        return Problem("source", message, hint, item.place, input=item.label)
 
     # --- What earlier runs found fit ------------------------------------------------------------------------------------
 
@@ -165,49 +176,11 @@ class Images:
 
     def _end_workers(self) -> None:
         for worker in self._workers:
-            worker.end()
+            worker.close()
         self._workers.clear()
 
 
-def _mark(one: Looked) -> int:
+def _mark(path: str, file_stat: FileStat, mime: str) -> int:
     """64 bits for a file's place and stat."""
-    source, file_stat, mime = one
-    text = f"{source.path}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{mime}"
+    text = f"{path}\0{file_stat.size}\0{file_stat.mtime_ns}\0{file_stat.inode}\0{mime}"
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), signed=True) or 1
-
-
-_DEAD: Final = ["broken", "the decoder crashed on it"]
-
-
-class _Worker:
-    """One process that decodes; one image at a time."""
-
-    def __init__(self, turnstile: int) -> None:
-        command = [sys.executable, "-P", "-X", "utf8", image_worker.__file__, str(turnstile)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(turnstile,), text=True
-        )
-        assert self._process.stdout is not None
-        self.out = self._process.stdout
-
-    def ask(self, path: str, kind: str, decode: bool, max_pixels: int) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it is dead: `reply` says so
-            print(
-                json.dumps({"path": path, "format": kind, "decode": decode, "max_pixels": max_pixels}),
-                file=self._process.stdin, flush=True,
-            )  # fmt: skip
-
-    def reply(self) -> list[str] | None:
-        """What is wrong with the image; None: nothing."""
-        line = self.out.readline()
-        if not line.endswith("\n"):
-            return _DEAD
-        found: list[str] | None = json.loads(line)
-        return found
-
-    def end(self) -> None:
-        """At once: whatever it does is of no use any more."""
-        self._process.kill()
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate()

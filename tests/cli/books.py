@@ -14,7 +14,7 @@ from batcher.core.errors import Reason, Stop
 from batcher.core.facts import FileStat, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, PutTimes, Record
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes, Measures, run_document
-from batcher.core.model import ABSENT, Input, Manifest, Place, Problem
+from batcher.core.model import ABSENT, FileSource, Input, Manifest, Place, Problem
 from batcher.core.report import Report, problem_json
 from batcher.core.retry import Call, Kind
 from batcher.core.tags import InputKeys
@@ -63,7 +63,7 @@ async def _journal(manifest: Manifest, flows: Sequence[str], inputs: int, ended:
         records: list[Record] = []
         times = FlowTimes(began + at, began + at + 0.5, began + at + 1, began + at + 2)
         keys = InputKeys(manifest.batch, name)
-        source = Input("a.png", "a.png", None, None, ABSENT, Place("m.yaml"))
+        source = Input("a.png", FileSource("a.png"), None, ABSENT, Place("m.yaml"))
         for number in range(inputs):
             took = 0.02 * (1 + (n + number) % 9)
             measures.leaves(at + number * 0.1)

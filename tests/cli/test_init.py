@@ -16,10 +16,10 @@ import yaml
 from batcher.cli.folder import TYPES, look_at
 from batcher.cli.init import _text
 from batcher.cli.proposal import EXCLUDES_MAX, TEMPLATES, Layout, Proposal, propose
-from batcher.core.model import Flow, Input, Manifest, Problem
+from batcher.core.model import FileSource, Flow, Input, Manifest, Problem
 from batcher.manifest import load
 from batcher.sandbox import templates
-from batcher.sources.local import LocalSources
+from batcher.sources.dispatch import AllSources
 from tests.e2e.conftest import PNG, batcher
 
 GLB = b"glTF\2\0\0\0"
@@ -51,7 +51,7 @@ def made(folder: Path, target: Path, layout: Layout | None = None, template: str
 
 def accepted(manifest: Manifest, kind: str) -> dict[str, list[str]]:
     """Flow → the files' paths, as `plan` would see them; fails on the first problem."""
-    sources = LocalSources(0.0, time.time)
+    sources = AllSources(0.0, time.time)
     found: dict[str, list[str]] = {}
     for flow in manifest.flows():
         assert isinstance(flow, Flow), flow
@@ -61,8 +61,8 @@ def accepted(manifest: Manifest, kind: str) -> dict[str, list[str]]:
             assert isinstance(source, Input), source
             for look in (sources.look(source), sources.mime(source, TYPES[kind])):
                 assert not isinstance(look, Problem), look
-            assert source.path is not None
-            found[flow.name].append(os.path.realpath(source.path))
+            assert isinstance(source.source, FileSource)
+            found[flow.name].append(os.path.realpath(source.source.path))
     sources.close()
     return found
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.model import ABSENT, Input, Place
+from batcher.core.facts import FileStat
+from batcher.core.model import ABSENT, FileSource, Input, Place, TextSource
 from batcher.core.tags import (
     FlowTag,
     InputKeys,
@@ -16,10 +18,12 @@ from batcher.core.tags import (
     can_carry_tag,
     canonical,
     flow_key,
+    flow_spec_digest,
     generation_name,
     read_flow_tag,
     read_input_tag,
     spec_digest,
+    stat_bytes,
     untagged_ident,
     with_flow_tag,
 )
@@ -85,8 +89,9 @@ def test_input_tag_comes_back_as_it_went(key: bytes, sha256: bytes, own: dict) -
 def keys_of(flow: str, paths: list[str | None], key: str | None = None) -> list[bytes]:
     """Of inputs with these paths, one after the other; None is the prompt "A chair"."""
     own = InputKeys("b", flow)
-    return [own.next(Input(path or "A chair", path, None if path else "A chair", None, ABSENT, Place("m"), key))
-            for path in paths]  # fmt: skip
+    sources = [FileSource(path) if path else TextSource("A chair") for path in paths]
+    return [own.next(Input(path or "A chair", source, None, ABSENT, Place("m"), key))
+            for path, source in zip(paths, sources, strict=True)]  # fmt: skip
 
 
 def test_keys_stay_what_they_are_in_the_journals_that_are_there() -> None:
@@ -97,6 +102,37 @@ def test_keys_stay_what_they_are_in_the_journals_that_are_there() -> None:
         "1a0ffb268f68620a9d594143df696074",
     ]
     assert [key.hex() for key in keys_of("f", ["photos/ä.png"], "sku-1")] == ["3f5fbededba60fdd225caa6cb83fd0c1"]
+
+
+def test_sums_stay_what_they_are_in_the_journals_that_are_there() -> None:
+    """Values as they were computed before a file and a text became kinds of source."""
+    place, photo, long = Place("m", 1, 1), FileSource("/in/photos/ä.png"), "long " * 30
+    items = {
+        "362bb658f814a8ee": Input("photos/ä.png", photo, None, ABSENT, place),
+        "fcbfd1be84f9f95f": Input("photos/ä.png", photo, "image/png", {"sku": "é", "n": [1, None]}, place),
+        "bd8166e98fc3a9a6": Input("../up/a b.glb", FileSource("/up/a b.glb"), None, None, place),
+        "ba687142c32276c8": Input("photos/ä.png", photo, None, ABSENT, place, "sku-1"),
+        "196dabcd27dffd79": Input("A chair", TextSource("A chair"), None, ABSENT, place),
+        "2b49938e63df0d47": Input(long[:60], TextSource(long), None, {"a": 1}, place),
+        "5693b4b8482cf3c3": Input("A chair", TextSource("A chair"), None, "plain", place, "k"),
+    }
+    file_stat = FileStat(7, 1_700_000_000_123_456_789, 4711)
+    for expected, item in items.items():
+        assert hashlib.sha256(stat_bytes(item, file_stat)).hexdigest()[:16] == expected
+    same_name = Input("A chair", FileSource("/in/A chair"), None, ABSENT, place)
+    keys = InputKeys("b", "f")
+    assert [keys.next(item).hex() for item in (*items.values(), same_name)] == [
+        "26ee55c178050994dafb38cac4ae1790", "217a7c4855b80b06b4519b733ae3d1a3", "25f88c66e449ea13c343d979d591dfeb",
+        "3f5fbededba60fdd225caa6cb83fd0c1", "1a0ffb268f68620a9d594143df696074", "b9b48aa0db47afcb6effcd258f78ebf1",
+        "78856e0dd1494f1a42602c08a7022ee4", "1a8aeedd43155e868c3415f43d84a7db",
+    ]  # fmt: skip
+    huge = FileStat(1 << 40, -5, (1 << 63) - 1)
+    assert stat_bytes(same_name, huge) == b"A chair\x001099511627776\x00-5\x009223372036854775807\x00None\x00\n"
+    specs = [("image/png", ABSENT), ("image/png", None), ("text/plain", {"b": 1, "a": "ü"})]
+    assert [spec_digest(mime, additional).hex() for mime, additional in specs] == [
+        "fec066c1677f9dff6ce7ee3c2bae3da4", "2d9e41876090d871d4e449077491dc30", "84804140604a7efcd82a7661c46fb047",
+    ]  # fmt: skip
+    assert flow_spec_digest("t", {"q": 1}, {"c": "x"}).hex() == "3c0f1378c3c843abb8abbb4d782c8971"
 
 
 @given(st.lists(st.tuples(TEXT.filter(bool), TEXT.filter(bool), st.integers(0, 5)), min_size=2, max_size=8, unique=True))

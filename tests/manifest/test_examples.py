@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from batcher.core.model import Flow, Input, Problem
+from batcher.core.model import FileSource, Flow, Input, Problem
 from batcher.manifest import ManifestError, load, schema
 
 from .conftest import walk
@@ -35,9 +35,9 @@ def test_an_example_expands_to_real_files_without_a_problem(path: Path) -> None:
     assert found
     for item in found:
         assert isinstance(item, Input)
-        if item.path:
-            data = Path(item.path).read_bytes()
-            assert re.match(MAGIC[Path(item.path).suffix], data, re.DOTALL)
+        if isinstance(item.source, FileSource):
+            data = Path(item.source.path).read_bytes()
+            assert re.match(MAGIC[Path(item.source.path).suffix], data, re.DOTALL)
             assert len(data) < 8000
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.core.model import ABSENT, Flow, Input, Limits, Place, Problem
+from batcher.core.model import ABSENT, FileSource, Flow, Input, Limits, Place, Problem
 from batcher.core.names import Names
 from batcher.manifest import ManifestError, load
 from batcher.manifest import flows as flows_module
@@ -78,11 +78,11 @@ def test_the_contracts_example_is_read_as_it_says(desk: Desk) -> None:
     assert prepared.flow_id == "6941ac784e4fd44b7afb5f4c"
     photos = f"{desk.folder}/photos"
     assert list(chairs.inputs()) == [
-        Input("photos/chair-1.png", f"{photos}/chair-1.png", None, None, ABSENT, Place("m.yaml", 21, 5)),
-        Input("photos/chair-2.png", f"{photos}/chair-2.png", None, "image/png", {"sku": "CH-2"}, Place("m.yaml", 22, 5)),
-        Input("photos/stools/a.webp", f"{photos}/stools/a.webp", None, None, {"sku": "a"}, Place("m.yaml", 25, 5)),
-        Input("photos/stools/x/b.webp", f"{photos}/stools/x/b.webp", None, None, {"sku": "b"}, Place("m.yaml", 25, 5)),
-        Input("photos/c.png", f"{photos}/c.png", None, None, {"sku": "CH-3"}, Place("details.csv", 2, 1)),
+        Input("photos/chair-1.png", FileSource(f"{photos}/chair-1.png"), None, ABSENT, Place("m.yaml", 21, 5)),
+        Input("photos/chair-2.png", FileSource(f"{photos}/chair-2.png"), "image/png", {"sku": "CH-2"}, Place("m.yaml", 22, 5)),
+        Input("photos/stools/a.webp", FileSource(f"{photos}/stools/a.webp"), None, {"sku": "a"}, Place("m.yaml", 25, 5)),
+        Input("photos/stools/x/b.webp", FileSource(f"{photos}/stools/x/b.webp"), None, {"sku": "b"}, Place("m.yaml", 25, 5)),
+        Input("photos/c.png", FileSource(f"{photos}/c.png"), None, {"sku": "CH-3"}, Place("details.csv", 2, 1)),
     ]
     assert labels(list(prompts.inputs())) == ["A modern office chair", "prompts/stool.txt"]
     assert labels(list(new.inputs())) == ["inbox/new.png"]
@@ -178,7 +178,7 @@ def test_a_plain_string_is_a_path_and_never_a_pattern(desk: Desk, spelled: str, 
     for entry in (literal, f"{{file: {literal}}}"):
         (found,) = desk.inputs(f"[{entry}]")
         assert isinstance(found, Input)
-        assert (found.label, found.path) == (label, f"{desk.folder}/{label}")
+        assert (found.label, found.source) == (label, FileSource(f"{desk.folder}/{label}"))
 
 
 def test_absolute_paths_stay_as_they_are_and_links_are_not_followed(desk: Desk) -> None:
@@ -186,7 +186,7 @@ def test_absolute_paths_stay_as_they_are_and_links_are_not_followed(desk: Desk) 
     for spelled, path in (("/x//y", "/x/y"), ("link/a", f"{desk.folder}/link/a")):
         (found,) = desk.inputs(f"[{spelled}]")
         assert isinstance(found, Input)
-        assert found.path == path
+        assert found.source == FileSource(path)
 
 
 @pytest.mark.parametrize("value", ["null", "1", "text", "[1, {a: null}]", "{a: {batcher: 1}}", "true", "''", "{}"])

@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from batcher.core.model import Flow, Manifest
+from batcher.core.model import FileSource, Flow, Manifest
 from batcher.manifest import ManifestError, include, load
 
 from .conftest import Desk, labels, walk
@@ -120,8 +120,8 @@ flows:
     assert str(one[4].place) == "more/t.csv:2:1"
     assert labels(list(found["two"].inputs())) == ["more/deep/b.png", "shared.png"]
     for item in (*one[:-1], *found["two"].inputs()):
-        assert item.path
-        assert os.path.isfile(item.path), item.path
+        assert isinstance(item.source, FileSource)
+        assert os.path.isfile(item.source.path), item.source.path
     assert walk(manifest) == []
 
 

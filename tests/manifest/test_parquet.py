@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from batcher.core.model import Input, Problem
+from batcher.core.model import Input, Problem, TextSource
 from batcher.manifest import parquet
 
 from .conftest import Desk, labels, walk
@@ -72,7 +72,7 @@ def test_times_are_iso_texts_and_decimals_numbers_where_these_are_exact(desk: De
     members = ", ".join(f'{name}: "{{{name}}}"' for name in columns)
     (found,) = desk.inputs(f"""[{{table: t.parquet, text: "a {{word}} chair", additional: {{{members}}}}}]""")
     assert isinstance(found, Input), found
-    assert found.text == "a red chair"
+    assert found.source == TextSource("a red chair")
     assert found.additional == {name: value for name, (_, value) in columns.items()}
 
 

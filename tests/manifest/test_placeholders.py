@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.core.model import Flow, Input, Problem
+from batcher.core.model import Flow, Input, Problem, TextSource
 from batcher.manifest import load
 from batcher.manifest.environment import Data, pieces, resolve
 from batcher.manifest.errors import Unfit
@@ -46,7 +46,7 @@ def test_references_are_resolved_in_every_string_value_but_not_in_keys(desk: Des
     path, text = flow.inputs()
     assert isinstance(path, Input)
     assert isinstance(text, Input)
-    assert (path.label, text.text, text.additional) == ("main.png", "for $5", "none")
+    assert (path.label, text.source, text.additional) == ("main.png", TextSource("for $5"), "none")
 
 
 def test_a_value_from_the_environment_is_data(desk: Desk) -> None:

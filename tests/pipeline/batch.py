@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from batcher.api import Settings, run
-from batcher.core.model import ABSENT, JSON, Absent, Flow, Input, Limits, Manifest, Place, Problem
+from batcher.core.model import ABSENT, JSON, Absent, FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -43,7 +43,7 @@ class Batch:
     def _inputs(self) -> Iterator[Input | Problem]:
         for number, path in enumerate(self.paths):
             additional: JSON | Absent = self.additional.get(number, {"n": number} if number % 2 else ABSENT)
-            yield Input(path.name, str(path), None, None, additional, HERE)
+            yield Input(path.name, FileSource(str(path)), None, additional, HERE)
 
     def _flows(self) -> Iterator[Flow | Problem]:
         for number in range(self.flows):

@@ -16,9 +16,9 @@ import pytest
 
 from batcher.api import Settings, collect, run
 from batcher.core import collecting, retry
-from batcher.core.collecting import asset_mark
 from batcher.core.errors import Locked, UsageError
-from batcher.core.model import ABSENT, Flow, Input, Manifest, Problem
+from batcher.core.model import ABSENT, FileSource, Flow, Input, Manifest, Problem
+from batcher.core.output_names import asset_mark
 from batcher.core.planning import Options
 from batcher.core.report import Report
 from batcher.journal.sqlite import SqliteJournal
@@ -283,7 +283,7 @@ async def test_glb_of_another_length_is_never_renamed_into_place(tmp_path: Path)
 
     def inputs() -> Iterator[Input | Problem]:
         for path in (good, bad):
-            yield Input(path.name, str(path), None, None, ABSENT, HERE)
+            yield Input(path.name, FileSource(str(path)), None, ABSENT, HERE)
 
     def flows() -> Iterator[Flow | Problem]:
         yield Flow("flow 0", "model_optimize", None, {}, None, HERE, inputs)
@@ -384,7 +384,7 @@ async def test_names_are_shared_by_nobody_and_sources_without_a_tag_are_said_to_
 
     def inputs() -> Iterator[Input | Problem]:
         for label, path in zip(labels, paths, strict=True):
-            yield Input(label, str(path), None, None, [1, 2] if label == "untagged.png" else ABSENT, HERE)
+            yield Input(label, FileSource(str(path)), None, [1, 2] if label == "untagged.png" else ABSENT, HERE)
 
     batch = Batch(tmp_path, paths, flows=1)
     batch._inputs = inputs  # type: ignore[method-assign]

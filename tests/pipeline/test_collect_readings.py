@@ -16,7 +16,7 @@ from batcher.api import MemoryJournal, Settings, collect
 from batcher.core import collecting
 from batcher.core.facts import FlowFacts, PutFlow
 from batcher.core.lifecycle import FlowState
-from batcher.core.model import ABSENT, JSON, Flow, Input, Manifest, Problem
+from batcher.core.model import ABSENT, JSON, FileSource, Flow, Input, Manifest, Problem
 from batcher.core.report import Report
 from batcher.core.tags import InputKeys
 
@@ -32,7 +32,7 @@ GLB = b"glTF" + (2).to_bytes(4, "little") + (20).to_bytes(4, "little") + bytes(8
 
 def inputs() -> Iterator[Input | Problem]:
     for label in LABELS:
-        yield Input(label, f"/{label}", None, None, ABSENT, HERE)
+        yield Input(label, FileSource(f"/{label}"), None, ABSENT, HERE)
 
 
 @dataclass

@@ -18,7 +18,8 @@ from batcher.core.planning import Action, Options
 from batcher.journal.memory import MemoryJournal
 from batcher.pipeline import planner as planner_module
 from batcher.pipeline.planner import STEP, Planner
-from batcher.sources.local import Encoder, LocalSources
+from batcher.sources.dispatch import AllSources
+from batcher.sources.encoder import Encoder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 FILES = 3 * STEP + 17
@@ -45,7 +46,7 @@ flows:
     return tmp_path
 
 
-def plans(folder: Path, sources: LocalSources) -> Iterator[object]:
+def plans(folder: Path, sources: AllSources) -> Iterator[object]:
     """What is planned, twice: in the check, and, where it is too much to keep, in the work."""
     manifest = load_manifest(folder / "m.yaml", env={})
     journal = MemoryJournal()
@@ -69,7 +70,7 @@ def test_plan_is_the_same_whoever_looks(folder: Path, monkeypatch: pytest.Monkey
     (folder / "in" / EMPTY).write_bytes(b"")
     (folder / "in" / GONE).unlink()
     (folder / "in" / GONE).symlink_to(folder / "nowhere")
-    with contextlib.closing(LocalSources(0.0, time.time)) as alone:
+    with contextlib.closing(AllSources(0.0, time.time)) as alone:
         alone._encoder_tried = True  # it is never begun
         expected = list(plans(folder, alone))
     asked = 0
@@ -81,7 +82,7 @@ def test_plan_is_the_same_whoever_looks(folder: Path, monkeypatch: pytest.Monkey
         return looks(self, those)
 
     monkeypatch.setattr(Encoder, "looks", counted)
-    with contextlib.closing(LocalSources(0.0, time.time)) as helped:
+    with contextlib.closing(AllSources(0.0, time.time)) as helped:
         wait_for(helped)
         found = list(plans(folder, helped))
     assert asked > 2 * FILES
@@ -91,10 +92,10 @@ def test_plan_is_the_same_whoever_looks(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_process_that_dies_changes_nothing_of_the_plan(folder: Path) -> None:
-    with contextlib.closing(LocalSources(0.0, time.time)) as alone:
+    with contextlib.closing(AllSources(0.0, time.time)) as alone:
         alone._encoder_tried = True
         expected = list(plans(folder, alone))
-    with contextlib.closing(LocalSources(0.0, time.time)) as helped:
+    with contextlib.closing(AllSources(0.0, time.time)) as helped:
         encoder = wait_for(helped)
         walk = plans(folder, helped)
         found = [next(walk) for _ in range(STEP + 3)]
@@ -102,10 +103,10 @@ def test_process_that_dies_changes_nothing_of_the_plan(folder: Path) -> None:
         assert found + list(walk) == expected
 
 
-def wait_for(sources: LocalSources) -> Encoder:
+def wait_for(sources: AllSources) -> Encoder:
     """Its process, up and running."""
     deadline = time.monotonic() + 20
-    while (encoder := sources._ready_encoder(pays=True)) is None:
+    while (encoder := sources.files._ready_encoder(pays=True)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return encoder

@@ -25,7 +25,7 @@ from typing import Any, Final
 import aiohttp
 
 from batcher.api import Settings, abort, collect, run
-from batcher.core.model import ABSENT, JSON, Flow, Input, Limits, Manifest, Place, Problem
+from batcher.core.model import ABSENT, JSON, FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 from batcher.core.retry import BY_CALL, STATUS, Call, Fault, FaultKind, Reply
 from batcher.pipeline.context import Context
@@ -283,7 +283,7 @@ class Cell:
 
     def _inputs(self) -> Iterator[Input | Problem]:
         for number, path in enumerate(self.paths):
-            yield Input(path.name, str(path), None, None, self._additional(number), Place("m.yaml", 1, 1))
+            yield Input(path.name, FileSource(str(path)), None, self._additional(number), Place("m.yaml", 1, 1))
 
     def _additional(self, number: int) -> Any:
         return f"words {number}" if self.scene.bare else {"n": number} if number else ABSENT

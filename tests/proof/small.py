@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from batcher.api import Settings, run
-from batcher.core.model import Flow, Input, Limits, Manifest, Place, Problem
+from batcher.core.model import FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 from batcher.pipeline.context import Context
 
@@ -32,7 +32,7 @@ class Batch:
 
     def _inputs(self) -> Iterator[Input | Problem]:
         for path in self.paths:
-            yield Input(path.name, str(path), None, None, {"name": path.name}, HERE)
+            yield Input(path.name, FileSource(str(path)), None, {"name": path.name}, HERE)
 
     def _flows(self) -> Iterator[Flow | Problem]:
         for number in range(self.flows):

@@ -36,7 +36,7 @@ from batcher.core.facts import FileStat
 from batcher.core.model import Input, Problem
 from batcher.manifest import load
 from batcher.sandbox import Sandbox, parse_fault
-from batcher.sources.local import LocalSources
+from batcher.sources.dispatch import AllSources
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ def test_hostile_manifest_is_refused_in_words(tmp_path: Path, kind: str) -> None
 def problems_of(path: Path) -> list[str]:
     """What is wrong with a manifest, its tables and its sources."""
     found: list[Problem | Input | FileStat] = []
-    sources = LocalSources(0, time.time)
+    sources = AllSources(0, time.time)
     try:
         for flow in load(path, {}).flows():
             found += [flow] if isinstance(flow, Problem) else [*flow.inputs()]

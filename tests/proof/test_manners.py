@@ -18,13 +18,13 @@ import pytest
 
 from batcher.api import Settings
 from batcher.core.errors import Reason, Stop
-from batcher.core.model import Input, Place
+from batcher.core.model import FileSource, Input, Place
 from batcher.core.retry import Call, Fault, FaultKind
 from batcher.pipeline.context import DRAIN_S, Context
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service import deadlines
 from batcher.service.limiter import OUTAGE_AFTER
-from batcher.sources.local import LocalSources
+from batcher.sources.dispatch import AllSources
 
 from .cells import Watched
 from .command import Service, batcher, begin, judge, serving, until, write_batch, write_large_flow
@@ -121,12 +121,12 @@ def test_signal_while_a_large_file_is_read_for_its_sum(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     path.touch()
     os.truncate(path, 64 << 30)  # sparse: it takes no room, and minutes to read
-    sources = LocalSources(0, 0)
+    sources = AllSources(0, 0)
     raised: list[BaseException] = []
 
     def walk() -> None:
         try:
-            sources.digest(Input("large.png", str(path), None, None, None, Place("m.yaml")))
+            sources.digest(Input("large.png", FileSource(str(path)), None, None, Place("m.yaml")))
         except Stop as stop:
             raised.append(stop)
 
@@ -141,7 +141,7 @@ def test_signal_while_a_large_file_is_read_for_its_sum(tmp_path: Path) -> None:
     sources.close()
     small = tmp_path / "small.png"
     small.write_bytes(b"x" * 3_000_000)
-    plain = LocalSources(0, 0).digest(Input("small.png", str(small), None, None, None, Place("m.yaml")))
+    plain = AllSources(0, 0).digest(Input("small.png", FileSource(str(small)), None, None, Place("m.yaml")))
     assert plain == hashlib.sha256(small.read_bytes()).digest()
 
 

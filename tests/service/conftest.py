@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from batcher.core.model import ABSENT, Input, Place
+from batcher.core.model import ABSENT, FileSource, Input, Place
 from batcher.core.planning import Change, InputPlan
 from batcher.service import wire
-from batcher.sources.local import WHOLE_BYTES, LocalSources, StreamBody
+from batcher.sources.bodies import StreamBody
+from batcher.sources.dispatch import AllSources
+from batcher.sources.file_body import WHOLE_BYTES
 
 
 @pytest.fixture(params=["wire", "session", "session, each connection once"])
@@ -36,8 +38,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def body(tmp_path: Path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(WHOLE_BYTES - 8))
-    sources = LocalSources(0, time.time)
-    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    sources = AllSources(0, time.time)
+    what = Input("a.png", FileSource(str(path)), "image/png", ABSENT, Place("m", 1, 1))
     file_stat = sources.look(what)
     made = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))  # type: ignore[arg-type]
     assert isinstance(made, StreamBody)

@@ -10,12 +10,13 @@ import pytest
 from aiohttp import web
 
 from batcher.core.facts import FileStat
-from batcher.core.model import ABSENT, Input, Place
+from batcher.core.model import ABSENT, FileSource, Input, Place
 from batcher.core.planning import Change, InputPlan
 from batcher.core.remote import StartReply
 from batcher.core.retry import Reply
 from batcher.service.bandwidth import Bandwidth
-from batcher.sources.local import WHOLE_BYTES, LocalSources
+from batcher.sources.dispatch import AllSources
+from batcher.sources.file_body import WHOLE_BYTES
 from batcher.version import __version__
 
 from .serving import client_of
@@ -35,8 +36,8 @@ async def test_every_request_says_who_asks(tmp_path: Path, bandwidth: float | No
 
     path = tmp_path / "a.png"
     path.write_bytes(os.urandom(3 * WHOLE_BYTES))  # it leaves bit by bit
-    sources = LocalSources(0, time.time)
-    what = Input("a.png", str(path), None, "image/png", ABSENT, Place("m", 1, 1))
+    sources = AllSources(0, time.time)
+    what = Input("a.png", FileSource(str(path)), "image/png", ABSENT, Place("m", 1, 1))
     file_stat = sources.look(what)
     assert isinstance(file_stat, FileStat)
     body = sources.body(InputPlan(what, b"k" * 16, file_stat, "image/png", b"m", Change.NEW, None))

@@ -11,7 +11,8 @@ import pytest
 from batcher.core.bodies import SmallBody
 from batcher.core.retry import Reply
 from batcher.service.bandwidth import Bandwidth
-from batcher.sources.local import LocalSources, StreamBody
+from batcher.sources.bodies import StreamBody
+from batcher.sources.dispatch import AllSources
 
 from .serving import OK, Talkative, serving
 
@@ -37,7 +38,7 @@ async def test_bodies_that_wait_for_the_bandwidth_bit_by_bit_are_not_given_up(bo
             left -= len(await reader.read(min(left, 1 << 16)))
         writer.write(OK)
 
-    sources = LocalSources(0, time.time)
+    sources = AllSources(0, time.time)
     many = [sources.body(body._plan) for _ in range(6)]
     assert all(isinstance(one, StreamBody) for one in many)
     async with serving(serve, timeout_s=0.3, bandwidth=Bandwidth(8e6, time.monotonic)) as client:  # 0.4 s for 512 KiB of each

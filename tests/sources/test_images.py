@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 
 from batcher.core.errors import Reason, Stop, UsageError
 from batcher.core.facts import FileStat
-from batcher.core.model import ABSENT, Input, Place, Problem
+from batcher.core.model import ABSENT, FileSource, Input, Place, Problem, TextSource
 from batcher.sources import image_worker, images
-from batcher.sources.images import Images
+from batcher.sources.child import Child
+from batcher.sources.images import Images, _mark
 
 KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "TIFF": "image/tiff", "WEBP": "image/webp"}
 
@@ -35,7 +37,7 @@ def look(pil: Any) -> Iterator[Images]:
 
 def looked(path: Path, mime: str = "image/png") -> tuple[Input, FileStat, str]:
     found = path.stat()
-    source = Input(path.name, str(path), None, None, ABSENT, Place("m.yaml", 3, 5))
+    source = Input(path.name, FileSource(str(path)), None, ABSENT, Place("m.yaml", 3, 5))
     return source, FileStat(found.st_size, found.st_mtime_ns, found.st_ino), mime
 
 
@@ -134,7 +136,7 @@ def test_many_images_come_back_in_order_and_other_types_are_let_through(look: Im
         if number % 7 == 3:
             path.write_bytes(path.read_bytes()[:-20])
         found.append(looked(path, "model/gltf-binary" if number == 10 else "image/png"))
-    text = Input("a chair", None, "a chair", None, ABSENT, Place("m.yaml"))
+    text = Input("a chair", TextSource("a chair"), None, ABSENT, Place("m.yaml"))
     problems = look.look([*found, (text, FileStat(7), "text/plain")])
     assert [index for index, problem in enumerate(problems) if problem] == [3, 17, 24, 31, 38]
     assert look.look([]) == []
@@ -155,13 +157,13 @@ def test_what_was_fit_is_not_looked_at_again_until_it_changes(
     pil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    ask = images._Worker.ask
+    ask = Child.ask
 
-    def noted(worker: images._Worker, path: str, *more: Any) -> None:
-        asked.append(Path(path).name)
-        ask(worker, path, *more)
+    def noted(worker: Child, work: str, items: Sequence[Any]) -> bool:
+        asked.extend(Path(os.fsdecode(path)).name for path, *_ in items)
+        return ask(worker, work, items)
 
-    monkeypatch.setattr(images._Worker, "ask", noted)
+    monkeypatch.setattr(Child, "ask", noted)
     memory = tmp_path / "m.images"
     for name in ("a.png", "b.png"):
         pil.new("RGB", (5, 5)).save(tmp_path / name)
@@ -195,10 +197,12 @@ def test_a_decoder_that_dies_or_hangs_is_told_and_the_others_are_looked_at(
 ) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(
-        "import sys, json, os, time\n"
-        "for line in sys.stdin:\n"
-        "    path = json.loads(line)['path']\n"
-        "    os.abort() if 'crash' in path else time.sleep(60) if 'hang' in path else print('null', flush=True)\n"
+        "import os, time\n"
+        "def look(items):\n"
+        "    path = items[0][0]\n"
+        "    return os.abort() if b'crash' in path else time.sleep(60) if b'hang' in path else [None]\n"
+        "def works(turnstile):\n"
+        "    return {'look': look}\n"
     )
     monkeypatch.setattr(image_worker, "__file__", str(worker))
     monkeypatch.setattr(images, "PATIENCE_S", 5.0)
@@ -226,3 +230,18 @@ def test_a_missing_pillow_is_told_with_the_line_that_installs_it(monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'batcher\[images\]'"):
         Images(decode=True, max_pixels=None)
+
+
+def test_marks_stay_what_they_are_in_the_files_that_are_there() -> None:
+    assert _mark("/in/photos/ä.png", FileStat(7, 1_700_000_000_123_456_789, 4711), "image/png") == 233783099818524343
+    assert _mark("/up/a b.glb", FileStat(7, 1_700_000_000_123_456_789, 4711), "image/png") == 623874510163688207
+
+
+def test_a_worker_that_died_meanwhile_is_told_and_replaced(look: Images, pil: Any, tmp_path: Path) -> None:
+    pil.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    pil.new("RGB", (5, 5)).save(tmp_path / "b.png")
+    assert look.look([looked(tmp_path / "a.png")]) == [None]
+    (worker,) = look._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    assert said(look.look([looked(tmp_path / "b.png")])) == ["b.png does not decode: the decoder crashed on it"]
+    assert look.look([looked(tmp_path / "b.png")]) == [None]

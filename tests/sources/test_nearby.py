@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batcher.core.model import Input, Place, Problem
-from batcher.sources.local import LocalSources
+from batcher.core.model import FileSource, Input, Place, Problem
+from batcher.sources.dispatch import AllSources
 
 NFD = unicodedata.normalize("NFD", "photos/café.png")
 
@@ -46,8 +46,8 @@ def test_what_is_like_nothing_there_gets_plain_advice(tmp_path: Path) -> None:
 
 
 def look(folder: Path, written: str) -> Problem:
-    with contextlib.closing(LocalSources(0.0, time.time)) as sources:
-        found = sources.look(Input(written, f"{folder}/{written}", None, None, None, Place("m.yaml", 1, 1)))
+    with contextlib.closing(AllSources(0.0, time.time)) as sources:
+        found = sources.look(Input(written, FileSource(f"{folder}/{written}"), None, None, Place("m.yaml", 1, 1)))
     assert isinstance(found, Problem)
     assert found.kind == "source"
     return found

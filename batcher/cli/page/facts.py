@@ -16,7 +16,7 @@ from typing import Any, Final
 from ...core.errors import BatcherError
 from ...core.facts import FlowFacts
 from ...core.measuring import FlowTimes
-from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
+from ...core.model import NOTES, FileSource, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
 from ...journal.ports import JournalView
 from ..ledger import FlowStatus, Line, add, alive, lines, problem_of, settle
@@ -25,6 +25,14 @@ from ..text import shown
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures
 PICTURES_OF_FLOW: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A file among a flow's inputs that may be a picture."""
+
+    label: str
+    path: str
 
 
 @dataclass(slots=True)
@@ -41,7 +49,7 @@ class FlowLine:
     times: FlowTimes
     problem: Problem | None
     gone: bool = False
-    pictures: list[Input] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +202,8 @@ def _choose_pictures(manifest: Manifest, facts: Facts) -> None:
             return
         line = wanted.pop(shown(flow.name), None)
         if line is not None:
-            line.pictures = [item for item in islice(_inputs(flow), PICTURES_OF_FLOW) if item.path is not None]
+            inputs = [(item.label, item.source) for item in islice(_inputs(flow), PICTURES_OF_FLOW)]
+            line.pictures = [Picture(label, source.path) for label, source in inputs if isinstance(source, FileSource)]
             if line.problem is not None:  # what it is about comes first
                 line.pictures.sort(key=lambda item: shown(item.label) != line.problem.input)  # type: ignore[union-attr]
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
+from ...core.media import detect
 from .facts import FlowLine
 
 THUMBNAILS: Final = 200
@@ -25,7 +26,7 @@ AS_IT_IS_BYTES: Final = 20 << 10  # so small a picture is taken without Pillow
 SOURCE_BYTES: Final = 64 << 20  # a larger one is not opened
 TIME_S: Final = 10.0  # for all of them
 FORMATS: Final = ("PNG", "JPEG", "WEBP", "TIFF")
-_MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
+_SHOWN: Final = ("image/png", "image/jpeg", "image/webp")  # by every browser
 
 
 def thumbnails(flows: Sequence[FlowLine]) -> tuple[list[str], dict[int, list[tuple[int, int]]]]:
@@ -43,7 +44,7 @@ def thumbnails(flows: Sequence[FlowLine]) -> tuple[list[str], dict[int, list[tup
                 return uris, of_flow
             if turn >= len(flows[n].pictures):
                 continue
-            uri = thumbnail(flows[n].pictures[turn].path or "")
+            uri = thumbnail(flows[n].pictures[turn].path)
             if uri is not None and len(uri) <= room:
                 of_flow.setdefault(n, []).append((turn, len(uris)))
                 uris.append(uri)
@@ -68,9 +69,8 @@ def _as_it_is(path: str) -> tuple[str, bytes] | None:
         content = file.read(AS_IT_IS_BYTES + 1)
     if len(content) > AS_IT_IS_BYTES:
         return None
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp", content
-    return next(((mime, content) for magic, mime in _MAGIC if content.startswith(magic)), None)
+    mime = detect(content)
+    return (mime, content) if mime in _SHOWN else None
 
 
 def _made(path: str) -> tuple[str, bytes] | None:
