@@ -11,7 +11,7 @@ from batcher.core.bodies import SmallBody
 from batcher.core.retry import Fault, FaultKind, Reply
 from batcher.service.bandwidth import Bandwidth
 from batcher.service.deadlines import Progress, Watchdog
-from batcher.sources.local import StreamBody
+from batcher.sources.bodies import StreamBody
 
 from .serving import OK, serving
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from batcher.core.collecting import Spoiled
+from batcher.core.output_check import Spoiled
 from batcher.core.remote import Arrived
 from batcher.core.retry import Fault, Reply
 

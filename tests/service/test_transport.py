@@ -11,7 +11,7 @@ import pytest
 from batcher.core.bodies import SmallBody
 from batcher.core.remote import StartReply
 from batcher.core.retry import Fault, FaultKind, Reply
-from batcher.sources.local import StreamBody
+from batcher.sources.bodies import StreamBody
 
 from .serving import OK, serving
 
