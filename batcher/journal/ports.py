@@ -5,10 +5,10 @@ PostgreSQL. A journal that does all of this as `tests/journal/test_conformance.p
 picks the engine.
 
 Threads: every read may be called from any thread, the loop's included, by many at once. Reads return values and do not
-await: the planner, the survey and the lists of results ask in threads of their own; what is asked on the loop is one row,
-or a few. Who walks all flows asks for what goes with them in one of the bulk forms (`flows_named`, `flows_and_ends`,
-`ends`, `counts`, `tallies`, `flow_times`), never a flow at a time. `record`, `post`, `mark_sent` and `close` belong to the
-thread of the loop.
+await: the planner, the survey and the lists of results ask in threads of their own; what is asked on the loop is one row or
+a few, and one walk where the service has flows that the journal does not know. Who walks all flows asks for what goes with
+them in one of the bulk forms (`flows_named`, `flows_and_ends`, `ends`, `counts`, `tallies`, `flow_times`), never a flow at a
+time. `record`, `post`, `mark_sent` and `close` belong to the thread of the loop.
 """
 
 from __future__ import annotations

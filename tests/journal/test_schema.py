@@ -16,6 +16,7 @@ from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes
 from batcher.host import failpoint
 from batcher.journal.reader import JournalReader
+from batcher.journal.rows import flow_row
 from batcher.journal.schema import SCHEMA, migration, statements
 from batcher.journal.sqlite import SqliteJournal
 
@@ -48,7 +49,9 @@ def older(path: Path, version: int) -> None:
     for row, f in enumerate(FLOWS, 1):
         values = (row, f.name, f.state.value, f.flow_id, f.generation, f.external, f.spec_digest, f.stat_digest, f.content,
                   f.settle_deadline, f.start_after, f.inputs, f.size_bytes, f.started_at, f.problem)  # fmt: skip
-        connection.execute(f"INSERT INTO flows VALUES({','.join('?' * 15)}{', NULL' if version >= 3 else ''})", values)
+        if version >= 3:  # the first with a sum, the other as if it had been written before there were any
+            values += (flow_row(f)[-1] if row == 1 else None,)
+        connection.execute(f"INSERT INTO flows VALUES({','.join('?' * len(values))})", values)
     columns = "flow, key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered"
     for i in INPUTS:
         values = (1, i.key, i.state.value, i.sha256, i.spec_digest, i.stat.size, i.stat.mtime_ns, i.stat.inode, i.tagged,
