@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from ..core.errors import UsageError
+from ..core.exit_codes import ExitCode
 from ..host.process import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
@@ -78,7 +79,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:  # outside of a run, which has its own way to end; click would say 1, which is a bug of ours
             print("batcher: stopped by SIGINT", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(ExitCode.SIGINT)
 
     @staticmethod
     def advice(wrong: str) -> str:
@@ -111,7 +112,7 @@ def main() -> None:
         run_in_utf8()
     except UsageError as error:
         print(f"batcher: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(ExitCode.USAGE)
     raise_open_files()
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
@@ -122,7 +123,7 @@ def main() -> None:
     why = lost()
     if why is not None:
         print(f"batcher: the output cannot be written: {why}", file=sys.stderr)
-        code = code or (0 if sys.argv[1:2] and sys.argv[1] in WORKING else 2)
+        code = code or (0 if sys.argv[1:2] and sys.argv[1] in WORKING else ExitCode.USAGE)
     sys.exit(code)
 
 
@@ -140,10 +141,10 @@ def _code() -> int:
         return error.exit_code
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
         print("batcher: stopped by SIGINT", file=sys.stderr)
-        return 130
+        return ExitCode.SIGINT
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
-        return 1
+        return ExitCode.BUG
 
 
 def _say_manifest() -> None:

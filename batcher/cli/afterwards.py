@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import BatcherError, JournalError
 from ..core.events import Events, Level
+from ..core.exit_codes import about, code_of
 from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
-from ..core.outcome import outcome_of
 from ..core.report import Report, problem_json
 from ..service.credentials import Mask
 from ..version import __version__
@@ -86,12 +86,13 @@ class Afterwards:
             error = failure if isinstance(failure, BatcherError) else BatcherError(f"a bug in batcher: {failure!r}")
             kind: ProblemKind = "unsettled" if isinstance(error, JournalError) else "manifest"
             problem = problem_json(Problem(kind, self._mask(error.message), error.hint))
-            document |= {"exit_code": common.code_of(error), "elapsed_s": round(time.monotonic() - self._begun, 3),
+            document |= {"exit_code": int(code_of(error)), "elapsed_s": round(time.monotonic() - self._begun, 3),
                          "problems": [problem], "problems_total": 1}  # fmt: skip
             text = f"batcher: {error}"
         code = document["exit_code"]
         assert isinstance(code, int)
-        outcome = outcome_of(code)
+        known_code = about(code)
+        outcome = known_code.outcome if known_code is not None else "failure"
         level: Level = "error" if outcome == "failure" else "warning" if outcome == "problem" else "info"
         groups = ("flows", "inputs", "outputs", "ends", "requests") if known else ()
         counts: dict[str, JSON] = {name: document[name] for name in groups if name in document}

@@ -22,11 +22,12 @@ import click
 
 from ..api import Settings, load_manifest
 from ..core.chosen import Chosen
-from ..core.errors import BatcherError, JournalError, Locked, ManifestError, Reason, Stop, UsageError
+from ..core.errors import BatcherError, Locked, ManifestError, Reason, Stop, UsageError
 from ..core.events import SILENT, Events
+from ..core.exit_codes import ExitCode, code_of
 from ..core.model import Manifest, Problem
 from ..core.planning import Options
-from ..core.report import OF_REASON, Report
+from ..core.report import Report
 from ..host import system
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from ..pipeline.context import Context
@@ -37,7 +38,8 @@ from . import completing
 NAMES: dict[str, Any] = {"multiple": True, "metavar": "NAME", "shell_complete": completing.flows}  # of --only and --redo
 PROGRESS_HELP = "a bar on a terminal, a plain line now and then elsewhere"
 MAX_STARTS = click.option("--max-starts", type=click.IntRange(1),
-                          help="start so many flows at most, then end with 10; the next run goes on")  # fmt: skip
+                          help=f"start so many flows at most, then end with {ExitCode.LIMIT}; the next run goes on",
+)  # fmt: skip
 METRICS = click.option("--metrics", metavar="FILE", type=click.Path(dir_okay=False),
                        help="a file for Prometheus, written at the end")  # fmt: skip
 F = TypeVar("F", bound=Callable[..., Any])
@@ -132,7 +134,7 @@ def open_log(log_file: str | None, log_format: str | None, verbose: bool, mask: 
         return open_log(log_file, form, lambda line: harmless(mask(line)), lambda words: say(f"batcher: {mask(words)}"))
     except OSError as error:
         say(f"batcher: --log-file {log_file} cannot be written: {error.strerror} (name another file)")
-        sys.exit(2)
+        sys.exit(ExitCode.USAGE)
 
 
 def settings(
@@ -330,18 +332,3 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool, *, quiet: bool =
         report.add(Problem("manifest", error.message, error.hint))
         out(document(report.json() | {"exit_code": code}))
     sys.exit(code)
-
-
-def code_of(error: BatcherError) -> int:
-    """The exit code of an error that ended a command."""
-    match error:
-        case Locked():
-            return 11
-        case Stop():
-            return OF_REASON[error.reason]
-        case JournalError():
-            return 12  # what was paid for cannot be told
-        case UsageError() | ManifestError():
-            return 2
-        case _:
-            return 1

@@ -14,21 +14,18 @@ from typing import Any, Final
 
 import click
 
-EXIT_CODES: Final = (  # code, what it means, what a cron job should do
-    ("0", "every flow is started, or there is nothing to do", "stay quiet"),
-    ("1", "a bug in batcher", "alert"),
-    ("2", "wrong usage or manifest; nothing was written", "alert"),
-    ("3", "some inputs were refused; their flows are not started, the others are", "alert; the next run resumes"),
-    ("4", "a source is missing, unreadable or changed while it was read", "alert"),
-    ("5", "the service was unavailable until the retries were spent", "run again"),
-    ("7", "fatal: key refused, credit exhausted", "alert; do not run again"),
-    ("10", "`--max-duration`, `--wait` or `--max-starts` reached; resumable", "run again"),
-    ("11", "another run holds this manifest", "ignore"),
-    ("12", "an outcome cannot be settled, or the service shows what the journal does not say",
-     "alert; the next run settles it first"),
-    ("13", "with `collect`: a flow failed or was aborted", "alert"),
-    ("129, 130, 143", "SIGHUP, SIGINT, SIGTERM: drained, resumable", "run again"),
-)  # fmt: skip
+from ..core.exit_codes import SIGNALS, ExitCode, listed
+
+
+def _exit_code_rows() -> Iterator[tuple[str, str, str]]:
+    for code in sorted(ExitCode):
+        if code not in SIGNALS:
+            yield str(code), code.about.meaning, code.about.cron
+    about = SIGNALS[0].about
+    yield listed(SIGNALS), f"{', '.join(code.name for code in SIGNALS)}: {about.meaning}", about.cron
+
+
+EXIT_CODES: Final = tuple(_exit_code_rows())  # code, what it means, what a cron job should do
 
 ENVIRONMENT: Final = (
     ("GENERIO_API_KEY", "the API key; it is never printed, logged or stored"),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..core.errors import UsageError
+from ..core.exit_codes import ExitCode, listed
 from ..manifest import parse_duration
 
 CRON_CHARS: Final = 990  # of a line: Debian's cron takes 998 of the command, others 1000 in all
@@ -113,8 +114,8 @@ def systemd(job: Job) -> dict[str, str]:
     elif job.key is not None:
         lines += [f"Environment={_word('GENERIO_API_KEY_FILE=' + job.key)}"]
     lines += [
-        "# 11: another run is at work. 143: it was stopped in order.",
-        "SuccessExitStatus=11 143",
+        f"# {ExitCode.LOCKED}: another run is at work. {ExitCode.SIGTERM}: it was stopped in order.",
+        f"SuccessExitStatus={listed((ExitCode.LOCKED, ExitCode.SIGTERM), ' ')}",
         "KillMode=mixed",
         "KillSignal=SIGTERM",
         f"TimeoutStopSec={STOP_S}",

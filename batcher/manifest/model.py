@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
+from batcher.core.exit_codes import ExitCode, Outcome, listed, with_outcome
 from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, TAG, Limits, Notify
 from batcher.manifest import units, values
 
@@ -302,8 +303,8 @@ class LimitsShape(_Shape):
     starts_per_run: int | None = Field(
         default=None,
         ge=1,
-        description="Start so many flows at most in one run, and leave the others to the next runs; it then ends with 10. The "
-        "flag --max-starts overrides it.",
+        description="Start so many flows at most in one run, and leave the others to the next runs; it then ends with "
+        f"{ExitCode.LIMIT}. The flag --max-starts overrides it.",
         examples=[500],
     )
     max_bytes: (
@@ -363,15 +364,20 @@ HookField = Annotated[
 ]
 
 
+def _codes(outcome: Outcome) -> str:
+    return listed(with_outcome(outcome))
+
+
 class HooksShape(_Shape):
     """Commands to run when a run has ended: one of them, by its exit code."""
 
-    on_success: HookField | None = Field(default=None, description="After 0: everything is started.")
+    on_success: HookField | None = Field(default=None, description=f"After {ExitCode.DONE}: everything is started.")
     on_failure: HookField | None = Field(
-        default=None, description="After 1, 2, 3, 4, 7, 12, 13: somebody has to look at it, as the exit code's table says."
+        default=None,
+        description=f"After {_codes('failure')}: somebody has to look at it, as the exit code's table says.",
     )
     on_problem: HookField | None = Field(
-        default=None, description="After 5, 10, 129, 130, 143: not done, and the next run resumes by itself."
+        default=None, description=f"After {_codes('problem')}: not done, and the next run resumes by itself."
     )
 
 

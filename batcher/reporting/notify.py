@@ -22,8 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from yarl import URL
 
+from ..core.exit_codes import Outcome
 from ..core.model import JSON, Hook, Notify
-from ..core.outcome import Outcome
 from ..service.client import proxy_for
 
 PING_S: Final = 10.0  # for one attempt, from the name's look-up to the reply

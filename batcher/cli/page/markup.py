@@ -15,6 +15,7 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
+from ...core.exit_codes import about as about_code
 from ...core.model import NOTES, Problem
 from ...reporting.progress import size
 from ...version import __version__
@@ -27,20 +28,6 @@ from .timeline import timeline
 LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
 GROUPS: Final = 12  # kinds of problem on the page
 
-ENDED: Final[Mapping[int, tuple[str, str]]] = {
-    0: ("every flow is started, or there was nothing to do", ""),
-    1: ("batcher itself failed", "run again with --verbose, and report what it prints"),
-    2: ("the manifest is wrong; nothing was written", "put right what is named here, then run again"),
-    3: ("some inputs were refused; their flows are not started", "put right what is named here, then run again"),
-    4: ("a source is missing, unreadable or changed while it was read", "put right what is named here, then run again"),
-    5: ("the service was unavailable until the retries were spent", "run again later: it resumes"),
-    7: ("the key was refused, or the credit is exhausted", "see to that first: running again does not help"),
-    10: ("its time was over, or as many flows were started as one run may start", "run again: it goes on"),
-    12: ("an outcome could not be settled", "run again: the next run asks first"),
-    129: ("its terminal was closed", "run again: it resumes"),
-    130: ("it was interrupted", "run again: it resumes"),
-    143: ("it was ended from outside", "run again: it resumes"),
-}
 KINDS: Final = {
     "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
     "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
@@ -130,8 +117,9 @@ def _last(facts: Facts, last: Run | None) -> str:
     if last.exit_code is None:
         return (f'<p class="lead">The last run began at {began} and was cut off before it could end. '
                 "<strong>Run again: it resumes.</strong></p>")  # fmt: skip
-    meaning, advice = ENDED.get(last.exit_code, ("it ended", ""))
-    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {meaning}."
+    about = about_code(last.exit_code)
+    happened, advice = (about.happened, about.advice) if about is not None else ("it ended", "")
+    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {happened}."
     return f'<p class="lead">{what}' + (f" <strong>{_sentence(advice)}</strong>" if advice else "") + "</p>"
 
 
@@ -261,7 +249,7 @@ def _runs(facts: Facts) -> str:
     rows = ""
     for run in facts.runs:
         code = run.exit_code
-        ended = f'<span title="{escape(ENDED.get(code, ("", ""))[0])}">{code}</span>' if code is not None else "not ended"
+        ended = _ended(code) if code is not None else "not ended"
         requests, inputs, flows = (run.document[name] for name in ("requests", "inputs", "flows"))
         cells = (span(run.elapsed_s), ended, count(flows["started_now"]), count(inputs["uploaded_now"]),
                  size(inputs["bytes_now"]), count(requests["sent"]), count(requests["retried"]))  # fmt: skip
@@ -275,6 +263,11 @@ def _runs(facts: Facts) -> str:
         f'aria-labelledby="h-runs"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
         "</section>"
     )
+
+
+def _ended(code: int) -> str:
+    about = about_code(code)
+    return f'<span title="{escape(about.happened) if about is not None else ""}">{code}</span>'
 
 
 def _footer(facts: Facts) -> str:
