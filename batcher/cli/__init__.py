@@ -57,7 +57,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command = importlib.import_module(f"{__name__}.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -149,7 +149,7 @@ def _code() -> int:
 
 def _say_manifest() -> None:
     """After a command that lacks its manifest: which one may be meant."""
-    from .common import harmless
+    from .output import harmless
 
     here: list[str] = []
     with contextlib.suppress(OSError):  # a folder that may not be read, or is gone
@@ -163,7 +163,8 @@ def _say_bug(error: Exception, verbose: bool) -> None:
     import traceback
 
     from ..service.credentials import Mask
-    from .common import harmless, read_key
+    from .output import harmless
+    from .setup import read_key
 
     mask = Mask()
     with contextlib.suppress(Exception):  # whatever is wrong with the key, it is not what is to be said now

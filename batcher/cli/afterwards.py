@@ -1,7 +1,7 @@
 """After a run or a collect: whoever is to know how it went.
 
 In: the manifest's `notify` and `metrics`, and the command's report or the error that ended it. Out: a line in the log, a
-file of metrics, pings and hooks. Called by `common.watched`; `clean` and `abort`, which somebody watches, have only the log.
+file of metrics, pings and hooks. Called by `interrupts`; `clean` and `abort`, which somebody watches, have only the log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
 from ..core.report import Report, problem_json
 from ..service.credentials import Mask
 from ..version import __version__
-from . import common
+from . import output
 
 if TYPE_CHECKING:
     from ..reporting.notify import Notifier
@@ -106,7 +106,7 @@ class Afterwards:
         if self._metrics is not None:
             self._write_metrics(self._metrics, document, known)
         if self._notifier is not None:
-            await self._notifier.end(outcome, common.harmless(text), document)
+            await self._notifier.end(outcome, output.harmless(text), document)
 
     def _write_metrics(self, path: str, document: Mapping[str, JSON], known: bool) -> None:
         from ..reporting.metrics import write_metrics  # 60 ms that only they need who ask for it
@@ -122,10 +122,10 @@ class Afterwards:
             self._complain(f"the metrics {path} cannot be written: {error.strerror or error}")
 
     def _complain(self, text: str) -> None:
-        common.say(self._mask(f"batcher: {text}"))
+        output.say(self._mask(f"batcher: {text}"))
         self._events.emit("warning", "warning", {"message": text})
 
 
 def closing(report: Report) -> str:
     """How a run went, as a mail of cron says it: its problems with their advice, and where the batch stands."""
-    return "\n".join([*common.problem_lines(report), common.closing_line(report)])
+    return "\n".join([*output.problem_lines(report), output.closing_line(report)])

@@ -42,7 +42,7 @@ ENVIRONMENT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ManifestKey:
     """A key of the manifest. `default` is empty where there is none; `example` is YAML."""
 
     name: str
@@ -59,7 +59,7 @@ class Section:
 
     title: str
     about: str
-    keys: tuple[Key, ...]
+    keys: tuple[ManifestKey, ...]
 
 
 _TITLES: Final = {  # a mapping that is not named here is shown by its own name
@@ -86,7 +86,7 @@ def _section(title: str, shape: dict[str, Any]) -> Section:
     return Section(title, shape["description"], keys)
 
 
-def _key(name: str, node: dict[str, Any], required: bool) -> Key:
+def _key(name: str, node: dict[str, Any], required: bool) -> ManifestKey:
     about, example, default = _first(node, "description"), _first(node, "examples"), node.get("default")
     about = str(about or "See below.")
     stated = about.rpartition(" Default: ")
@@ -96,7 +96,7 @@ def _key(name: str, node: dict[str, Any], required: bool) -> Key:
         about += f" {said[2][:1].upper()}{said[2][1:]}." if said[2] else ""
     else:
         shown = "" if default is None else json.dumps(default)
-    return Key(name, " or ".join(dict.fromkeys(_kinds(node))), shown, about, _yaml(example), required)
+    return ManifestKey(name, " or ".join(dict.fromkeys(_kinds(node))), shown, about, _yaml(example), required)
 
 
 def _first(node: Any, what: str) -> Any:
@@ -169,7 +169,7 @@ def commands() -> dict[str, click.Command]:
     """All of them, imported."""
     from . import COMMANDS
 
-    return {name: importlib.import_module(f"{__package__}.{name}").command for name in COMMANDS}
+    return {name: importlib.import_module(f"{__package__}.commands.{name}").command for name in COMMANDS}
 
 
 # --- Tables for docs/reference.md ---------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The page as text: one HTML file that asks for nothing else.
 
-In: `Facts`, thumbnails. Out: the page. Called by `batcher report`. Names come from files and tables and may be hostile:
+In: `PageData`, thumbnails. Out: the page. Called by `batcher report`. Names come from files and tables and may be hostile:
 they are escaped in markup and in the data, and the page's own policy allows no script but the one whose digest it names.
 """
 
@@ -19,10 +19,10 @@ from ...core.exit_codes import about as about_code
 from ...core.model import NOTES, Problem
 from ...reporting.progress import size
 from ...version import __version__
-from ..ledger import FlowStatus
+from ..flow_status import FlowStatus
 from ..text import count, shown, span
 from . import charts
-from .facts import Facts, FlowLine, Run, natural
+from .data import FlowLine, PageData, Run, natural
 from .timeline import timeline
 
 LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
@@ -40,7 +40,7 @@ URGENCY: Final = {
 }  # fmt: skip
 
 
-def page(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
+def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
     """The whole page."""
     home = resources.files(__package__)
     style = home.joinpath("page.css").read_text("utf-8")
@@ -80,7 +80,7 @@ def _bdi(text: str) -> str:
     return f"<bdi>{escape(text)}</bdi>"
 
 
-def _headline(facts: Facts) -> tuple[str, str]:
+def _headline(facts: PageData) -> tuple[str, str]:
     """(the outcome in a sentence, its CSS class)."""
     flows = facts.report.flows
     total, counts = flows.total, facts.counts
@@ -98,7 +98,7 @@ def _headline(facts: Facts) -> tuple[str, str]:
     return f"{count(flows.started) if flows.started else 'None'} of {count(total)} flows are started", "busy"
 
 
-def _header(facts: Facts) -> str:
+def _header(facts: PageData) -> str:
     headline, mark = _headline(facts)
     last = facts.runs[0] if facts.runs else None
     where = f'<span class="quiet"> · {_bdi(facts.manifest)} at {_bdi(facts.endpoint)}</span>'
@@ -108,7 +108,7 @@ def _header(facts: Facts) -> str:
     )
 
 
-def _last(facts: Facts, last: Run | None) -> str:
+def _last(facts: PageData, last: Run | None) -> str:
     if last is None:
         return '<p class="lead">No run has been measured yet: this journal was written by an older batcher.</p>'
     began = moment(last.began)
@@ -127,7 +127,7 @@ def _sentence(text: str) -> str:
     return escape(text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
 
 
-def _bar(facts: Facts) -> str:
+def _bar(facts: PageData) -> str:
     """How the flows stand, as one bar, with its legend."""
     total = max(1, facts.report.flows.total)
     order = (FlowStatus.STARTED, FlowStatus.UNDER_WAY, FlowStatus.PENDING, FlowStatus.PROBLEM)
@@ -148,7 +148,7 @@ def _bar(facts: Facts) -> str:
     )
 
 
-def _numbers(facts: Facts) -> str:
+def _numbers(facts: PageData) -> str:
     inputs = facts.report.inputs
     entries = [("Inputs uploaded", count(inputs.uploaded), f"of {count(inputs.total)}"), ("Bytes", size(inputs.bytes), "")]
     run = facts.measured
@@ -168,7 +168,7 @@ def _numbers(facts: Facts) -> str:
     return f'<dl class="numbers">{cells}</dl>'
 
 
-def _problems(facts: Facts) -> str:
+def _problems(facts: PageData) -> str:
     out = ""
     if facts.problems:
         out = f'<section aria-labelledby="h-problems"><h2 id="h-problems">Problems</h2>{_groups(facts.problems)}</section>'
@@ -210,7 +210,7 @@ def _problem(problem: Problem) -> str:
     return f'<li><span class="where">{" ".join(where)}</span> <span class="what">{_bdi(problem.message)}</span></li>'
 
 
-def _flows(facts: Facts) -> str:
+def _flows(facts: PageData) -> str:
     counts = facts.counts
     chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(facts.report.flows.total)}</b></button>'
     for status in FlowStatus:
@@ -232,7 +232,7 @@ def _flows(facts: Facts) -> str:
     )
 
 
-def _run(facts: Facts) -> str:
+def _run(facts: PageData) -> str:
     run = facts.measured
     if run is None:
         return ""
@@ -243,7 +243,7 @@ def _run(facts: Facts) -> str:
     )
 
 
-def _runs(facts: Facts) -> str:
+def _runs(facts: PageData) -> str:
     if len(facts.runs) < 2:
         return ""
     rows = ""
@@ -270,12 +270,12 @@ def _ended(code: int) -> str:
     return f'<span title="{escape(about.happened) if about is not None else ""}">{code}</span>'
 
 
-def _footer(facts: Facts) -> str:
+def _footer(facts: PageData) -> str:
     words = f"Written by batcher {__version__} at {moment(facts.now)}, from its journal."
     return f'</main>\n<footer><p class="quiet">{words}</p></footer>'
 
 
-def _data(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
+def _data(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
     """What the script is given: a list for each column, one entry for each flow. Times in whole seconds since 1970."""
     flows = facts.flows
     order = sorted(range(len(flows)), key=lambda n: natural(flows[n].name))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
-from .facts import FlowLine
+from .data import FlowLine
 
 THUMBNAILS: Final = 200
 TOTAL_BYTES: Final = 2 << 20  # of all data URIs

@@ -1,6 +1,6 @@
 """The table that `status` prints: it fits the terminal, says what is urgent first, and sums up what is many.
 
-In: a `Look` at the journal, how wide the terminal is. Out: lines. Names may be hostile: they are made harmless before.
+In: a `BatchStatus`, how wide the terminal is. Out: lines. Names may be hostile: they are made harmless before.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Final
 
 from ..core.report import Report
 from ..reporting.progress import size
-from .ledger import FlowStatus, Line, Look
-from .text import fit, shown, span, width
+from .columns import fit, width
+from .flow_status import BatchStatus, FlowStatus, Line
+from .text import shown, span
 
 FREE: Final = 6  # problems of no row in the table
 ADVISED: Final = 4  # different pieces of advice
@@ -63,11 +64,11 @@ class Widths:
 
     def row(self, state: str, inputs: str, size: str, flow_id: str, name: str) -> str:
         cells = [state, f"{inputs:>{self.inputs}}", f"{size:>{self.size}}" if self.size else ""]
-        cells += [fit(flow_id, self.flow_id) if self.flow_id else "", fit(name, self.name).rstrip()]
+        cells += [fit(flow_id, self.flow_id, pad=True) if self.flow_id else "", fit(name, self.name)]
         return "  ".join(cell for cell in cells if cell)
 
 
-def lines_of(found: Look, terminal: Terminal, *, everything: bool = False, room: int | None = None) -> list[str]:
+def lines_of(found: BatchStatus, terminal: Terminal, *, everything: bool = False, room: int | None = None) -> list[str]:
     """The table. `room`: so many lines at most, as on a terminal that is drawn again and again."""
     if not found.lines:
         return []
@@ -100,7 +101,7 @@ def _block(line: Line, terminal: Terminal, widths: Widths, short: bool) -> Itera
     yield widths.row(state, done, bytes_, shown(facts.flow_id or "-"), shown(facts.name))
     if line.problem is not None:
         message = shown(line.problem.message)
-        yield from ["  ↳ " + fit(message, terminal.columns - 4).rstrip()] if short else _wrapped(message, terminal.columns)
+        yield from ["  ↳ " + fit(message, terminal.columns - 4)] if short else _wrapped(message, terminal.columns)
 
 
 def _wrapped(text: str, columns: int) -> Iterator[str]:
@@ -112,7 +113,7 @@ def _wrapped(text: str, columns: int) -> Iterator[str]:
 
 
 def totals(
-    found: Look, report: Report, terminal: Terminal, now: float, before: Pace | None = None, last: Pace | None = None
+    found: BatchStatus, report: Report, terminal: Terminal, now: float, before: Pace | None = None, last: Pace | None = None
 ) -> list[str]:
     """The sums, how the last run went, and where two paces are given, how fast it goes."""
     flows, inputs = report.flows, report.inputs
@@ -127,7 +128,7 @@ def totals(
     ]
     out = [
         *([""] if found.lines else []),
-        fit(f"flows:  {flows.started} of {flows.total} started{''.join(counts)}", terminal.columns).rstrip(),
+        fit(f"flows:  {flows.started} of {flows.total} started{''.join(counts)}", terminal.columns),
         f"inputs: {inputs.uploaded} of {inputs.total} uploaded, {size(inputs.bytes)}",
     ]
     if before is not None and last is not None and last.at > before.at and last.inputs > before.inputs:
@@ -139,7 +140,7 @@ def totals(
     return out
 
 
-def _run(found: Look, terminal: Terminal, now: float) -> Iterator[str]:
+def _run(found: BatchStatus, terminal: Terminal, now: float) -> Iterator[str]:
     if not found.runs:
         return
     began, document = found.runs[0]

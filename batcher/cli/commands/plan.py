@@ -8,19 +8,17 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import textwrap
-from pathlib import Path
 from typing import Any, Final
 
-import click
-
-from ..api import Survey, plan
-from ..core.errors import BatcherError
-from ..core.lifecycle import FlowState
-from ..core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
-from ..core.report import Report
-from ..reporting.progress import size
-from . import common
-from .columns import counted, fit
+from ...api import Survey, plan
+from ...core.errors import BatcherError
+from ...core.lifecycle import FlowState
+from ...core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
+from ...core.report import Report
+from ...reporting.progress import size
+from .. import flags, output, setup
+from ..columns import fit
+from ..text import counted, shown
 
 LISTED: Final = 40  # flows on a screen; --verbose lists all
 CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all
@@ -37,29 +35,25 @@ OF_CHANGE: Final = {Change.NEW: "+", Change.DIFFERS: "~"}
 QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there is room
 
 
-@click.command("plan", short_help="what run would do")
-@common.common
-@click.option("--resubmit-changed", is_flag=True, help="as in run")
-@common.MAX_STARTS
-@click.option("--redo", **common.NAMES, help="as in run")
-@click.option("--checksum", is_flag=True, help="as in run")
-@click.option("--only", **common.NAMES, help="only these flows (a pattern; repeatable)")
-def command(
-    manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, max_starts: int | None, **options: Any,
-) -> None:  # fmt: skip
+@flags.command("plan", "what run would do", idle=(*flags.NO_EVENTS, *flags.NO_PROGRESS))
+@flags.RESUBMIT_CHANGED
+@flags.MAX_STARTS
+@flags.REDO
+@flags.CHECKSUM
+@flags.ONLY
+def command(given: flags.CommonFlags, **options: Any) -> None:
     """Show what `run` would do with MANIFEST: per flow, and in sum. Writes nothing, here or there.
 
     + is new, ~ changed, = has nothing to do, ! is blocked (the reason stands on stderr).
     """
-    shown: _Document | _Lines = _Document() if as_json else _Lines(verbose, silent=quiet)
+    shown: _Document | _Lines = _Document() if given.as_json else _Lines(given.verbose, silent=given.quiet)
     try:
-        loaded = common.load(manifest, endpoint, as_json, starts_per_run=max_starts)
-        found, report = asyncio.run(plan(loaded, common.settings(state=state, ca_file=ca_file, **options), shown.add))
+        manifest = setup.load(given, options)
+        found, report = asyncio.run(plan(manifest, setup.settings(given, options), shown.add))
     except BatcherError as error:
-        common.exit_for(error, manifest, as_json)
+        output.exit_for(error, given.manifest, given.as_json)
     shown.finish(found, report, whole=not options["only"])
-    common.finish(report, False)
+    output.finish(report, False)
 
 
 class _Lines:
@@ -78,7 +72,7 @@ class _Lines:
         if self._silent:
             return
         if self._verbose:
-            common.out(common.harmless("\n".join([line(plan), *self._every_change(plan)])))
+            output.out(output.harmless("\n".join([line(plan), *self._every_change(plan)])))
             return
         works = plan.action not in QUIET_ACTIONS
         if self._room[works]:
@@ -101,15 +95,15 @@ class _Lines:
         chosen = [one for one in self._kept if one[1]]
         chosen += [one for one in self._kept if not one[1]][: LISTED - len(chosen)]
         for _, _, text in sorted(chosen):
-            common.out(common.harmless(text))
+            output.out(output.harmless(text))
         if not self._verbose and found.flows > len(chosen):
-            common.out(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)")
-        common.out("\n".join(sums(found, whole)))
+            output.out(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)")
+        output.out("\n".join(sums(found, whole)))
 
 
 def line(plan: FlowPlan) -> str:
     """One flow in 80 columns."""
-    return fit(f"{SIGN[plan.action]} {fit(plan.flow.name, NAME_COLUMNS, pad=True)}  {_what(plan)}", LINE_COLUMNS)
+    return fit(f"{SIGN[plan.action]} {fit(shown(plan.flow.name), NAME_COLUMNS, pad=True)}  {_what(plan)}", LINE_COLUMNS)
 
 
 def _what(plan: FlowPlan) -> str:
@@ -161,7 +155,7 @@ def _itself_changed(plan: FlowPlan) -> bool:
 
 
 def _change(change: Change, label: str) -> str:
-    return fit(f"    {OF_CHANGE[change]} {label}", LINE_COLUMNS)
+    return fit(f"    {OF_CHANGE[change]} {shown(label)}", LINE_COLUMNS)
 
 
 def _removed(tally: Tally) -> list[str]:
@@ -209,7 +203,7 @@ class _Document:
             document["flow_itself_changed"] = _itself_changed(plan) or elsewhere(plan.facts, plan.flow.flow_id)
             document["changes"] = [{"input": label, "kind": "new" if change is Change.NEW else "changed"}
                                    for change, label in tally.changes]  # fmt: skip
-        self._spool.write(("" if self._first else ", ") + common.document(document))
+        self._spool.write(("" if self._first else ", ") + output.document(document))
         self._first = False
 
     def finish(self, found: Survey, report: Report, *, whole: bool) -> None:
@@ -227,9 +221,9 @@ class _Document:
         }
         if whole:
             document["flows_only_in_journal"] = max(0, found.journaled - found.known)
-        common.out(common.document(document)[:-1] + ', "plan": [', end="")
+        output.out(output.document(document)[:-1] + ', "plan": [', end="")
         with self._spool:
             self._spool.seek(0)
             while part := self._spool.read(1 << 16):
-                common.out(part, end="")
-        common.out("]}")
+                output.out(part, end="")
+        output.out("]}")

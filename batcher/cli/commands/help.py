@@ -9,8 +9,8 @@ import difflib
 
 import click
 
-from . import COMMANDS, GROUPS, OTHERS, cli
-from .topics import TOPICS
+from .. import COMMANDS, GROUPS, OTHERS, cli
+from ..topics import TOPICS
 
 
 def _words(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

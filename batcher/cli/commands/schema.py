@@ -6,11 +6,11 @@ import json
 
 import click
 
-from ..manifest import schema
-from . import common
+from ...manifest import schema
+from .. import output
 
 
 @click.command("schema", short_help="print the manifest's JSON Schema")
 def command() -> None:
     """Print the manifest's JSON Schema. Editors find it by a first line that says yaml-language-server: $schema=FILE."""
-    common.out(json.dumps(schema(), indent=2, ensure_ascii=False))
+    output.out(json.dumps(schema(), indent=2, ensure_ascii=False))

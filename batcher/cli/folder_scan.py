@@ -1,6 +1,6 @@
 """What lies in a folder that a first manifest is to be made of.
 
-In: a folder. Out: `Look`: the files that a template takes, by kind, and those that none takes, each with a reason and
+In: a folder. Out: `FolderScan`: the files that a template takes, by kind, and those that none takes, each with a reason and
 advice. Hidden names are skipped and links to folders followed, as the manifest's own patterns do. Called by `init`.
 """
 
@@ -42,7 +42,7 @@ class Odd:
 
 
 @dataclass(slots=True)
-class Look:
+class FolderScan:
     """`files`: per kind the paths from the folder, sorted, with POSIX slashes. `odd`: files that a proposed pattern would
     match and that cannot be sent. `others`: files of no use here, counted by suffix. `whole`: all of it was looked at."""
 
@@ -53,9 +53,9 @@ class Look:
     whole: bool = True
 
 
-def look_at(folder: Path) -> Look:
+def scan(folder: Path) -> FolderScan:
     """Walk the folder. Raises OSError where the folder itself cannot be listed."""
-    found = Look()
+    found = FolderScan()
     sources = LocalSources(0.0, time.time)
     place = Place(str(folder))
     try:
@@ -86,7 +86,7 @@ def look_at(folder: Path) -> Look:
 class _Listing:
     """What lies in the folders below one, sorted; what was listed last is kept, for it is asked for twice."""
 
-    def __init__(self, folder: Path, found: Look) -> None:
+    def __init__(self, folder: Path, found: FolderScan) -> None:
         self._folder = folder
         self._found = found
         self._last: tuple[str, list[os.DirEntry[str]]] | None = None
@@ -115,7 +115,7 @@ def suffix_of(path: str) -> str:
     return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
-def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found: Look) -> None:
+def _look_at(path: str, folder: Path, sources: LocalSources, place: Place, found: FolderScan) -> None:
     suffix = suffix_of(path)
     mime = SUFFIXES.get(suffix.lower())
     if mime is None or suffix.lower() in _NO_PROMPTS:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from . import cli
-from .shells import SHELLS, script
+from .. import cli
+from ..shells import SHELLS, script
 
 
 @click.command("completion", short_help="print a completion script")

@@ -16,63 +16,61 @@ from typing import Any, Final
 
 import click
 
-from ..api import journal_path
-from ..core.errors import BatcherError, UsageError
-from ..core.model import Manifest
-from ..core.report import Report
-from ..host.process import is_journal
-from ..journal.sqlite import JournalReader, MemoryJournal, is_held
-from . import common
-from .ledger import Line, Look, look
-from .table import Pace, Terminal, lines_of, totals
+from ...api import journal_path
+from ...core.errors import BatcherError, UsageError
+from ...core.model import Manifest
+from ...core.report import Report
+from ...host.process import is_journal
+from ...journal.sqlite import JournalReader, MemoryJournal, is_held
+from .. import flags, output, setup
+from ..flow_status import BatchStatus, Line, batch_status
+from ..status_table import Pace, Terminal, lines_of, totals
 
 INTERVAL_S: Final = 2.0
 PACE_S: Final = 20.0  # over so long a stretch the pace is taken
 
 
-@click.command("status", short_help="what the journal knows")
-@common.common
+@flags.command("status", "what the journal knows", idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))
 @click.option("--all", "everything", is_flag=True, help="list every flow; without it, long lists are cut short")
 @click.option("--watch", is_flag=True, help="draw it again and again, on a terminal; Ctrl-C ends it")
-@click.option("--interval", type=common.DURATION, default=f"{INTERVAL_S:g}s", show_default=True, help="of --watch")
-def command(
-    manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str, log_file: str | None, progress: str, everything: bool, watch: bool, interval: float,
-) -> None:  # fmt: skip
+@click.option("--interval", type=flags.DURATION, default=f"{INTERVAL_S:g}s", show_default=True, help="of --watch")
+def command(given: flags.CommonFlags, everything: bool, watch: bool, interval: float) -> None:
     """Show what the journal knows of MANIFEST: per flow its state, inputs done, flow id, last problem."""
     try:
-        loaded = common.load(manifest, endpoint, as_json)
+        manifest = setup.load(given)
+        path = journal_path(manifest, given.state)
         if watch:
-            if as_json or quiet or not sys.stdout.isatty():
+            if given.as_json or given.quiet or not sys.stdout.isatty():
                 raise UsageError("--watch draws on a terminal", "leave it out, or see --json")
-            _watch(loaded, journal_path(loaded, state), max(0.2, interval))
+            _watch(manifest, path, max(0.2, interval))
             return
-        found = _look(journal_path(loaded, state))
+        found = _look(path)
     except BatcherError as error:
-        common.exit_for(error, manifest, as_json)
-    report = found.report(loaded.name, loaded.endpoint)
-    if as_json:
-        common.out(common.document(_document(report, found)))
-    elif quiet:
-        for line in common.problem_lines(report):
-            common.say(line)
+        output.exit_for(error, given.manifest, given.as_json)
+    report = found.report(manifest.name, manifest.endpoint)
+    if given.as_json:
+        output.out(output.document(_document(report, found)))
+    elif given.quiet:
+        for line in output.problem_lines(report):
+            output.say(line)
     else:
-        terminal = Terminal(_columns(), color=common.color(sys.stdout))
-        lines = [*lines_of(found, terminal, everything=everything), *totals(found, report, terminal, time.time())]
-        common.out("\n".join(lines))
+        terminal = Terminal(_columns(), color=output.color(sys.stdout))
+        table = lines_of(found, terminal, everything=everything or given.verbose)
+        lines = [*table, *totals(found, report, terminal, time.time())]
+        output.out("\n".join(lines))
 
 
-def _look(path: Path) -> Look:
+def _look(path: Path) -> BatchStatus:
     if not is_journal(path):
-        return look(MemoryJournal())
+        return batch_status(MemoryJournal())
     journal = JournalReader(path)
     try:
-        return look(journal, is_held(path))
+        return batch_status(journal, is_held(path))
     finally:
         journal.close()
 
 
-def _document(report: Report, found: Look) -> dict[str, Any]:
+def _document(report: Report, found: BatchStatus) -> dict[str, Any]:
     listed = [_flow(line) for line in found.lines[:1000]]
     run = None
     if found.runs:
@@ -106,7 +104,7 @@ def _watch(manifest: Manifest, path: Path, interval_s: float) -> None:
         out.write("\x1b[?25l")  # no cursor meanwhile
         while not getattr(out, "lost", None):  # until the terminal has gone
             columns, rows = shutil.get_terminal_size((80, 24))
-            terminal = Terminal(max(40, columns - 1), rows, common.color(sys.stdout))
+            terminal = Terminal(max(40, columns - 1), rows, output.color(sys.stdout))
             found = _look(path)
             report = found.report(manifest.name, manifest.endpoint)
             now = time.monotonic()

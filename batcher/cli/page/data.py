@@ -1,6 +1,6 @@
 """What the page tells: the journal, held beside the manifest.
 
-In: a manifest and a journal that is only looked at. Out: `Facts`, with every name made harmless. No network, no lock;
+In: a manifest and a journal that is only looked at. Out: `PageData`, with every name made harmless. No network, no lock;
 sources are looked at for their pictures only. Called by `batcher report`.
 """
 
@@ -19,7 +19,7 @@ from ...core.measuring import FlowTimes
 from ...core.model import NOTES, Flow, Input, Manifest, Place, Problem
 from ...core.report import Report
 from ...journal.sqlite import JournalReader
-from ..ledger import FlowStatus, Line, add, alive, lines, problem_of, settle
+from ..flow_status import FlowStatus, Line, add, alive, lines, problem_of, settle
 from ..text import shown
 
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
@@ -71,7 +71,7 @@ class Run:
 
 
 @dataclass(slots=True)
-class Facts:
+class PageData:
     """All that the page tells. `runs`: the latest first; `measured`: the latest of them that sent something. `flows` are at
     most `FLOWS_SHOWN`, the most urgent ones; `counts` is of all."""
 
@@ -89,7 +89,7 @@ class Facts:
     counts: dict[FlowStatus, int]
 
 
-def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> Facts:
+def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | None = None) -> PageData:
     """Read it all. `held`: whether a process holds the journal. Raises JournalError."""
     manifest = manifest.knowing(journal)
     report = Report(manifest.name, manifest.endpoint)
@@ -118,7 +118,7 @@ def gather(manifest: Manifest, journal: JournalReader, now: float, held: bool | 
         counts[each.status] += 1
     if len(flows) > FLOWS_SHOWN:
         flows = sorted(flows, key=lambda flow: flow.status)[:FLOWS_SHOWN]
-    facts = Facts(
+    facts = PageData(
         shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, flows,
         [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh, counts,
     )  # fmt: skip
@@ -184,7 +184,7 @@ def _flow_line(line: Line, times: Mapping[str, FlowTimes]) -> FlowLine:
     )  # fmt: skip
 
 
-def _choose_pictures(manifest: Manifest, facts: Facts) -> None:
+def _choose_pictures(manifest: Manifest, facts: PageData) -> None:
     """The inputs of the first flows, in the order in which they are listed, problems first."""
     first = sorted(range(len(facts.flows)), key=lambda n: (facts.flows[n].status, n))[:PICTURED]
     wanted = {facts.flows[n].name: facts.flows[n] for n in first if not facts.flows[n].gone}

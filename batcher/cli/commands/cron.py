@@ -2,7 +2,7 @@
 for launchd), on stdout.
 
 Nothing is installed; `--write` puts the units into a folder. How they spell a command (each has its own rules of
-quoting) stands in `cli.units`.
+quoting) stands in `cli.schedules`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 
 import click
 
-from ..api import load_manifest, state_folder
-from ..core.errors import BatcherError, UsageError
-from ..core.model import SANDBOX, Manifest
-from . import common, units
+from ...api import load_manifest, state_folder
+from ...core.errors import BatcherError, UsageError
+from ...core.model import SANDBOX, Manifest
+from .. import flags, output, schedules, setup
 from .run import command as run
 
 KEY_FILE = "~/.generio-key"
 
 
-@click.command("cron", short_help="a crontab line, a systemd timer", context_settings={"ignore_unknown_options": True})
-@common.common
+@flags.command("cron", "a crontab line, a systemd timer", idle=flags.NO_PROGRESS,
+               context_settings={"ignore_unknown_options": True})
 @click.option("--at", metavar="HH:MM", help="every day at this time; 02:30 unless given")
 @click.option("--every", metavar="STEP", help="5m, 30m, 1h, 6h …: what divides an hour or a day")
 @click.option("--key-file", type=click.Path(dir_okay=False), help=f"where the key is; GENERIO_API_KEY_FILE, or {KEY_FILE}")
@@ -34,9 +34,8 @@ KEY_FILE = "~/.generio-key"
 @click.option("--write", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="put the units there")
 @click.argument("run_flags", nargs=-1, type=click.UNPROCESSED)
 def command(
-    manifest: str, endpoint: str | None, state: Path | None, ca_file: str | None, as_json: bool, quiet: bool,
-    verbose: bool, log_format: str | None, log_file: str | None, progress: str, at: str | None, every: str | None,
-    key_file: str | None, mac: bool, system: bool, write: Path | None, run_flags: tuple[str, ...],
+    given: flags.CommonFlags, at: str | None, every: str | None, key_file: str | None, mac: bool, system: bool,
+    write: Path | None, run_flags: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Print a crontab line, and a systemd service and timer, or a property list for launchd, that run MANIFEST.
 
@@ -45,28 +44,28 @@ def command(
     """
     try:
         asked = _Asked()
-        common.load(manifest, endpoint, as_json)
-        loaded = load_manifest(manifest, env=asked, endpoint=endpoint)
-        when = units.when(at, every)
-        words = _words(loaded, endpoint, state, ca_file, log_file, log_format, run_flags)
+        setup.load(given)
+        loaded = load_manifest(given.manifest, env=asked, endpoint=given.endpoint)
+        when = schedules.when(at, every)
+        words = _words(loaded, given, run_flags)
         key = None if loaded.endpoint == SANDBOX else _key_file(key_file)
-        job = units.Job(
-            loaded.path, _name(loaded.path), words, key, _written(loaded, state, log_file, run_flags), when,
+        job = schedules.Job(
+            loaded.path, _name(loaded.path), words, key, _written(loaded, given.state, given.log_file, run_flags), when,
             user=_user() if system else None, hooks=any((loaded.notify.on_success, loaded.notify.on_failure,
                                                          loaded.notify.on_problem)),
         )  # fmt: skip
-        line, made = units.crontab(job), units.launchd(job, os.path.expanduser("~")) if mac else units.systemd(job)
+        line, made = schedules.crontab(job), schedules.launchd(job, os.path.expanduser("~")) if mac else schedules.systemd(job)
         if write is not None:
-            _write(write, made, loaded.path, units.marks(job))
+            _write(write, made, loaded.path, schedules.marks(job))
     except BatcherError as error:
-        common.exit_for(error, manifest, as_json)
-    if as_json:
-        common.out(common.document({"manifest": manifest, "exit_code": 0, "crontab": line, "units": made}))
+        output.exit_for(error, given.manifest, given.as_json)
+    if given.as_json:
+        output.out(output.document({"manifest": given.manifest, "exit_code": 0, "crontab": line, "units": made}))
     else:
-        common.out((_page_for_launchd if mac else _page)(line, made, write, system))
-    if not quiet:
+        output.out((_page_for_launchd if mac else _page)(line, made, write, system))
+    if not given.quiet:
         for advice in _advice(key, asked.names, line):
-            common.say(f"batcher: {advice}")
+            output.say(f"batcher: {advice}")
 
 
 class _Asked(Mapping[str, str]):
@@ -88,10 +87,7 @@ class _Asked(Mapping[str, str]):
         return len(os.environ)
 
 
-def _words(
-    manifest: Manifest, endpoint: str | None, state: Path | None, ca_file: str | None, log_file: str | None,
-    log_format: str | None, run_flags: Sequence[str],
-) -> list[str]:  # fmt: skip
+def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str]) -> list[str]:
     """The command, as it can be called from any folder. Raises UsageError where a flag is none of `run`'s."""
     try:
         parsed = run.make_context("run", [manifest.path, *run_flags]).params
@@ -101,8 +97,8 @@ def _words(
         if path is not None and not os.path.isabs(path):
             raise UsageError(f"{flag} {path}: cron runs in another folder", "give the whole path")
     words = [*_batcher(), "run", manifest.path, "--quiet"]
-    paths = {"--state": state, "--log-file": log_file, "--ca-file": ca_file}
-    for flag, value in {"--endpoint": endpoint, "--log-format": log_format}.items():
+    paths = {"--state": given.state, "--log-file": given.log_file, "--ca-file": given.ca_file}
+    for flag, value in {"--endpoint": given.endpoint, "--log-format": given.log_format}.items():
         words += [flag, value] if value is not None else []
     for flag, path in paths.items():
         words += [flag, os.path.abspath(path)] if path is not None else []
@@ -211,5 +207,6 @@ def _advice(key: str | None, asked: Sequence[str], line: str) -> Iterator[str]:
                 yield f"others can read the key's file {key} (chmod 600 it)"
     if asked:
         yield f"the manifest reads {', '.join(asked)} from the environment: set it in what is printed, too"
-    if len(line) > units.CRON_CHARS:
-        yield f"the line is longer than the {units.CRON_CHARS} characters that cron takes (shorten the paths, or use systemd)"
+    if len(line) > schedules.CRON_CHARS:
+        most = schedules.CRON_CHARS
+        yield f"the line is longer than the {most} characters that cron takes (shorten the paths, or use systemd)"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from ..core.errors import BatcherError
-from ..host import system
-from ..sandbox import FormatError, ServeOptions, serve_forever
-from . import common
+from ...core.errors import BatcherError
+from ...host import system
+from ...sandbox import FormatError, ServeOptions, serve_forever
+from .. import flags, output
 
 
 @click.command("sandbox", short_help="serve a local Flows API")
@@ -22,8 +22,8 @@ from . import common
 @click.option("--reading", "readings", multiple=True, metavar="NAME=VALUE", help="how to read what the API leaves open")
 @click.option("--key", "keys", multiple=True, help="a key to accept; without any, every key is")
 @click.option("--key-expired", "expired", multiple=True, help="a key that has expired")
-@click.option("--processing", type=common.DURATION, default="200ms", help="how long a flow runs")
-@click.option("--max-data", type=common.SIZE, default=None, help="the largest data of an input")
+@click.option("--processing", type=flags.DURATION, default="200ms", help="how long a flow runs")
+@click.option("--max-data", type=flags.SIZE, default=None, help="the largest data of an input")
 @click.option("--quiet", is_flag=True, help="nothing but the line with the address")
 def command(
     port: int, folder: Path, faults: tuple[str, ...], fault_file: Path | None, readings: tuple[str, ...],
@@ -38,7 +38,7 @@ def command(
         system.check()
         serve_forever(options)
     except BatcherError as error:
-        common.exit_for(error, "", False)
+        output.exit_for(error, "", False)
     except FormatError as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:

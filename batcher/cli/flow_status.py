@@ -100,9 +100,10 @@ def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | N
 
 
 @dataclass(slots=True)
-class Look:
-    """One look at a journal. A flow that has no row has a line where the last run found something wrong with it. `free`: what
-    that run said of no flow, or of one that is started; `runs`: the latest first; `held`: whether a process holds it."""
+class BatchStatus:
+    """What one look at a journal shows. A flow that has no row has a line where the last run found something wrong with it.
+    `free`: what that run said of no flow, or of one that is started; `runs`: the latest first; `held`: whether a process
+    holds it."""
 
     lines: list[Line]
     runs: Sequence[tuple[float, Mapping[str, JSON]]]
@@ -132,9 +133,9 @@ class Look:
         return settle(report)
 
 
-def look(journal: View, held: bool | None = None) -> Look:
+def batch_status(journal: View, held: bool | None = None) -> BatchStatus:
     """Read it all."""
-    found = Look(list(lines(journal)), journal.runs(), [], held)
+    found = BatchStatus(list(lines(journal)), journal.runs(), [], held)
     kept = found.runs[0][1]["problems"] if found.runs else []
     assert isinstance(kept, list)
     known = {line.facts.name: line for line in found.lines}

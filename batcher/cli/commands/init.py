@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import click
 
-from ..core.errors import BatcherError, UsageError
-from ..manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
-from ..reporting.progress import size
-from ..sources.content import SUFFIXES
-from . import common, completing
-from .folder import MAX_FILES, Look, look_at
-from .proposal import LAYOUTS, TEMPLATES, WORDS, Layout, Proposal, counted, manifest_text, propose
+from ...core.errors import BatcherError, UsageError
+from ...manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
+from ...reporting.progress import size
+from ...sources.content import SUFFIXES
+from .. import completing, output
+from ..folder_scan import MAX_FILES, FolderScan, scan
+from ..proposal import LAYOUTS, TEMPLATES, WORDS, Layout, Proposal, counted, manifest_text, propose
 
 MANIFEST: Final = "batcher.yaml"
 SCHEMAS: Final = ("manifest.schema.json", "batcher.schema.json")  # looked for beside the manifest
@@ -26,7 +26,7 @@ SAID: Final = {"file": "one flow per file", "folder": "one flow per folder", "on
 
 @click.command("init", short_help="write a first manifest")
 @click.argument("folder", type=click.Path(path_type=Path), shell_complete=completing.folders)
-@click.option("-o", "--output", metavar="FILE", help=f"where to write it; default: {MANIFEST} in FOLDER; - is stdout")
+@click.option("-o", "--output", "where", metavar="FILE", help=f"where to write it; default: {MANIFEST} in FOLDER; - is stdout")
 @click.option("--layout", type=click.Choice(LAYOUTS), help="a flow per file, a flow per folder, or one flow")
 @click.option("--template", metavar="NAME", help="default: the one that takes the files that are found")
 @click.option("--endpoint", metavar="URL", help="written into the manifest; sandbox: the embedded service")
@@ -34,14 +34,14 @@ SAID: Final = {"file": "one flow per file", "folder": "one flow per folder", "on
 @click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else there")
 @click.option("--quiet", is_flag=True, help="say nothing unless something is wrong")
 def command(
-    folder: Path, output: str | None, layout: Layout | None, template: str | None, endpoint: str | None, force: bool,
+    folder: Path, where: str | None, layout: Layout | None, template: str | None, endpoint: str | None, force: bool,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Look at the files in FOLDER and write a first manifest for them, with comments, ready for `batcher plan`.
 
     Nothing is sent, and no file of yours is changed. Hidden files are skipped, links to folders followed.
     """
-    target = Path(output) if output is not None else folder / MANIFEST
+    target = Path(where) if where is not None else folder / MANIFEST
     try:
         checked = _endpoint(endpoint)
         _refuse_unusable(template)
@@ -52,16 +52,16 @@ def command(
             raise UsageError(*_nothing(folder, look, template))
         text = _text(folder, target, plan, look, checked)
         if str(target) == "-":
-            common.out(text, end="")
+            output.out(text, end="")
             return
         _write(target, text, force)
     except BatcherError as error:
-        common.exit_for(error, str(target), as_json)
+        output.exit_for(error, str(target), as_json)
     next_commands = _next(folder, target, checked, plan.layout)
     if as_json:
-        common.out(common.document(_document(target, plan, look, next_commands)))
+        output.out(output.document(_document(target, plan, look, next_commands)))
     elif not quiet:
-        common.out(common.harmless("\n".join(_lines(folder, target, plan, look, template, next_commands))))
+        output.out(output.harmless("\n".join(_lines(folder, target, plan, look, template, next_commands))))
 
 
 def _endpoint(given: str | None) -> str | None:
@@ -72,7 +72,7 @@ def _endpoint(given: str | None) -> str | None:
 
 
 def _refuse_unusable(template: str | None) -> None:
-    from ..manifest.errors import Unfit
+    from ...manifest.errors import Unfit
 
     try:
         if template is not None:
@@ -86,11 +86,11 @@ def _refuse_what_is_there(target: Path, force: bool) -> None:
         raise UsageError(f"{target} is there already", "--force replaces it; -o names another file")
 
 
-def _look(folder: Path) -> Look:
+def _look(folder: Path) -> FolderScan:
     try:
-        return look_at(folder)
+        return scan(folder)
     except NotADirectoryError:
-        parent = common.argument(folder.parent)
+        parent = output.argument(folder.parent)
         raise UsageError(f"{folder} is no folder", f"give the folder that it lies in: batcher init {parent}") from None
     except FileNotFoundError:
         with contextlib.suppress(OSError):
@@ -103,7 +103,7 @@ def _look(folder: Path) -> Look:
         raise UsageError(f"the folder {folder} cannot be listed: {error.strerror}", "check its permissions") from None
 
 
-def _nothing(folder: Path, look: Look, template: str | None) -> tuple[str, str]:
+def _nothing(folder: Path, look: FolderScan, template: str | None) -> tuple[str, str]:
     """Why there is nothing to send, and what to do."""
     if look.odd:
         first = look.odd[0]
@@ -119,12 +119,12 @@ def _nothing(folder: Path, look: Look, template: str | None) -> tuple[str, str]:
     return f"{folder} holds no files", f"put some there first: {known} can be sent"
 
 
-def _text(folder: Path, target: Path, plan: Proposal, look: Look, endpoint: str | None) -> str:
+def _text(folder: Path, target: Path, plan: Proposal, look: FolderScan, endpoint: str | None) -> str:
     inside = Path.cwd() if str(target) == "-" else target.parent
     way = os.path.relpath(os.path.realpath(folder), os.path.realpath(inside))
     prefix = "" if way == "." else f"{way}/"
     schema = next((name for name in SCHEMAS if os.path.isfile(inside / name)), None)
-    told = f"Made by: batcher init {common.argument(folder)}   ({counted(plan)}, {size(look.bytes)})"
+    told = f"Made by: batcher init {output.argument(folder)}   ({counted(plan)}, {size(look.bytes)})"
     return manifest_text(plan, look, batch=_batch(folder), prefix=prefix, told=told, endpoint=endpoint, schema=schema)
 
 
@@ -157,12 +157,12 @@ def _write(target: Path, text: str, force: bool) -> None:
 
 def _next(folder: Path, target: Path, endpoint: str | None, layout: Layout) -> list[str]:
     """The commands to type next. Results go outside of the folder: nothing there is to be taken for an input later."""
-    manifest = common.argument(target)
+    manifest = output.argument(target)
     beside = Path(os.path.realpath(folder))
     results = Path(f"{os.path.normpath(folder)}-results")
     if os.path.normpath(folder) in (".", "..") or folder.name in ("", ".."):
         results = Path(os.path.relpath(beside.with_name(f"{beside.name}-results"))) if beside.name else Path("results")
-    collect = f"batcher collect {manifest} --to {common.argument(results)}"
+    collect = f"batcher collect {manifest} --to {output.argument(results)}"
     if layout == "file":  # a folder for each file would be one too many
         collect += " --name '{flow}{suffix}'"
     commands = [f"batcher plan {manifest}", f"batcher run {manifest}", collect]
@@ -172,7 +172,7 @@ def _next(folder: Path, target: Path, endpoint: str | None, layout: Layout) -> l
 
 
 def _lines(
-    folder: Path, target: Path, plan: Proposal, look: Look, template: str | None, next_commands: list[str]
+    folder: Path, target: Path, plan: Proposal, look: FolderScan, template: str | None, next_commands: list[str]
 ) -> list[str]:
     """What was found and written, for people."""
     lines = [f"found:    {counted(plan)}, {size(look.bytes)}"]
@@ -204,7 +204,7 @@ def _doubt(template: str | None) -> str:
     return f" (did you mean {near[0]}?)" if near else " (not one that batcher knows; `batcher plan` asks the service)"
 
 
-def _document(target: Path, plan: Proposal, look: Look, next_commands: list[str]) -> dict[str, Any]:
+def _document(target: Path, plan: Proposal, look: FolderScan, next_commands: list[str]) -> dict[str, Any]:
     left_out = [{"path": odd.path, "why": odd.why, "hint": odd.hint} for odd in look.odd[:1000]]
     return {
         "manifest": str(target), "exit_code": 0, "template": plan.template, "layout": plan.layout, "flows": plan.flows,
