@@ -7,7 +7,6 @@ is called, so that help is quick.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 import importlib
 import os
@@ -18,6 +17,7 @@ import click
 
 from ..core.errors import UsageError
 from ..core.exit_codes import ExitCode
+from ..core.suggestion import did_you_mean
 from ..host.process import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
@@ -83,10 +83,10 @@ class Commands(click.Group):
 
     @staticmethod
     def advice(wrong: str) -> str:
-        near = difflib.get_close_matches(wrong, COMMANDS, 1)
+        near = did_you_mean(wrong, COMMANDS)
         if not near and os.path.exists(wrong):  # `batcher chairs.yaml`, `batcher photos`
             return f"did you mean batcher {'init' if os.path.isdir(wrong) else 'run'} {wrong}?"
-        return f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        return near or f"there are {', '.join(COMMANDS)}"
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

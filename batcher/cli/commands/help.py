@@ -5,10 +5,9 @@ It imports what it is asked about, so that the list is quick.
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
+from ...core.suggestion import did_you_mean
 from .. import COMMANDS, GROUPS, OTHERS, cli
 from ..topics import TOPICS
 
@@ -33,8 +32,7 @@ def command(ctx: click.Context, topic: str | None) -> None:
                 texts.append(found.get_help(inner))
         click.echo("\n\n".join(texts))
     else:
-        near = difflib.get_close_matches(topic, [*TOPICS, *COMMANDS], 1)
-        advice = f"did you mean {near[0]}?" if near else "`batcher help` lists them"
+        advice = did_you_mean(topic, [*TOPICS, *COMMANDS], "`batcher help` lists them")
         raise click.UsageError(f"there is no command and no topic {topic!r} ({advice})")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ from typing import Any, Final
 import click
 
 from ...core.errors import BatcherError, UsageError
+from ...core.suggestion import did_you_mean
 from ...manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
 from ...reporting.progress import size
 from ...sources.content import SUFFIXES
@@ -72,7 +72,7 @@ def _endpoint(given: str | None) -> str | None:
 
 
 def _refuse_unusable(template: str | None) -> None:
-    from ...manifest.errors import Unfit
+    from ...manifest.findings import Unfit
 
     try:
         if template is not None:
@@ -95,9 +95,9 @@ def _look(folder: Path) -> FolderScan:
     except FileNotFoundError:
         with contextlib.suppress(OSError):
             there = [one.name for one in folder.absolute().parent.iterdir() if one.is_dir()]
-            near = difflib.get_close_matches(folder.name, there, 1)
+            near = did_you_mean(folder.name, there, spell=lambda name: str(folder.parent / name))
             if near:
-                raise UsageError(f"there is no folder {folder}", f"did you mean {folder.parent / near[0]}?") from None
+                raise UsageError(f"there is no folder {folder}", near) from None
         raise UsageError(f"there is no folder {folder}", "check the path") from None
     except OSError as error:
         raise UsageError(f"the folder {folder} cannot be listed: {error.strerror}", "check its permissions") from None
@@ -200,8 +200,7 @@ def _doubt(template: str | None) -> str:
     known = [one.name for one in TEMPLATES]
     if template is None or template in known:
         return ""
-    near = difflib.get_close_matches(template, known, 1)
-    return f" (did you mean {near[0]}?)" if near else " (not one that batcher knows; `batcher plan` asks the service)"
+    return f" ({did_you_mean(template, known, 'not one that batcher knows; `batcher plan` asks the service')})"
 
 
 def _document(target: Path, plan: Proposal, look: FolderScan, next_commands: list[str]) -> dict[str, Any]:
