@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ..core.model import ABSENT, Input, Place, Problem
-from ..manifest.errors import Unfit
+from ..manifest.findings import Unfit
 from ..manifest.folders import Folders, is_folder
 from ..manifest.values import MAX_NAME_CHARS, check_name
 from ..sources.content import NO_SUCH, SUFFIXES

@@ -6,12 +6,12 @@ terminal. Used by every module of the package.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Final
 
 from batcher.core.errors import ManifestError
 from batcher.core.model import Place, Problem
+from batcher.core.suggestion import did_you_mean
 
 SHOWN_CHARS: Final = 80  # what is longer is cut, so that a 10 MB scalar is one line of message
 LISTED_NAMES: Final = 12  # names listed in a hint when none of them is close to the wrong one
@@ -104,11 +104,10 @@ def quoted(value: object) -> str:
 def suggestion(wrong: str, known: Iterable[str], what: str) -> str:
     """The hint for an unknown name: the closest known one, else the known ones listed under `what`."""
     names = list(known)
-    # Beyond 1,000 names or 100 characters difflib takes seconds and nobody mistyped.
-    close = difflib.get_close_matches(wrong[:100], names[:1000], n=1)
-    if close:
-        return f"did you mean `{harmless(close[0])}`?"
-    if not names:
-        return ""
     listed = ", ".join(harmless(name, 40) for name in names[:LISTED_NAMES])
-    return f"{what}: {listed}" + (", …" if len(names) > LISTED_NAMES else "")
+    more = ", …" if len(names) > LISTED_NAMES else ""
+    return did_you_mean(wrong, names, f"{what}: {listed}{more}" if names else "", spell=in_backticks)
+
+
+def in_backticks(name: str) -> str:
+    return f"`{harmless(name)}`"

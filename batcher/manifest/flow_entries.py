@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from batcher.core.model import Input
 from batcher.manifest.defaults import Profiles, inherited, layered
 from batcher.manifest.document import BROKEN, Map, Seq, Value
-from batcher.manifest.entries import check_no_tag, compile_entry, compile_source
-from batcher.manifest.errors import Findings, Unfit, quoted
+from batcher.manifest.findings import Findings, Unfit, quoted
 from batcher.manifest.flows import Parameters, Plan
 from batcher.manifest.include import ManifestFile
+from batcher.manifest.input_entries import check_no_tag, compile_entry, compile_source
 from batcher.manifest.inputs import Entry, unknown_in
-from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN
+from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN
 from batcher.manifest.template import Const, Node, Scope, Text, compile_text, compile_value
 from batcher.manifest.values import check_flow_id, check_name, check_template
 

@@ -1,7 +1,7 @@
 """What an entry under `inputs` says: from the tree to an `Input`, or to an `Entry` that has to be expanded.
 
 In: an entry of the tree. Out: an `Input` where nothing is left to expand, else an `Entry`; what is wrong is noted.
-Called by `planning`.
+Called by `flow_entries`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batcher.core.model import ABSENT, TAG, Absent, Input
-from batcher.manifest import sources
+from batcher.manifest import row_sources
 from batcher.manifest.document import BROKEN, Map, Seq, Value
-from batcher.manifest.errors import Findings, Unfit
+from batcher.manifest.findings import Findings, Unfit
 from batcher.manifest.inputs import Entry, Item
 from batcher.manifest.paths import Base, spelled_path
-from batcher.manifest.sources import Source
+from batcher.manifest.row_sources import Source
 from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value
 from batcher.manifest.values import check_key, check_mime, check_text
 
@@ -50,10 +50,10 @@ def compile_source(raw: Map, findings: Findings, *, active: bool) -> Source | No
             node = compile_text(text, mark, findings, active=active)
             try:
                 if kind == "glob":
-                    sources.check_pattern(node, text)
-                    node = sources.glob_node(node, text)
+                    row_sources.check_pattern(node, text)
+                    node = row_sources.glob_node(node, text)
                 else:
-                    sources.check_table(node)
+                    row_sources.check_table(node)
             except Unfit as unfit:
                 findings.add(mark, unfit.message, unfit.hint)
             return Source(kind, node, mark, _compile_exclude(raw, text, findings, active) if kind == "glob" else ())
@@ -70,10 +70,10 @@ def _compile_exclude(raw: Map, beside: str, findings: Findings, active: bool) ->
             continue
         node = compile_text(text, mark, findings, active=active)
         try:
-            sources.check_exclude(node, text, beside)
+            row_sources.check_exclude(node, text, beside)
         except Unfit as unfit:
             findings.add(mark, unfit.message, unfit.hint)
-        made.append((sources.glob_node(node, text), mark))
+        made.append((row_sources.glob_node(node, text), mark))
     return tuple(made)
 
 

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from batcher.core.model import Place, Problem
 from batcher.manifest import files, patterns, tables
 from batcher.manifest.environment import Data, pieces
-from batcher.manifest.errors import Unfit, harmless, quoted
+from batcher.manifest.findings import Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sieve import Sieve
 from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text

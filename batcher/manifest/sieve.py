@@ -1,6 +1,7 @@
 """What a pattern matches and is no source: results, which `collect` wrote. And what people are to be told of patterns.
 
-In: a look for matches (`Walk`), what the journal has collected. Out: the results among the matches, notes. Called by `sources`.
+In: a look for matches (`Walk`), what the journal has collected. Out: the results among the matches, notes. Called by
+`row_sources`.
 A result is known by two things. The journal has its file stat (size, time, inode), wherever it lies by now. And the list of
 results that `collect` writes lies above it (results.jsonl), which moves with the folder and is there for other manifests too.
 The manifest's own results are never sources: each run would pay for what the last one made. Those of another manifest are
@@ -24,7 +25,7 @@ from batcher.core.collecting import RESULTS
 from batcher.core.facts import CollectedView
 from batcher.core.model import Problem
 from batcher.core.names import Names
-from batcher.manifest.errors import harmless, quoted
+from batcher.manifest.findings import harmless, quoted
 from batcher.manifest.patterns import Pattern, Walk
 
 LEDGER: Final = f"{RESULTS}.jsonl"

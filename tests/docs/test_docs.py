@@ -18,7 +18,8 @@ from batcher.cli import COMMANDS, GROUPS, cli
 from batcher.cli.reference import ENVIRONMENT, EXIT_CODES, commands, flags, sections
 from batcher.cli.topics import TOPICS
 from batcher.core.exit_codes import ExitCode
-from batcher.manifest import load, model
+from batcher.manifest import load
+from batcher.manifest.keys_base import Shape
 from batcher.sandbox.faults import EFFECTS
 from batcher.sandbox.readings import Readings
 from tests.e2e.conftest import PNG, environment
@@ -42,7 +43,7 @@ def test_groups_name_commands_that_are_there() -> None:
     assert {name for names in GROUPS.values() for name in names} <= set(COMMANDS)
 
 
-def shapes(of: type = model._Shape) -> Iterator[type]:
+def shapes(of: type = Shape) -> Iterator[type]:
     for shape in of.__subclasses__():
         yield shape
         yield from shapes(shape)
@@ -58,7 +59,7 @@ def test_every_key_of_the_manifest_is_explained_with_an_example() -> None:
     # Mappings with keys of their own, and what has one value only.
     structure = {"version", "flows", "defaults", "profiles", "limits", "each", "notify", "command"}
     missing = {(section.title, key.name) for section in sections() for key in section.keys if not key.example}
-    assert {name for _, name in missing} <= structure, "give these keys examples=[…] in manifest/model.py"
+    assert {name for _, name in missing} <= structure, "give these keys examples=[…] in manifest/keys*.py"
 
 
 def test_examples_of_keys_are_ones_that_load(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batcher.core.model import Problem
 from batcher.manifest import patterns
-from batcher.manifest.errors import Unfit
+from batcher.manifest.findings import Unfit
 
 from .conftest import Desk, labels
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from batcher.core.model import Flow, Input, Problem
 from batcher.manifest import load
 from batcher.manifest.environment import Data, pieces, resolve
-from batcher.manifest.errors import Unfit
+from batcher.manifest.findings import Unfit
 from batcher.manifest.template import Name, parse
 
 from .conftest import Desk, labels, walk
