@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from pybase64 import b64decode
 
-from .errors import Refusal, invalid
+from .refusals import Refusal, invalid
 from .templates import TEXT
 
 # Rows up to this size hold their bytes themselves: one commit instead of a file of its own.

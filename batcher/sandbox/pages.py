@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from .errors import invalid_query
 from .readings import Readings
+from .refusals import invalid_query
 from .render import dump
 
 _PARAMETERS = frozenset(
