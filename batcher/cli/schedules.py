@@ -10,7 +10,7 @@ from __future__ import annotations
 import plistlib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,45 +100,44 @@ def crontab(job: Job) -> str:
 
 def systemd(job: Job) -> dict[str, str]:
     """Name → text of the service and of the timer, in this order. Raises UsageError as `crontab`."""
-    system = job.user is not None
     what = f"batcher run {_value(job.manifest)}"
-    lines = [_mark(job), "[Unit]", f"Description={what}"]
+    return {
+        f"{job.name}.service": "\n".join(_service(job, what)) + "\n",
+        f"{job.name}.timer": "\n".join(_timer(job, what)) + "\n",
+    }
+
+
+def _service(job: Job, what: str) -> Iterator[str]:
+    system = job.user is not None
+    yield from (_mark(job), "[Unit]", f"Description={what}")
     if system:
-        lines += ["Wants=network-online.target", "After=network-online.target"]
-    lines += ["", "[Service]", "Type=oneshot"]
+        yield from ("Wants=network-online.target", "After=network-online.target")
+    yield from ("", "[Service]", "Type=oneshot")
     if system:
-        lines += [f"User={job.user}"]
-    lines += [f"ExecStart=:{' '.join(_word(word) for word in job.words)}"]  # the colon: no $ means anything
+        yield f"User={job.user}"
+    yield f"ExecStart=:{' '.join(_word(word) for word in job.words)}"  # the colon: no $ means anything
     if job.key is not None and system:
-        lines += [f"LoadCredential=key:{_value(job.key)}", "Environment=GENERIO_API_KEY_FILE=%d/key"]
+        yield from (f"LoadCredential=key:{_value(job.key)}", "Environment=GENERIO_API_KEY_FILE=%d/key")
     elif job.key is not None:
-        lines += [f"Environment={_word('GENERIO_API_KEY_FILE=' + job.key)}"]
-    lines += [
+        yield f"Environment={_word('GENERIO_API_KEY_FILE=' + job.key)}"
+    yield from (
         f"# {ExitCode.LOCKED}: another run is at work. {ExitCode.SIGTERM}: it was stopped in order.",
         f"SuccessExitStatus={listed((ExitCode.LOCKED, ExitCode.SIGTERM), ' ')}",
         "KillMode=mixed",
         "KillSignal=SIGTERM",
         f"TimeoutStopSec={STOP_S}",
         "UMask=0077",
-    ]
+    )
     if system:
-        lines += _hardening(job)
+        yield from _hardening(job)
     elif not job.hooks:
-        lines += ["NoNewPrivileges=yes"]
-    timer = [
-        _mark(job),
-        "[Unit]",
-        f"Description={what}, {job.when.text}",
-        "",
-        "[Timer]",
-        f"OnCalendar={job.when.calendar}",
-        f"RandomizedDelaySec={job.when.delay_s}",
-        "Persistent=true",
-        "",
-        "[Install]",
-        "WantedBy=timers.target",
-    ]
-    return {f"{job.name}.service": "\n".join(lines) + "\n", f"{job.name}.timer": "\n".join(timer) + "\n"}
+        yield "NoNewPrivileges=yes"
+
+
+def _timer(job: Job, what: str) -> Iterator[str]:
+    yield from (_mark(job), "[Unit]", f"Description={what}, {job.when.text}", "")
+    yield from ("[Timer]", f"OnCalendar={job.when.calendar}", f"RandomizedDelaySec={job.when.delay_s}", "Persistent=true", "")
+    yield from ("[Install]", "WantedBy=timers.target")
 
 
 def launchd(job: Job, home: str) -> dict[str, str]:

@@ -10,34 +10,21 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 from ...core.exit_codes import about as about_code
-from ...core.model import NOTES, Problem
+from ...core.model import NOTES
 from ...reporting.progress import size
 from ...version import __version__
 from ..flow_status import FlowStatus
 from ..text import count, shown, span
 from . import charts
 from .data import FlowLine, PageData, Run, natural
+from .elements import bdi, moment, sentence
+from .problems import kept, problems
 from .timeline import timeline
-
-LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
-GROUPS: Final = 12  # kinds of problem on the page
-
-KINDS: Final = {
-    "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
-    "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
-    "failed": "Failed on the service", "changed": "Changed after the start", "waiting": "Left alone for now",
-    "note": "Worth a word", "limit": "As many starts as one run may make",
-}  # fmt: skip
-URGENCY: Final = {
-    "unsettled": 1, "fatal": 1, "failed": 2, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5,
-    "waiting": 5, "note": 5, "limit": 5,
-}  # fmt: skip
 
 
 def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
@@ -46,7 +33,7 @@ def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[t
     style = home.joinpath("page.css").read_text("utf-8")
     script = home.joinpath("page.js").read_text("utf-8")
     policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    body = "".join((_header(facts), _problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
+    body = "".join((_header(facts), problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -67,17 +54,6 @@ def embedded(value: Any) -> str:
     """JSON that cannot end the element that it stands in."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def moment(at: float) -> str:
-    """A time; the script turns it into the reader's own, and the title keeps it as it is."""
-    stamp = datetime.fromtimestamp(at, UTC)
-    iso = stamp.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f'<time datetime="{iso}" title="{iso}">{stamp.strftime("%Y-%m-%d %H:%M:%S")} UTC</time>'
-
-
-def _bdi(text: str) -> str:
-    return f"<bdi>{escape(text)}</bdi>"
 
 
 def _headline(facts: PageData) -> tuple[str, str]:
@@ -101,9 +77,9 @@ def _headline(facts: PageData) -> tuple[str, str]:
 def _header(facts: PageData) -> str:
     headline, mark = _headline(facts)
     last = facts.runs[0] if facts.runs else None
-    where = f'<span class="quiet"> · {_bdi(facts.manifest)} at {_bdi(facts.endpoint)}</span>'
+    where = f'<span class="quiet"> · {bdi(facts.manifest)} at {bdi(facts.endpoint)}</span>'
     return (
-        f'<header><p class="over">{_bdi(facts.batch)}{where}</p><h1 class="{mark}">{escape(headline)}.</h1>'
+        f'<header><p class="over">{bdi(facts.batch)}{where}</p><h1 class="{mark}">{escape(headline)}.</h1>'
         f"{_last(facts, last)}{_bar(facts)}{_numbers(facts)}</header>\n<main>"
     )
 
@@ -120,11 +96,7 @@ def _last(facts: PageData, last: Run | None) -> str:
     about = about_code(last.exit_code)
     happened, advice = (about.happened, about.advice) if about is not None else ("it ended", "")
     what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {happened}."
-    return f'<p class="lead">{what}' + (f" <strong>{_sentence(advice)}</strong>" if advice else "") + "</p>"
-
-
-def _sentence(text: str) -> str:
-    return escape(text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
+    return f'<p class="lead">{what}' + (f" <strong>{sentence(advice)}</strong>" if advice else "") + "</p>"
 
 
 def _bar(facts: PageData) -> str:
@@ -166,48 +138,6 @@ def _numbers(facts: PageData) -> str:
         for name, value, note in entries
     )
     return f'<dl class="numbers">{cells}</dl>'
-
-
-def _problems(facts: PageData) -> str:
-    out = ""
-    if facts.problems:
-        out = f'<section aria-labelledby="h-problems"><h2 id="h-problems">Problems</h2>{_groups(facts.problems)}</section>'
-    if facts.notes:
-        out += f'<section aria-labelledby="h-notes"><h2 id="h-notes">Worth knowing</h2>{_groups(facts.notes)}</section>'
-    return out
-
-
-def _groups(problems: Sequence[Problem]) -> str:
-    """Problems of one kind with one piece of advice together, the most urgent first."""
-    groups: dict[tuple[str, str], list[Problem]] = {}
-    for problem in problems:
-        groups.setdefault((problem.kind, problem.hint), []).append(problem)
-    order = sorted(groups.items(), key=lambda item: (URGENCY.get(item[0][0], 0), -len(item[1])))
-    out = []
-    for (kind, hint), of_group in order[:GROUPS]:
-        number = f' <span class="quiet">{count(len(of_group))}</span>'
-        items = "".join(_problem(problem) for problem in of_group[:LISTED])
-        more = ""
-        if len(of_group) > LISTED:
-            rest = "".join(_problem(problem) for problem in of_group[LISTED : LISTED + 200])
-            left = len(of_group) - LISTED
-            beyond = f"<p>… and {count(left - 200)} more, in the table below.</p>" if left > 200 else ""
-            more = f"<details><summary>{count(left)} more</summary><ul>{rest}</ul>{beyond}</details>"
-        advice = f'<p class="advice">{_sentence(hint)}</p>' if hint else ""
-        title = KINDS.get(kind, kind.capitalize())  # a run may be stopped by a deadline or a signal
-        out.append(f'<div class="group"><h3>{escape(title)}{number}</h3>{advice}<ul>{items}</ul>{more}</div>')
-    if len(order) > GROUPS:
-        out.append(f"<p>… and {count(len(order) - GROUPS)} more kinds, in the table below.</p>")
-    return "".join(out)
-
-
-def _problem(problem: Problem) -> str:
-    where = []
-    if problem.flow:
-        where.append(_bdi(problem.flow))
-    if problem.place is not None:
-        where.append(f'<span class="quiet">{_bdi(str(problem.place))}</span>')
-    return f'<li><span class="where">{" ".join(where)}</span> <span class="what">{_bdi(problem.message)}</span></li>'
 
 
 def _flows(facts: PageData) -> str:
@@ -293,7 +223,7 @@ def _data(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[
         "id": [flow.flow_id for flow in flows],
         "times": [_times(flow) for flow in flows],
         "gone": [n for n, flow in enumerate(flows) if flow.gone],
-        "problem": {str(n): _kept(flow.problem) for n, flow in enumerate(flows) if flow.problem is not None},
+        "problem": {str(n): kept(flow.problem) for n, flow in enumerate(flows) if flow.problem is not None},
         "uris": list(uris),
         "pictures": {
             str(n): [[uri, shown(flows[n].pictures[item].label)] for item, uri in of_flow] for n, of_flow in pictures.items()
@@ -305,8 +235,3 @@ def _times(flow: FlowLine) -> list[float | None] | None:
     t = flow.times
     stations = [t.begun, t.opened, t.first_upload, t.last_upload, t.verified, t.started]
     return None if stations == [None] * 6 else [None if at is None else round(at, 1) for at in stations]
-
-
-def _kept(problem: Problem) -> list[str]:
-    place = "" if problem.place is None else str(problem.place)
-    return [KINDS.get(problem.kind, problem.kind), problem.message, problem.hint, place]
