@@ -94,7 +94,7 @@ def _ended(end: EndFacts) -> Problem:
 
 def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
     """Whether the run that this was noted of is under way, as far as a journal shows it; `now` is wall-clock seconds, `held`
-    whether a process holds the journal (None: it cannot be told)."""
+    whether a process holds the journal (None: unknown)."""
     fresh = now - began - float(str(document["elapsed_s"])) < FRESH_S
     return document["exit_code"] is None and held is not False and fresh
 

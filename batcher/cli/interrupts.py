@@ -1,6 +1,6 @@
 """A command's work with progress drawn, which signals end in order.
 
-In: the work, who is told of its end. Out: its report; on the first SIGHUP, SIGINT or SIGTERM it ends in order, on another
+In: the work, its watchers. Out: its report; on the first SIGHUP, SIGINT or SIGTERM it ends in order, on another
 SIGINT or SIGTERM at once. Called by `carry_out`.
 """
 
@@ -29,7 +29,7 @@ class Work(Protocol):
 
 
 class Watchers(Protocol):
-    """Whoever is told that the work begins, and how it ended: see `afterwards`."""
+    """What is called when the work begins, and when it has ended: see `afterwards`."""
 
     def begin(self) -> None: ...
     async def end(self, report: Report, failure: Exception | None) -> None: ...
@@ -62,7 +62,7 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
 
 
 class _Interrupts:
-    """Signals: they halt the pipeline, and once that has ended, whoever is still told of it."""
+    """Signals halt the pipeline; once that has ended, they cut the watchers short."""
 
     def __init__(self, style: Style) -> None:
         self._style = style

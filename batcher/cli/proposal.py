@@ -103,13 +103,13 @@ def _column(paths: Sequence[str]) -> str:
 
 
 def manifest_text(
-    plan: Proposal, look: FolderScan, *, batch: str, prefix: str, told: str, endpoint: str | None, schema: str | None
+    plan: Proposal, look: FolderScan, *, batch: str, prefix: str, made_by: str, endpoint: str | None, schema: str | None
 ) -> str:
-    """The manifest. `prefix`: the folder as spelled from the manifest's own, empty or with a slash at its end; `told`: how
+    """The manifest. `prefix`: the folder as spelled from the manifest's own, empty or with a slash at its end; `made_by`: how
     it was made; `schema`: the file of the JSON Schema beside it."""
     lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
     lines += [
-        f"# {_comment(told)}",
+        f"# {_comment(made_by)}",
         "# Every key, with its default and an example:  batcher help manifest",
         "version: 1",
         _beside(f"batch: {_quoted(batch)}", "the batch's name on the service; keep it once it was run"),

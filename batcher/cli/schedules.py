@@ -1,4 +1,4 @@
-"""How cron, systemd and launchd are told to run a command: texts, no I/O.
+"""What makes cron, systemd and launchd run a command: texts, no I/O.
 
 In: a `Job`. Out: a crontab line; a service and a timer; a property list. Called by `batcher cron`. Each has its own rules of
 quoting: a shell's with cron's `%` on top (crontab(5)); systemd's, where `%` is doubled and a word stands in quotes
@@ -20,7 +20,7 @@ from ..manifest import parse_duration
 
 CRON_CHARS: Final = 990  # of a line: Debian's cron takes 998 of the command, others 1000 in all
 STOP_S: Final = 150  # 5 s for what is in flight, 35 for a ping, 62 for a hook, and room
-DELAY_S: Final = 300  # the most that a timer waits by chance, so that not everybody comes at once
+DELAY_S: Final = 300  # the longest random delay of a timer, so that not all machines start at once
 AT: Final = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 
 

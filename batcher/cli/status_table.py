@@ -148,12 +148,12 @@ def _run(found: BatchStatus, terminal: Terminal, now: float) -> Iterator[str]:
     at = datetime.fromtimestamp(began).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     under_way = found.under_way(now)
     if code is not None:
-        told = f"{at}, took {span(took)}, ended with {code}"
+        text = f"{at}, took {span(took)}, ended with {code}"
     elif under_way:
-        told = f"under way since {at} ({span(now - began)})"
+        text = f"under way since {at} ({span(now - began)})"
     else:
-        told = f"{at}, cut off after {span(took)} or later; run again: it resumes"
-    for line in textwrap.wrap(f"run:    {told}", terminal.columns, subsequent_indent="        "):
+        text = f"{at}, cut off after {span(took)} or later; run again: it resumes"
+    for line in textwrap.wrap(f"run:    {text}", terminal.columns, subsequent_indent="        "):
         yield terminal.ink(line, "33") if under_way else line
     for problem in found.free[:FREE]:
         name = f"{problem.flow}: " if problem.flow is not None else ""

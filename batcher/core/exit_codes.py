@@ -64,7 +64,7 @@ class ExitCode(IntEnum):
         "an outcome cannot be settled, or the service shows what the journal does not say",
         "alert; the next run settles it first",
         "an outcome could not be settled", "run again: the next run asks first", "failure",
-        kinds=("unsettled",), reasons=(Reason.UNSETTLED,), errors=(JournalError,),  # what was paid for cannot be told
+        kinds=("unsettled",), reasons=(Reason.UNSETTLED,), errors=(JournalError,),  # what was paid for is unknown
     )  # fmt: skip
     FATAL = 7, About(
         "fatal: key refused, credit exhausted", "alert; do not run again",

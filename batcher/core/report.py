@@ -45,7 +45,7 @@ class InputCounts:
 class OutputCounts:
     """Outputs that the service has listed so far, for `collect`. `collected` are on disk and checked; `_now`: by this
     run. `failed` could not be had. `shared_names`: inputs that a short key tells apart, for they ask for one name.
-    `without_source`: outputs that cannot be told which input they came from; they are named by their ids. `missing`:
+    `without_source`: outputs whose input is not known; they are named by their ids. `missing`:
     inputs of completed flows that have no output; `longer`: GLBs collected by this run that have bytes after their end."""
 
     total: int = 0

@@ -1,5 +1,5 @@
 """`defaults` and `profiles`, merged under a flow. In: the members of each and of a flow. Out: the merged tree, positions
-kept, so that a problem in a default is told where the default stands. Called by `flow_entries`.
+kept, so that a problem in a default is reported at the default. Called by `flow_entries`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Broken(Enum):
-    """Stands where a value could not be told; its problem has been noted, and nothing more is said about it."""
+    """Stands where a value could not be read; its problem has been noted, and nothing more is reported about it."""
 
     BROKEN = "broken"
 

@@ -1,4 +1,4 @@
-"""How the manifest package speaks: how it collects, and how it shows a user's own words back.
+"""What is wrong with a manifest, collected; and how a user's own words are shown back.
 
 In: positions and sentences. Out: `Findings`, and the helpers that make foreign text harmless on a
 terminal. Used by every module of the package.
@@ -39,7 +39,7 @@ def mark_of(line: int, column: int, file: int = 0) -> int:
 
 
 class Findings:
-    """Collects the problems of one manifest, included files too, so that all are told in one go."""
+    """Collects the problems of one manifest, included files too, so that all are reported in one go."""
 
     def __init__(self, file: str) -> None:
         self._files = [file]

@@ -55,7 +55,7 @@ class _Planner:
                 check_no_tag(given.get("additional"), self._findings)
 
     def _under(self, raw: Map) -> Map | None:
-        """What lies under a flow, merged; None where its profile cannot be told."""
+        """What lies under a flow, merged; None where its profile is wrong."""
         extends = raw.get("extends")
         if extends is BROKEN:
             return None
@@ -175,7 +175,7 @@ class _Planner:
             )
 
     def _check_names(self, plan: Plan, active: bool) -> None:
-        """Notes placeholders that can be told to name nothing before any table is opened."""
+        """Notes placeholders that are known to name nothing before any table is opened."""
         if not active:
             known: Scope | None = _EMPTY_SCOPE
         else:

@@ -1,6 +1,6 @@
 """The inputs of a flow: an entry, bound to the flow's columns, lists its `Input`s lazily.
 
-In: an `Entry` as `input_entries` has read it, and rows. Out: `Input`s, and a Problem where one cannot be told. Called by
+In: an `Entry` as `input_entries` has read it, and rows. Out: `Input`s, and a Problem where one cannot be read. Called by
 `flows`.
 """
 
@@ -91,7 +91,7 @@ class Entry:
         return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
     def unknown_names(self, known: Scope | None) -> Iterator[tuple[int, Unfit]]:
-        """The placeholders that name nothing, as far as it can be told with the flow's columns (None: not known)."""
+        """The placeholders that name nothing, as far as the flow's columns show it (None: not known)."""
         if known is None:
             return
         if self.source is None:

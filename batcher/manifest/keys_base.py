@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, WithJsonSchema
 
-PATH, FILE, GLOB, TEXT, TABLE = "\0path", "\0file", "\0glob", "\0text", "\0table"  # tags, told from keys by the NUL
+PATH, FILE, GLOB, TEXT, TABLE = "\0path", "\0file", "\0glob", "\0text", "\0table"  # tags; the NUL tells them from keys
 INPUT_KINDS: Final = {"glob": GLOB, "table": TABLE, "text": TEXT, "file": FILE}  # a table comes with a file or a text
 ONE, MANY = "\0one", "\0many"
 EACH_KINDS: Final = {"glob": GLOB, "table": TABLE}

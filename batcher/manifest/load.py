@@ -1,4 +1,4 @@
-"""Loads a manifest: the file, the text, the shape, the plans; everything that is wrong is told in one go.
+"""Loads a manifest: the file, the text, the shape, the plans; everything that is wrong is reported in one go.
 
 In: the path as the user spelled it, and the environment. Out: a `Manifest`, or `ManifestError`. Called by the command
 line and by the public API.
@@ -72,7 +72,7 @@ def _no_collection() -> Iterator[None]:
 def _read(
     text: str, env: Mapping[str, str], folder: str, findings: Findings, name: str
 ) -> tuple[keys.ManifestShape | None, list[Plan]]:
-    """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be told."""
+    """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be read."""
     resolve = partial(environment.resolve, env=env)
     tree = shape.mapping(document.read(text, resolve, findings), findings)
     if tree is None:

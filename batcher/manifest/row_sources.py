@@ -1,7 +1,7 @@
 """Where the rows of an expansion come from: the files that match a pattern, or the rows of a table.
 
 In: the `glob` or `table` member, the folder of the manifest. Out: `Opened`: the columns and the rows, lazily; a
-Problem stands where a row, or the whole source, cannot be told. Called by `inputs` and `flows`.
+Problem stands where a row, or the whole source, cannot be read. Called by `inputs` and `flows`.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _open_glob(
 
 
 def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) -> Rows:
-    """What lies in a folder that cannot be read cannot be told; what lies elsewhere can."""
+    """A folder that cannot be read is a problem; the other matches count."""
     for path, error in folders:
         shown = _shown(base.label(path or "."))
         message = f"the folder {quoted(shown)} cannot be read: {error.strerror}"

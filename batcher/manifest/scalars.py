@@ -17,7 +17,7 @@ _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# Everything that is no text begins with one of these: most scalars are told by one look.
+# Everything that is no text begins with one of these: most scalars need one look.
 _FIRST: Final = frozenset("-+.0123456789~nNtTfF")
 
 _INT: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)

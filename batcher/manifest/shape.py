@@ -1,4 +1,4 @@
-"""Whether the tree has a manifest's shape, told in short sentences at the node that is wrong.
+"""Whether the tree has a manifest's shape: what is wrong is reported in short sentences, at its node.
 
 In: the tree of `document`. Out: the same tree without the members and items that are wrong (each is noted in
 `Findings`), so that the checks that follow still find what is wrong elsewhere. Called by `load`.

@@ -270,7 +270,7 @@ class Sandbox:
     # ---- outages
 
     async def _reply_and_begin_outage(self, call: Call, entry: Entry, fault: Fault) -> web.StreamResponse:
-        """The call is answered, and the client told that the connection ends: its next request meets a closed port."""
+        """The call is answered with `Connection: close`: its next request meets a closed port."""
         response = await self._answer(call, entry, None)
         response.force_close()
         await response.prepare(call.request)

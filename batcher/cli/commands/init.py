@@ -124,8 +124,8 @@ def _text(folder: Path, target: Path, plan: Proposal, look: FolderScan, endpoint
     way = os.path.relpath(os.path.realpath(folder), os.path.realpath(inside))
     prefix = "" if way == "." else f"{way}/"
     schema = next((name for name in SCHEMAS if os.path.isfile(inside / name)), None)
-    told = f"Made by: batcher init {output.argument(folder)}   ({counted(plan)}, {size(look.bytes)})"
-    return manifest_text(plan, look, batch=_batch(folder), prefix=prefix, told=told, endpoint=endpoint, schema=schema)
+    made_by = f"Made by: batcher init {output.argument(folder)}   ({counted(plan)}, {size(look.bytes)})"
+    return manifest_text(plan, look, batch=_batch(folder), prefix=prefix, made_by=made_by, endpoint=endpoint, schema=schema)
 
 
 def _batch(folder: Path) -> str:

@@ -176,8 +176,8 @@ def sums(found: Survey, whole: bool) -> list[str]:
     lines.append(f"to send:  {counted(found.to_send, 'input')}, {sent}")
     parts = [counted(getattr(requests, f"{one}s"), one) for one in ("create", "upload", "list", "start", "delete", "look")
              if getattr(requests, f"{one}s")]  # fmt: skip
-    told = f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else "")
-    lines += textwrap.wrap(told, LINE_COLUMNS, subsequent_indent=" " * 10)
+    needed = f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else "")
+    lines += textwrap.wrap(needed, LINE_COLUMNS, subsequent_indent=" " * 10)
     later = f"; {counted(requests.held_back, 'flow')} left to later runs (--max-starts)" if requests.held_back else ""
     lines.append(f"to pay:   {counted(requests.starts, 'start')}{later}")
     return lines

@@ -157,7 +157,7 @@ def _flows(facts: PageData) -> str:
         f'<div class="tools" hidden><label>Filter <input type="search" id="filter" autocomplete="off" spellcheck="false" '
         f'placeholder="name, id or message"></label><div class="chips" role="group" aria-label="Show">{chips}</div>'
         '<label class="sorter">Sort by <select id="sorter"></select></label></div>'
-        '<p id="told" class="quiet" role="status" aria-live="polite"></p>'
+        '<p id="shown" class="quiet" role="status" aria-live="polite"></p>'
         '<div id="flows" hidden></div><dialog id="detail" aria-labelledby="detail-name"></dialog></section>'
     )
 

@@ -47,10 +47,10 @@ def _groups(problems: Sequence[Problem]) -> str:
     out = []
     for (kind, hint), of_group in order[:GROUPS]:
         number = f' <span class="quiet">{count(len(of_group))}</span>'
-        items = "".join(_problem(problem) for problem in of_group[:LISTED])
+        items = "".join(_item(problem) for problem in of_group[:LISTED])
         more = ""
         if len(of_group) > LISTED:
-            rest = "".join(_problem(problem) for problem in of_group[LISTED : LISTED + 200])
+            rest = "".join(_item(problem) for problem in of_group[LISTED : LISTED + 200])
             left = len(of_group) - LISTED
             beyond = f"<p>… and {count(left - 200)} more, in the table below.</p>" if left > 200 else ""
             more = f"<details><summary>{count(left)} more</summary><ul>{rest}</ul>{beyond}</details>"
@@ -62,7 +62,7 @@ def _groups(problems: Sequence[Problem]) -> str:
     return "".join(out)
 
 
-def _problem(problem: Problem) -> str:
+def _item(problem: Problem) -> str:
     where = []
     if problem.flow:
         where.append(bdi(problem.flow))

@@ -97,8 +97,8 @@ def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> st
     rows = []
     for n, flow in enumerate(lanes):
         parts = _stretches(flow, run, length_s)
-        told = [what if mark == "t-bad" else f"{what} {span(to - at)}" for mark, what, at, to in parts]
-        words = escape(f"{flow.name}: {', '.join(told) or 'begun'}")
+        stretches = [what if mark == "t-bad" else f"{what} {span(to - at)}" for mark, what, at, to in parts]
+        words = escape(f"{flow.name}: {', '.join(stretches) or 'begun'}")
         lane = "".join(
             f'<rect class="{mark}" x="{percent(at, length_s)}" width="{percent(max(to - at, length_s / 400), length_s)}" '
             f'y="{n * pitch}" height="{pitch - 1}"/>'
