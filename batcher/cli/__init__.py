@@ -7,7 +7,6 @@ is called, so that help is quick.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 import importlib
 import os
@@ -17,6 +16,8 @@ from typing import Any
 import click
 
 from ..core.errors import UsageError
+from ..core.exit_codes import ExitCode
+from ..core.suggestion import did_you_mean
 from ..host.process import raise_open_files, run_in_utf8
 from ..version import __version__
 from .streams import lost, prepare
@@ -56,7 +57,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        command = importlib.import_module(f"{__name__}.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -78,14 +79,14 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:  # outside of a run, which has its own way to end; click would say 1, which is a bug of ours
             print("batcher: stopped by SIGINT", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(ExitCode.SIGINT)
 
     @staticmethod
     def advice(wrong: str) -> str:
-        near = difflib.get_close_matches(wrong, COMMANDS, 1)
+        near = did_you_mean(wrong, COMMANDS)
         if not near and os.path.exists(wrong):  # `batcher chairs.yaml`, `batcher photos`
             return f"did you mean batcher {'init' if os.path.isdir(wrong) else 'run'} {wrong}?"
-        return f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        return near or f"there are {', '.join(COMMANDS)}"
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -111,7 +112,7 @@ def main() -> None:
         run_in_utf8()
     except UsageError as error:
         print(f"batcher: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(ExitCode.USAGE)
     raise_open_files()
     if "_BATCHER_COMPLETE" in os.environ:  # a shell asks how a word goes on
         from .shells import answer
@@ -122,7 +123,7 @@ def main() -> None:
     why = lost()
     if why is not None:
         print(f"batcher: the output cannot be written: {why}", file=sys.stderr)
-        code = code or (0 if sys.argv[1:2] and sys.argv[1] in WORKING else 2)
+        code = code or (0 if sys.argv[1:2] and sys.argv[1] in WORKING else ExitCode.USAGE)
     sys.exit(code)
 
 
@@ -140,15 +141,15 @@ def _code() -> int:
         return error.exit_code
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
         print("batcher: stopped by SIGINT", file=sys.stderr)
-        return 130
+        return ExitCode.SIGINT
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
-        return 1
+        return ExitCode.BUG
 
 
 def _say_manifest() -> None:
     """After a command that lacks its manifest: which one may be meant."""
-    from .common import harmless
+    from .output import harmless
 
     here: list[str] = []
     with contextlib.suppress(OSError):  # a folder that may not be read, or is gone
@@ -162,7 +163,8 @@ def _say_bug(error: Exception, verbose: bool) -> None:
     import traceback
 
     from ..service.credentials import Mask
-    from .common import harmless, read_key
+    from .output import harmless
+    from .setup import read_key
 
     mask = Mask()
     with contextlib.suppress(Exception):  # whatever is wrong with the key, it is not what is to be said now

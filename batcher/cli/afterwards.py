@@ -1,7 +1,7 @@
 """After a run or a collect: whoever is to know how it went.
 
 In: the manifest's `notify` and `metrics`, and the command's report or the error that ended it. Out: a line in the log, a
-file of metrics, pings and hooks. Called by `common.watched`; `clean` and `abort`, which somebody watches, have only the log.
+file of metrics, pings and hooks. Called by `interrupts`; `clean` and `abort`, which somebody watches, have only the log.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from ..core.errors import BatcherError, JournalError
 from ..core.events import Events, Level
+from ..core.exit_codes import about, code_of
 from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
-from ..core.outcome import outcome_of
 from ..core.report import Report, problem_json
 from ..service.credentials import Mask
 from ..version import __version__
-from . import common
+from . import output
 
 if TYPE_CHECKING:
     from ..reporting.notify import Notifier
@@ -86,12 +86,13 @@ class Afterwards:
             error = failure if isinstance(failure, BatcherError) else BatcherError(f"a bug in batcher: {failure!r}")
             kind: ProblemKind = "unsettled" if isinstance(error, JournalError) else "manifest"
             problem = problem_json(Problem(kind, self._mask(error.message), error.hint))
-            document |= {"exit_code": common.code_of(error), "elapsed_s": round(time.monotonic() - self._begun, 3),
+            document |= {"exit_code": int(code_of(error)), "elapsed_s": round(time.monotonic() - self._begun, 3),
                          "problems": [problem], "problems_total": 1}  # fmt: skip
             text = f"batcher: {error}"
         code = document["exit_code"]
         assert isinstance(code, int)
-        outcome = outcome_of(code)
+        known_code = about(code)
+        outcome = known_code.outcome if known_code is not None else "failure"
         level: Level = "error" if outcome == "failure" else "warning" if outcome == "problem" else "info"
         groups = ("flows", "inputs", "outputs", "ends", "requests") if known else ()
         counts: dict[str, JSON] = {name: document[name] for name in groups if name in document}
@@ -105,7 +106,7 @@ class Afterwards:
         if self._metrics is not None:
             self._write_metrics(self._metrics, document, known)
         if self._notifier is not None:
-            await self._notifier.end(outcome, common.harmless(text), document)
+            await self._notifier.end(outcome, output.harmless(text), document)
 
     def _write_metrics(self, path: str, document: Mapping[str, JSON], known: bool) -> None:
         from ..reporting.metrics import write_metrics  # 60 ms that only they need who ask for it
@@ -121,10 +122,10 @@ class Afterwards:
             self._complain(f"the metrics {path} cannot be written: {error.strerror or error}")
 
     def _complain(self, text: str) -> None:
-        common.say(self._mask(f"batcher: {text}"))
+        output.say(self._mask(f"batcher: {text}"))
         self._events.emit("warning", "warning", {"message": text})
 
 
 def closing(report: Report) -> str:
     """How a run went, as a mail of cron says it: its problems with their advice, and where the batch stands."""
-    return "\n".join([*common.problem_lines(report), common.closing_line(report)])
+    return "\n".join([*output.problem_lines(report), output.closing_line(report)])

@@ -1,6 +1,6 @@
 """A first manifest, from what lies in a folder: which template, which layout, how the flows are named; and its text.
 
-In: a `Look`, options. Out: a `Proposal` and the commented YAML. Pure. Called by `init`.
+In: a `FolderScan`, options. Out: a `Proposal` and the commented YAML. Pure. Called by `init`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..core.text import escaped
-from .folder import KINDS, Look, Odd, suffix_of
+from .folder_scan import KINDS, FolderScan, Odd, suffix_of
 
 Layout = Literal["file", "folder", "one"]
 LAYOUTS: Final = ("file", "folder", "one")
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class KnownTemplate:
     """A template that the service is known to offer: the kind of files that it takes, and its parameters' defaults."""
 
     name: str
@@ -29,9 +29,9 @@ class Template:
 
 
 TEMPLATES: Final = (
-    Template("model_generate_fromimage", "image", "{quality: high, seed: -1, texture: true}", "a model from images"),
-    Template("model_generate_fromprompt", "text", "{quality: high, seed: -1, texture: true}", "a model from a prompt"),
-    Template("model_optimize", "glb", "{polygon_count: 100000}", "a smaller model"),
+    KnownTemplate("model_generate_fromimage", "image", "{quality: high, seed: -1, texture: true}", "a model from images"),
+    KnownTemplate("model_generate_fromprompt", "text", "{quality: high, seed: -1, texture: true}", "a model from a prompt"),
+    KnownTemplate("model_optimize", "glb", "{polygon_count: 100000}", "a smaller model"),
 )
 WORDS: Final = {"image": ("image", "images"), "text": ("prompt", "prompts"), "glb": ("GLB model", "GLB models")}
 SET_MIN, SET_MAX = 2, 20  # images in a folder that is taken for views of one thing
@@ -47,7 +47,7 @@ class Proposal:
 
     kind: str
     template: str
-    known: Template | None
+    known: KnownTemplate | None
     layout: Layout
     why: str
     column: str
@@ -56,7 +56,7 @@ class Proposal:
     unnamed: int
 
 
-def propose(look: Look, template: str | None, layout: Layout | None) -> Proposal | None:
+def propose(look: FolderScan, template: str | None, layout: Layout | None) -> Proposal | None:
     """None where there is nothing to send."""
     known = next((one for one in TEMPLATES if one.name == template), None)
     kinds = [known.kind] if known else [kind for kind in KINDS if look.files[kind]]
@@ -104,13 +104,13 @@ def _column(paths: Sequence[str]) -> str:
 
 
 def manifest_text(
-    plan: Proposal, look: Look, *, batch: str, prefix: str, told: str, endpoint: str | None, schema: str | None
+    plan: Proposal, look: FolderScan, *, batch: str, prefix: str, made_by: str, endpoint: str | None, schema: str | None
 ) -> str:
-    """The manifest. `prefix`: the folder as spelled from the manifest's own, empty or with a slash at its end; `told`: how
+    """The manifest. `prefix`: the folder as spelled from the manifest's own, empty or with a slash at its end; `made_by`: how
     it was made; `schema`: the file of the JSON Schema beside it."""
     lines = [f"# yaml-language-server: $schema={schema}"] if schema else []
     lines += [
-        f"# {escaped(told)}",
+        f"# {escaped(made_by)}",
         "# Every key, with its default and an example:  batcher help manifest",
         "version: 1",
         _beside(f"batch: {_quoted(batch)}", "the batch's name on the service; keep it once it was run"),
@@ -147,7 +147,7 @@ def _cap(flows: int) -> int:
     return -(-(flows + flows // 5) // step) * step
 
 
-def _flows(plan: Proposal, look: Look, batch: str, prefix: str) -> Iterator[str]:
+def _flows(plan: Proposal, look: FolderScan, batch: str, prefix: str) -> Iterator[str]:
     match plan.layout:
         case "file":
             yield "# One flow per file; new files become new flows. {path} {name} {stem} {suffix} {parent} can be used."
@@ -166,7 +166,7 @@ def _flows(plan: Proposal, look: Look, batch: str, prefix: str) -> Iterator[str]
                 yield from _source("glob", pattern, exclude)
 
 
-def _folder_flows(plan: Proposal, look: Look, batch: str, prefix: str) -> Iterator[str]:
+def _folder_flows(plan: Proposal, look: FolderScan, batch: str, prefix: str) -> Iterator[str]:
     files: dict[str, list[str]] = {}
     for path in plan.paths:
         files.setdefault(_parent(path), []).append(path)
@@ -216,7 +216,7 @@ def _source(key: str, pattern: str, exclude: Sequence[tuple[str, Odd]]) -> Itera
         yield f"    - {_quoted(text)}    # {escaped(one.why)}"
 
 
-def _other_kinds(plan: Proposal, look: Look, prefix: str) -> Iterator[str]:
+def _other_kinds(plan: Proposal, look: FolderScan, prefix: str) -> Iterator[str]:
     """Files of the other kinds, as flows that are commented out: nobody shall pay for a README that was taken for a prompt."""
     for one in TEMPLATES:
         paths = look.files[one.kind]

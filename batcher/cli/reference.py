@@ -14,21 +14,18 @@ from typing import Any, Final
 
 import click
 
-EXIT_CODES: Final = (  # code, what it means, what a cron job should do
-    ("0", "every flow is started, or there is nothing to do", "stay quiet"),
-    ("1", "a bug in batcher", "alert"),
-    ("2", "wrong usage or manifest; nothing was written", "alert"),
-    ("3", "some inputs were refused; their flows are not started, the others are", "alert; the next run resumes"),
-    ("4", "a source is missing, unreadable or changed while it was read", "alert"),
-    ("5", "the service was unavailable until the retries were spent", "run again"),
-    ("7", "fatal: key refused, credit exhausted", "alert; do not run again"),
-    ("10", "`--max-duration`, `--wait` or `--max-starts` reached; resumable", "run again"),
-    ("11", "another run holds this manifest", "ignore"),
-    ("12", "an outcome cannot be settled, or the service shows what the journal does not say",
-     "alert; the next run settles it first"),
-    ("13", "with `collect`: a flow failed or was aborted", "alert"),
-    ("129, 130, 143", "SIGHUP, SIGINT, SIGTERM: drained, resumable", "run again"),
-)  # fmt: skip
+from ..core.exit_codes import SIGNALS, ExitCode, listed
+
+
+def _exit_code_rows() -> Iterator[tuple[str, str, str]]:
+    for code in sorted(ExitCode):
+        if code not in SIGNALS:
+            yield str(code), code.about.meaning, code.about.cron
+    about = SIGNALS[0].about
+    yield listed(SIGNALS), f"{', '.join(code.name for code in SIGNALS)}: {about.meaning}", about.cron
+
+
+EXIT_CODES: Final = tuple(_exit_code_rows())  # code, what it means, what a cron job should do
 
 ENVIRONMENT: Final = (
     ("GENERIO_API_KEY", "the API key; it is never printed, logged or stored"),
@@ -45,7 +42,7 @@ ENVIRONMENT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ManifestKey:
     """A key of the manifest. `default` is empty where there is none; `example` is YAML."""
 
     name: str
@@ -62,7 +59,7 @@ class Section:
 
     title: str
     about: str
-    keys: tuple[Key, ...]
+    keys: tuple[ManifestKey, ...]
 
 
 _TITLES: Final = {  # a mapping that is not named here is shown by its own name
@@ -89,7 +86,7 @@ def _section(title: str, shape: dict[str, Any]) -> Section:
     return Section(title, shape["description"], keys)
 
 
-def _key(name: str, node: dict[str, Any], required: bool) -> Key:
+def _key(name: str, node: dict[str, Any], required: bool) -> ManifestKey:
     about, example, default = _first(node, "description"), _first(node, "examples"), node.get("default")
     about = str(about or "See below.")
     stated = about.rpartition(" Default: ")
@@ -99,7 +96,7 @@ def _key(name: str, node: dict[str, Any], required: bool) -> Key:
         about += f" {said[2][:1].upper()}{said[2][1:]}." if said[2] else ""
     else:
         shown = "" if default is None else json.dumps(default)
-    return Key(name, " or ".join(dict.fromkeys(_kinds(node))), shown, about, _yaml(example), required)
+    return ManifestKey(name, " or ".join(dict.fromkeys(_kinds(node))), shown, about, _yaml(example), required)
 
 
 def _first(node: Any, what: str) -> Any:
@@ -172,7 +169,7 @@ def commands() -> dict[str, click.Command]:
     """All of them, imported."""
     from . import COMMANDS
 
-    return {name: importlib.import_module(f"{__package__}.{name}").command for name in COMMANDS}
+    return {name: importlib.import_module(f"{__package__}.commands.{name}").command for name in COMMANDS}
 
 
 # --- Tables for docs/reference.md ---------------------------------------------------------------------------------------

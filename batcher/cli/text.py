@@ -6,7 +6,6 @@ In: values. Out: text that is safe to print: a name may be hostile, and a termin
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 from ..core.text import OBEYED
@@ -19,38 +18,14 @@ def shown(name: str) -> str:
     return _HARMFUL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
 
 
-def width(text: str) -> int:
-    """Columns on a terminal: wide characters take two, combining ones none."""
-    if text.isascii():
-        return len(text)
-    return sum(_columns(char) for char in text)
-
-
-def _columns(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def fit(text: str, columns: int) -> str:
-    """Cut in the middle to so many columns, and filled up with blanks: the ends of names tell them apart."""
-    if width(text) > columns:
-        right = (columns - 1) // 2
-        text = f"{_head(text, columns - 1 - right)}…{_head(text[::-1], right)[::-1]}"
-    return text + " " * (columns - width(text))
-
-
-def _head(text: str, columns: int) -> str:
-    for n, char in enumerate(text):
-        columns -= _columns(char)
-        if columns < 0:
-            return text[:n]
-    return text
-
-
 def count(number: float) -> str:
     """Thousands set apart by a narrow blank, which every language can read."""
     return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 input`, `2,000 inputs`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def span(seconds: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from ..core.exit_codes import ALONE, SIGNALS, ExitCode, listed
 from . import reference
 
 COLUMNS: Final = 80
@@ -52,8 +53,9 @@ def _exit_codes() -> str:
     lines = []
     for code, meaning, cron in reference.EXIT_CODES:
         lines += [*_wrapped(f"{code:<9} {meaning}".replace("`", ""), "", " " * 10), f"{'':<10}cron: {cron}"]
-    return "\n".join([*lines, "", *_wrapped("Where several apply: 1, 2, 12, 7, 13, 4, 3, 5, 10, in that order; a signal's code "
-                                            "beats them. A service that cannot be reached is 5.")])  # fmt: skip
+    order = listed(code for code in ExitCode if code not in (*SIGNALS, *ALONE))
+    return "\n".join([*lines, "", *_wrapped(f"Where several apply: {order}, in that order; a signal's code beats them. "
+                                            f"A service that cannot be reached is {ExitCode.UNAVAILABLE}.")])  # fmt: skip
 
 
 def _guarantees() -> str:
@@ -74,11 +76,13 @@ def _state() -> str:
     return _paragraphs(
         "What was done is kept in .batcher/ beside the manifest, or in the folder that --state names: one journal per "
         "manifest and endpoint (SQLite, readable by its owner only). A lock of the kernel holds it while a run is under way, "
-        "and dies with the process; a second run exits with 11.",
+        "and dies with the process; a second run exits with "
+        f"{ExitCode.LOCKED}.",
         "Keep it together with the manifest. A flow is known by its name and the endpoint: a file that is renamed where the "
         "flow is named after it is a new flow. What is done with one endpoint says nothing about another; the embedded "
         "sandbox keeps its own store in .batcher/sandbox.",
-        "If the journal is lost, a run finds the batch's flows on the service and stops with 12 rather than pay twice: "
+        f"If the journal is lost, a run finds the batch's flows on the service and stops with {ExitCode.UNSETTLED} rather than "
+        "pay twice: "
         "restore it, or let --adopt take over what it finds, by tag and content. `batcher clean` lists, and with --yes "
         "deletes, flows that were never started.",
         "To begin again on the sandbox, delete .batcher/.",
@@ -100,9 +104,9 @@ def _cron() -> str:
                   "something is wrong; launchd keeps what they say in a log. Keep the key in a file that only you can read. "
                   "Whom else to tell stands in the manifest, under notify and metrics."),
         "",
-        *_wrapped("Runs that overlap are harmless: the second says nothing and exits with 11. So is one that is killed: the "
-                  "next resumes. New files of a pattern are sent, what is done is not sent again. For an inbox set "
-                  "limits.min_age, so that a file that is still being copied is left for the next run, and "
+        *_wrapped(f"Runs that overlap are harmless: the second says nothing and exits with {ExitCode.LOCKED}. So is one that "
+                  "is killed: the next resumes. New files of a pattern are sent, what is done is not sent again. For an inbox "
+                  "set limits.min_age, so that a file that is still being copied is left for the next run, and "
                   "limits.max_starts, so that a slip cannot cost more than you thought; with limits.starts_per_run a large "
                   "batch goes in parts, so many flows a night."),
         "",

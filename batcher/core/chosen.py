@@ -4,15 +4,14 @@ Called by the planner and by `collect`, once per flow.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Final
 
 from .model import Problem
+from .suggestion import NAMES, did_you_mean
 
-SUGGESTED_FROM: Final = 1000  # names; difflib takes some 10 ms for so many
 LISTED: Final = 5
 
 
@@ -31,7 +30,7 @@ class Chosen:
 
     def __call__(self, name: str) -> bool:
         if self._missed:
-            if len(self._names) < SUGGESTED_FROM:
+            if len(self._names) < NAMES:
                 self._names[name] = None  # once, however often it is asked about
             for pattern in [pattern for pattern in self._missed if _fits(name, pattern)]:
                 del self._missed[pattern]
@@ -45,12 +44,10 @@ class Chosen:
         return Problem("manifest", f"{self._flag} {pattern}: there is no such flow", self._advice(pattern))
 
     def _advice(self, pattern: str) -> str:
-        near = difflib.get_close_matches(pattern[:100], self._names, 1)
-        if near:
-            return f"did you mean {near[0]}?"
         some = ", ".join(islice(self._names, LISTED))
         more = ", …" if len(self._names) > LISTED else ""
-        return f"give a flow's name, or a pattern for names; there are: {some}{more}" if some else "the manifest has no flows"
+        listed = f"give a flow's name, or a pattern for names; there are: {some}{more}" if some else "the manifest has no flows"
+        return did_you_mean(pattern, self._names, listed)
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -44,7 +44,7 @@ class UsageError(BatcherError):
 
 
 class JournalError(BatcherError):
-    """The journal is damaged, was written by a newer batcher, or cannot be written: what was paid for cannot be told."""
+    """The journal is damaged, was written by a newer batcher, or cannot be written: what was paid for is unknown."""
 
 
 class Locked(BatcherError):

@@ -1,7 +1,7 @@
-"""What a run tells of itself while it goes on: one event for everything that happened, successes too. No I/O.
+"""What a run emits while it goes on: one event for everything that happened, successes too. No I/O.
 
 In: an event's name, its level, its fields. Out: whatever an `Events` makes of them; `reporting.log` writes them to a log.
-Called by the pipeline and by the command line. Where nobody listens `enabled` is False, and nothing is put together.
+Called by the pipeline and by the command line. Where nobody listens `enabled` is False, and no event is put together.
 
     run_begun  planned  run_ended                                   the run; `run_ended` has the counts and the exit code
     flow_created  flow_found  flow_create_unknown                   a flow gets its id
@@ -28,7 +28,7 @@ Level: TypeAlias = Literal["info", "warning", "error"]
 
 
 class Events(Protocol):
-    """Where events go. `enabled` is looked at before anything is put together for `tell`, which raises nothing."""
+    """Where events go. `enabled` is looked at before anything is put together for `emit`, which raises nothing."""
 
     @property
     def enabled(self) -> bool: ...

@@ -16,7 +16,7 @@ from .measuring import FlowTimes
 from .model import JSON
 from .rows import row
 
-WATCH_S: Final = 7 * 86400.0  # a create that is done later than a week after it was sent is past belief
+WATCH_S: Final = 7 * 86400.0  # a create is not expected to be done later than a week after it was sent
 
 
 @row(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a run would send, told from the plan alone, and whether that is more than the manifest's caps allow. No I/O.
+"""What a run would send, by the plan alone, and whether that is more than the manifest's caps allow. No I/O.
 
 In: `FlowPlan`s, limits. Out: `Requests`, Problems. Called by the survey, which `plan` shows and `run` obeys.
 """

@@ -7,7 +7,6 @@ what arrived first.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from array import array
@@ -19,6 +18,7 @@ from .errors import UsageError
 from .media import output_suffix
 from .model import Input, TextSource
 from .names import folded
+from .suggestion import did_you_mean
 
 FAILED: Final = "failed"  # the folder of what failed and aborted flows left
 RESULTS: Final = "results"  # results.csv and results.jsonl
@@ -158,10 +158,13 @@ def _literal(folders: list[list[tuple[bool, str]]], text: str) -> None:
 def _variable(name: str, text: str) -> str:
     if name in VARIABLES:
         return name
-    near = difflib.get_close_matches(name, VARIABLES, 1)
-    known = " ".join(f"{{{each}}}" for each in VARIABLES)
-    hint = f"did you mean {{{near[0]}}}?" if near else f"there are {known}"
+    known = " ".join(map(_in_braces, VARIABLES))
+    hint = did_you_mean(name, VARIABLES, f"there are {known}", spell=_in_braces)
     raise UsageError(f"--name {text!r}: there is no variable {{{name}}}", hint)
+
+
+def _in_braces(name: str) -> str:
+    return f"{{{name}}}"
 
 
 class Places:

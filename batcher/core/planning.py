@@ -26,7 +26,7 @@ class Change(Enum):
     NEW = "new"  # nothing of it is on the service: to be sent
     SAME = "same"  # what was sent, or may have been, is what is meant
     DIFFERS = "differs"  # something else was sent under its key
-    HASH = "hash"  # cannot be told without reading the source
+    HASH = "hash"  # unknown without reading the source
 
 
 def change_of(
@@ -51,7 +51,7 @@ class Action(Enum):
 
     NEW = "new"
     RESUME = "resume"
-    REBUILD = "rebuild"  # changed before it was started: given up, deleted, built anew
+    REBUILD = "rebuild"  # changed before it was started: abandoned, deleted, built anew
     REDO = "redo"  # paid for again, as asked
     DONE = "done"
     CHANGED = "changed"  # changed after it was started: reported
@@ -102,7 +102,7 @@ class Options:
     adopt: bool = False
 
     def missed(self) -> list[Problem]:
-        """What was chosen by name and is not there; told once every flow was asked about."""
+        """What was chosen by name and is not there; complete once every flow was asked about."""
         return [problem for chosen in (self.only, self.redo) if isinstance(chosen, Chosen) for problem in chosen.missed()]
 
 

@@ -70,7 +70,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """Beyond repair, and free to give up, since nothing was started."""
+    """Beyond repair; it is free to abandon the flow, since nothing was started."""
 
     why: str
 
@@ -82,7 +82,7 @@ class Incomplete:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """The list does not tell what is there: nothing is sent, given up or started on its word."""
+    """The list does not show what is there: nothing is sent, abandoned or started because of it."""
 
     why: str
 
@@ -158,7 +158,7 @@ def reconcile(
     missing: list[InputFacts] = []
     quiet_at = start_after or 0.0
     for name, owners in by_ident.items():
-        # Equal inputs without tags cannot be told apart: the accepted ones are taken to be the ones that are shown, then those
+        # Equal inputs without tags look the same: the accepted ones are taken to be the ones that are shown, then those
         # that were answered, for a silent one must not be counted as seen and sent again in the place of another. Once one of
         # them was sent again, any that is shown may be its first attempt; nor is one that is shown done with before its time.
         owners.sort(key=lambda facts: (facts.state is not InputState.ACCEPTED, not facts.answered))
@@ -186,7 +186,7 @@ def _judge(
     silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
     answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
     untils = [facts.settle_deadline or 0.0 for facts in silent]
-    # Sent twice, and one is listed: which one cannot be told, and the other may yet be done.
+    # Sent twice, and one is listed: which one is unknown, and the other may yet be done.
     doubtful = [facts for facts in seen if facts.resent and not facts.answered]
     pending = [facts for facts in seen if facts.resent and facts.answered and now < (facts.settle_deadline or 0.0)]
     uncertain = {facts.key for facts in pending}

@@ -10,32 +10,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from .errors import Reason, Stop
+from .exit_codes import OF_KIND, OF_REASON, ExitCode, first_of
 from .model import JSON, Problem, ProblemKind
 
 PROBLEMS_KEPT: Final = 1000  # the rest is counted: a report stays small, however much goes wrong
-
-OF_PROBLEM: Final[dict[ProblemKind, int]] = {
-    "manifest": 2,
-    "source": 4,
-    "refused": 3,
-    "unavailable": 5,
-    "fatal": 7,
-    "unsettled": 12,
-    "failed": 13,
-}
-OF_REASON: Final[dict[Reason, int]] = {
-    Reason.USAGE: 2,
-    Reason.FATAL: 7,
-    Reason.UNAVAILABLE: 5,
-    Reason.UNSETTLED: 12,
-    Reason.DEADLINE: 10,
-    Reason.LIMIT: 10,
-    Reason.SIGHUP: 129,
-    Reason.SIGINT: 130,
-    Reason.SIGTERM: 143,
-}
-# Where several apply. 2 stands first of the problems: nothing was written then, and nothing else can have happened.
-PRECEDENCE: Final = (129, 130, 143, 1, 2, 12, 7, 13, 4, 3, 5, 10)
 
 
 @dataclass(slots=True)
@@ -67,7 +45,7 @@ class InputCounts:
 class OutputCounts:
     """Outputs that the service has listed so far, for `collect`. `collected` are on disk and checked; `_now`: by this
     run. `failed` could not be had. `shared_names`: inputs that a short key tells apart, for they ask for one name.
-    `without_source`: outputs that cannot be told which input they came from; they are named by their ids. `missing`:
+    `without_source`: outputs whose input is not known; they are named by their ids. `missing`:
     inputs of completed flows that have no output; `longer`: GLBs collected by this run that have bytes after their end."""
 
     total: int = 0
@@ -133,12 +111,12 @@ class Report:
     @property
     def exit_code(self) -> int:
         """The contract's exit code for this report."""
-        codes = {OF_PROBLEM[kind] for kind in self.kinds if kind in OF_PROBLEM}
+        codes = {OF_KIND[kind] for kind in self.kinds if kind in OF_KIND}
         if self.stop is not None:
             codes.add(OF_REASON[self.stop.reason])
             if self.stop.reason is Reason.UNAVAILABLE:
-                codes.discard(12)  # a service that cannot be reached is 5, even with outcomes still open
-        return next((code for code in PRECEDENCE if code in codes), 0)
+                codes.discard(ExitCode.UNSETTLED)  # a service that cannot be reached is 5, even with outcomes still open
+        return int(first_of(codes))
 
     def json(self) -> dict[str, JSON]:
         """The document that `--json` prints."""

@@ -1,5 +1,5 @@
 """`defaults` and `profiles`, merged under a flow. In: the members of each and of a flow. Out: the merged tree, positions
-kept, so that a problem in a default is told where the default stands. Called by `planning`.
+kept, so that a problem in a default is reported at the default. Called by `flow_entries`.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batcher.manifest.document import Map, Value
-from batcher.manifest.errors import Findings, harmless, quoted, suggestion
+from batcher.manifest.findings import Findings, harmless, quoted, suggestion
 from batcher.manifest.include import ManifestFile
 
 

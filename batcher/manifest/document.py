@@ -28,7 +28,8 @@ from yaml.events import (
 )
 
 from batcher.manifest import scalars
-from batcher.manifest.errors import FILE_SHIFT, Findings, Unfit, harmless, mark_of, quoted
+from batcher.manifest.findings import FILE_SHIFT, Findings, Unfit, harmless, quoted
+from batcher.manifest.syntax_errors import syntax_error, whole
 
 MAX_DEPTH: Final = 100  # levels of nesting; people write five
 # Nodes that aliases may add: generous for a list shared by every input, nothing for a bomb of a few lines.
@@ -39,7 +40,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Broken(Enum):
-    """Stands where a value could not be told; its problem has been noted, and nothing more is said about it."""
+    """Stands where a value could not be read; its problem has been noted, and nothing more is reported about it."""
 
     BROKEN = "broken"
 
@@ -97,12 +98,12 @@ def read(text: str, resolve: Callable[[str], str], findings: Findings, file: int
     except _Stop:
         return BROKEN
     except yaml.YAMLError as error:
-        _syntax_error(error, findings, file)
+        syntax_error(error, findings, file)
         return BROKEN
     finally:
         loader.dispose()
     if builder.root is None:
-        findings.add(_whole(file), "the manifest is empty", "write `version: 1` and `flows:`; see the examples")
+        findings.add(whole(file), "the manifest is empty", "write `version: 1` and `flows:`; see the examples")
         return BROKEN
     return builder.root.value
 
@@ -275,29 +276,3 @@ class _Builder:
     def _stop(self, mark: int, message: str, hint: str) -> None:
         self._findings.add(mark, message, hint)
         raise _Stop
-
-
-# What the parser says, and what usually helps; the first fragment found counts.
-_ADVICE: Final = (
-    ("cannot start any token", "indent with spaces, not tabs, and quote a value that begins with @, ` or %"),
-    ("tab", "indent with spaces, not tabs"),
-    ("mapping values are not allowed", "check the indentation, and quote a value that contains `: `"),
-    ("could not find expected ':'", "a key needs a colon and a space after it; check the indentation"),
-    ("did not find expected", "check the indentation, brackets and quotes above this place"),
-    ("unexpected end of stream", "a quote is not closed"),
-    ("undefined tag handle", "leave the tag out"),
-    ("escape", "write a backslash as \\\\, or use single quotes"),
-)
-
-
-def _whole(file: int) -> int | None:
-    return mark_of(0, 0, file) if file else None
-
-
-def _syntax_error(error: yaml.YAMLError, findings: Findings, file: int) -> None:
-    said, at = "it cannot be read", None
-    if isinstance(error, yaml.MarkedYAMLError):
-        said = error.problem or error.context or said
-        at = error.problem_mark or error.context_mark
-    hint = next((advice for fragment, advice in _ADVICE if fragment in said), "check the indentation and the quotes")
-    findings.add(mark_of(at.line, at.column, file) if at else _whole(file), f"this is not YAML: {harmless(said)}", hint)

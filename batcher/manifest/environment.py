@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from batcher.manifest.errors import Unfit, quoted, suggestion
+from batcher.core.suggestion import did_you_mean
+from batcher.manifest.findings import Unfit, in_backticks, quoted
 
 API_KEY: Final = "GENERIO_API_KEY"  # read by the command line alone; never a part of a manifest
 
@@ -72,12 +73,9 @@ def _value(name: str, default: str | None, env: Mapping[str, str]) -> str:
     if default is not None and not value:
         return default.replace("$$", "$")
     if value is None:
-        close = suggestion(name, (known for known in env if known != API_KEY), "") if len(env) < 1000 else ""
+        close = did_you_mean(name, (known for known in env if known != API_KEY), spell=in_backticks)
         advice = f"set {name}, or write ${{{name}:-default}}"
-        raise Unfit(
-            f"the environment variable {name} is not set",
-            f"{close} {advice}" if close.startswith("did you mean") else advice,
-        )
+        raise Unfit(f"the environment variable {name} is not set", f"{close} {advice}" if close else advice)
     try:
         value.encode()
     except UnicodeEncodeError:

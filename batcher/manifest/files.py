@@ -5,7 +5,6 @@ In: a path. Out: the text, or nothing where a problem was noted. Called by `load
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shlex
@@ -14,11 +13,13 @@ from itertools import islice
 from typing import Final
 
 from batcher.core.names import alike
-from batcher.manifest.errors import Findings, Unfit, harmless, mark_of
+from batcher.core.suggestion import closest
+from batcher.manifest.findings import Findings, Unfit, harmless, mark_of
 from batcher.manifest.folders import is_folder
 
 MAX_MANIFEST_BYTES: Final = 100_000_000  # 1,000,000 inputs written out; more belongs into a table
 LOOKED_AT: Final = 10_000  # names in a folder, for a suggestion
+LIKENESS: Final = 0.5  # of a manifest's name: there are few of them in a folder, so a wilder guess helps
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 # What YAML allows to stand unescaped (YAML 1.2.2, 5.1), turned round.
 _FORBIDDEN: Final = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -59,9 +60,9 @@ def _inside(folder: str) -> str:
 def _beside(path: str) -> str:
     """What may have been meant by the path of nothing."""
     folder, name = os.path.split(path)
-    near = difflib.get_close_matches(name[:100], _manifests(folder or "."), 1, 0.5)
-    if near:
-        return f"did you mean {harmless(os.path.join(folder, near[0]))}?"
+    near = closest(name, _manifests(folder or "."), LIKENESS)
+    if near is not None:
+        return f"did you mean {harmless(os.path.join(folder, near))}?"
     return "check the path; `batcher init FOLDER` writes a first one"
 
 
@@ -83,7 +84,7 @@ def folder_like(folder: str, name: str) -> str:
     except OSError:
         return ""
     same = [there for there in names if alike(there) == alike(name)]
-    return next(iter(same or difflib.get_close_matches(name[:100], names[:1000], 1)), "")
+    return same[0] if same else closest(name, names) or ""
 
 
 def text_of(raw: bytes, findings: Findings, file: int = 0) -> str | None:

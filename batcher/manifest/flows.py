@@ -14,11 +14,11 @@ from typing import Any, Final, TypeAlias
 
 from batcher.core.model import Flow, Input, Place, Problem, ProblemKind
 from batcher.core.names import Names
-from batcher.manifest.errors import Unfit, harmless, quoted
+from batcher.manifest.findings import Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.paths import Base
+from batcher.manifest.row_sources import Source
 from batcher.manifest.sieve import Sieve
-from batcher.manifest.sources import Source
 from batcher.manifest.template import (
     NO_SCOPE,
     Const,

@@ -14,9 +14,9 @@ from typing import Final
 
 from batcher.manifest import document, files, patterns, shape
 from batcher.manifest.document import BROKEN, Map, Seq
-from batcher.manifest.errors import Findings, Unfit, harmless, quoted
+from batcher.manifest.findings import Findings, Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
-from batcher.manifest.sources import literal_pattern
+from batcher.manifest.row_sources import literal_pattern
 
 MAX_NESTING: Final = 20  # files that include one another in a row; people write one or two
 MAIN_ONLY: Final = ("batch", "endpoint", "limits", "notify", "metrics")
@@ -34,10 +34,10 @@ class ManifestFile:
 def collect(tree: Map, name: str, folder: str, resolve: Callable[[str], str], findings: Findings) -> list[ManifestFile]:
     """The files of the manifest `name`, whose own tree has been checked."""
     main = ManifestFile(tree, Base(folder), _own_defaults(tree))
-    collector = _Collector(resolve, findings, os.path.dirname(name))
+    included = _IncludedFiles(resolve, findings, os.path.dirname(name))
     path = os.path.join(folder, os.path.basename(name))
-    collector.add(main, (os.path.realpath(path),), (os.path.basename(name),))
-    return collector.files
+    included.add(main, (os.path.realpath(path),), (os.path.basename(name),))
+    return included.files
 
 
 def _own_defaults(tree: Map) -> tuple[Map, ...]:
@@ -45,7 +45,7 @@ def _own_defaults(tree: Map) -> tuple[Map, ...]:
     return (given,) if isinstance(given, Map) else ()
 
 
-class _Collector:
+class _IncludedFiles:
     def __init__(self, resolve: Callable[[str], str], findings: Findings, shown_in: str) -> None:
         self.files: list[ManifestFile] = []
         self._resolve = resolve

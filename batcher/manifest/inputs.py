@@ -1,6 +1,7 @@
 """The inputs of a flow: an entry, bound to the flow's columns, lists its `Input`s lazily.
 
-In: an `Entry` as `entries` has read it, and rows. Out: `Input`s, and a Problem where one cannot be told. Called by `flows`.
+In: an `Entry` as `input_entries` has read it, and rows. Out: `Input`s, and a Problem where one cannot be read. Called by
+`flows`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from batcher.core.model import ABSENT, TAG, Absent, FileSource, Input, Place, Problem, ProblemKind, TextSource
-from batcher.manifest.errors import Unfit, harmless, quoted
+from batcher.manifest.findings import Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
+from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.sieve import Sieve
-from batcher.manifest.sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.template import (
     Const,
     Missing,
@@ -90,7 +91,7 @@ class Entry:
         return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
     def unknown_names(self, known: Scope | None) -> Iterator[tuple[int, Unfit]]:
-        """The placeholders that name nothing, as far as it can be told with the flow's columns (None: not known)."""
+        """The placeholders that name nothing, as far as the flow's columns show it (None: not known)."""
         if known is None:
             return
         if self.source is None:

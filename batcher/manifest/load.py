@@ -1,4 +1,4 @@
-"""Loads a manifest: the file, the text, the shape, the plans; everything that is wrong is told in one go.
+"""Loads a manifest: the file, the text, the shape, the plans; everything that is wrong is reported in one go.
 
 In: the path as the user spelled it, and the environment. Out: a `Manifest`, or `ManifestError`. Called by the command
 line and by the public API.
@@ -15,8 +15,8 @@ from functools import partial
 from batcher.core.errors import ManifestError
 from batcher.core.facts import CollectedView
 from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place, Sifted
-from batcher.manifest import document, environment, files, include, model, planning, shape, values
-from batcher.manifest.errors import Findings, Unfit
+from batcher.manifest import document, environment, files, flow_entries, include, keys, shape, values
+from batcher.manifest.findings import Findings, Unfit
 from batcher.manifest.flows import Expansion, Plan
 from batcher.manifest.sieve import Sieve
 
@@ -71,17 +71,17 @@ def _no_collection() -> Iterator[None]:
 
 def _read(
     text: str, env: Mapping[str, str], folder: str, findings: Findings, name: str
-) -> tuple[model.ManifestShape | None, list[Plan]]:
-    """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be told."""
+) -> tuple[keys.ManifestShape | None, list[Plan]]:
+    """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be read."""
     resolve = partial(environment.resolve, env=env)
     tree = shape.mapping(document.read(text, resolve, findings), findings)
     if tree is None:
         raise findings.error()
     settings = shape.check(tree, findings)
-    return settings, planning.plans(include.collect(tree, name, folder, resolve, findings), findings)
+    return settings, flow_entries.plans(include.collect(tree, name, folder, resolve, findings), findings)
 
 
-def _batch(settings: model.ManifestShape | None, path: str, findings: Findings) -> str:
+def _batch(settings: keys.ManifestShape | None, path: str, findings: Findings) -> str:
     if settings is None:
         return ""
     if settings.batch is not None:
@@ -93,7 +93,7 @@ def _batch(settings: model.ManifestShape | None, path: str, findings: Findings) 
         return ""
 
 
-def _endpoint(settings: model.ManifestShape | None, override: str | None, findings: Findings) -> str:
+def _endpoint(settings: keys.ManifestShape | None, override: str | None, findings: Findings) -> str:
     if override is None:
         return (settings and settings.endpoint) or DEFAULT_ENDPOINT
     try:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 from batcher.core.model import Place, Problem
-from batcher.manifest.errors import Unfit, harmless, quoted
+from batcher.manifest.findings import Unfit, harmless, quoted
 from batcher.manifest.template import Row
 
 BUFFER_BYTES: Final = 1 << 20  # per column: a row group is read page by page, not whole

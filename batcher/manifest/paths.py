@@ -7,7 +7,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
-from batcher.manifest.errors import Unfit
+from batcher.manifest.findings import Unfit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Glob patterns: `*`, `?` and `[a-z]` within one name, `**` for any folders.
 
 In: a pattern and the folder that it is relative to. Out: the matching paths as spelled from that folder, sorted by
-code point; folders themselves are never matches. Called by `sources`. The standard library's globs follow links
+code point; folders themselves are never matches. Called by `row_sources`. The standard library's globs follow links
 under `**` for ever, sort by nothing, and let an unmatched bracket match nothing in silence.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, TypeAlias
 
-from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.findings import Unfit, quoted
 from batcher.manifest.folders import Entries, Folders, is_folder
 
 CAPITALS_KEPT: Final = 1000  # files that a pattern leaves out for their capitals

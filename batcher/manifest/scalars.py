@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Final
+from typing import Final, TypeVar
 
-from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.findings import Unfit, quoted
 
 _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-# Everything that is no text begins with one of these: most scalars are told by one look.
+# Everything that is no text begins with one of these: most scalars need one look.
 _FIRST: Final = frozenset("-+.0123456789~nNtTfF")
 
 _INT: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)
@@ -29,14 +29,11 @@ _WHOLE: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 # Python refuses conversions beyond 4,300 decimal digits, which are quadratic; that many hexadecimal ones are less.
 _MAX_DIGITS: Final = 3500
 
+_OddNumber = TypeVar("_OddNumber", bound="_Odd")
 
-class OddInt(int):
-    """A whole number that JSON spells otherwise than the manifest does: 0012, +49, 0x1F. Its repr is the manifest's."""
 
-    def __new__(cls, value: int, text: str) -> OddInt:
-        made = super().__new__(cls, value)
-        made.text = text
-        return made
+class _Odd:
+    """A number that JSON spells otherwise than the manifest does. Its repr is the manifest's."""
 
     text: str
 
@@ -44,18 +41,12 @@ class OddInt(int):
         return self.text
 
 
-class OddFloat(float):
-    """As OddInt: 1.10, 12E5, or more digits than a float keeps."""
+class OddInt(_Odd, int):
+    """0012, +49, 0x1F."""
 
-    def __new__(cls, value: float, text: str) -> OddFloat:
-        made = super().__new__(cls, value)
-        made.text = text
-        return made
 
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
+class OddFloat(_Odd, float):
+    """1.10, 12E5, or more digits than a float keeps."""
 
 
 def json_spelling(value: OddInt | OddFloat) -> str:
@@ -63,7 +54,12 @@ def json_spelling(value: OddInt | OddFloat) -> str:
 
 
 def _int(value: int, text: str) -> int:
-    return value if int.__repr__(value) == text else OddInt(value, text)
+    return value if repr(value) == text else _odd(OddInt(value), text)
+
+
+def _odd(value: _OddNumber, text: str) -> _OddNumber:
+    value.text = text
+    return value
 
 
 def plain(text: str) -> bool | int | float | str | None:
@@ -89,7 +85,7 @@ def plain(text: str) -> bool | int | float | str | None:
         number = float(text)
         if not math.isfinite(number):
             raise _not_json(text)
-        return number if repr(number) == text else OddFloat(number, text)
+        return number if repr(number) == text else _odd(OddFloat(number), text)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Whether the tree has a manifest's shape, told in short sentences at the node that is wrong.
+"""Whether the tree has a manifest's shape: what is wrong is reported in short sentences, at its node.
 
 In: the tree of `document`. Out: the same tree without the members and items that are wrong (each is noted in
 `Findings`), so that the checks that follow still find what is wrong elsewhere. Called by `load`.
@@ -12,10 +12,12 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from batcher.manifest import model
+from batcher.core.suggestion import did_you_mean
+from batcher.manifest import keys, keys_of_inputs, keys_of_settings
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
-from batcher.manifest.errors import Findings, harmless, mark_of, quoted, suggestion
+from batcher.manifest.findings import Findings, harmless, in_backticks, mark_of, quoted, suggestion
+from batcher.manifest.keys_base import EACH_KINDS, FILE, GLOB, INPUT_KINDS, TABLE, TEXT
 
 _Loc: TypeAlias = tuple[int | str, ...]
 
@@ -35,12 +37,12 @@ _EXPECTED: Final = {
     "model_attributes_type": "a mapping",
 }
 _INPUT_MODELS: Final[dict[str, type[BaseModel]]] = {
-    model.FILE: model.FileInput,
-    model.TEXT: model.TextInput,
-    model.GLOB: model.GlobInput,
-    model.TABLE: model.TableInput,
+    FILE: keys_of_inputs.FileInput,
+    TEXT: keys_of_inputs.TextInput,
+    GLOB: keys_of_inputs.GlobInput,
+    TABLE: keys_of_inputs.TableInput,
 }
-_EACH_MODELS: Final[dict[str, type[BaseModel]]] = {model.GLOB: model.EachGlob, model.TABLE: model.EachTable}
+_EACH_MODELS: Final[dict[str, type[BaseModel]]] = {GLOB: keys.EachGlob, TABLE: keys.EachTable}
 _INPUT_ADVICE: Final = "write a path, or one of `file`, `glob`, `text`, `table`"
 _EACH_ADVICE: Final = "write `glob` or `table`"
 
@@ -55,12 +57,12 @@ def mapping(tree: Value, findings: Findings, file: int = 0) -> Map | None:
     return None
 
 
-def check(tree: Map, findings: Findings) -> model.ManifestShape | None:
+def check(tree: Map, findings: Findings) -> keys.ManifestShape | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
     if not any(key in tree for key in ("flows", "include", "profiles")):
         findings.add(tree.marks[0], "`flows` is missing", "add a list of flows; see the examples")
     try:
-        return model.ManifestShape.model_validate(tree)
+        return keys.ManifestShape.model_validate(tree)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         for detail in details:
@@ -106,10 +108,10 @@ def _tell_unknown(name: str, loc: _Loc, mark: int, findings: Findings) -> None:
         return
     known = list(_model_at(loc[:-1]).model_fields)
     where = _where(loc[:-1])
-    if loc[-2:-1] and loc[-2] in _INPUT_MODELS and name in model.INPUT_KINDS:
+    if loc[-2:-1] and loc[-2] in _INPUT_MODELS and name in INPUT_KINDS:
         kind = str(loc[-2])[1:]
         findings.add(mark, f"an input cannot be both `{kind}` and `{name}`", "make two inputs of it")
-    elif loc[-2:-1] == (model.TEXT,) and name == "mime":
+    elif loc[-2:-1] == (TEXT,) and name == "mime":
         findings.add(mark, "`mime` is for files: a prompt is always text/plain", "leave it out")
     else:
         findings.add(mark, f"unknown key `{harmless(name)}` in {where}", suggestion(name, known, "the keys here are"))
@@ -133,10 +135,10 @@ def _tell_no_kind(value: Value, mark: int, *, each: bool, findings: Findings) ->
         null = "; a path that is called ~ or null needs quotes" if value is None and not each else ""
         findings.add(mark, f"{subject} cannot be {quoted(value)}", advice + null)
         return
-    kinds = model.EACH_KINDS if each else model.INPUT_KINDS
+    kinds = EACH_KINDS if each else INPUT_KINDS
     for key in value:
-        close = suggestion(key, kinds, "")
-        if close.startswith("did you mean"):
+        close = did_you_mean(key, kinds, spell=in_backticks)
+        if close:
             findings.add(value.key_mark(key), f"unknown key `{harmless(key)}` in {subject}", close)
             return
     findings.add(mark, f"{subject} does not say what it takes", advice)
@@ -207,23 +209,23 @@ def _where(parent: _Loc) -> str:
 def _model_at(loc: _Loc) -> type[BaseModel]:
     match loc:
         case ("defaults",):
-            return model.DefaultsShape
+            return keys.DefaultsShape
         case ("profiles", str()):
-            return model.ProfileShape
+            return keys.ProfileShape
         case ("limits",):
-            return model.LimitsShape
+            return keys_of_settings.LimitsShape
         case ("notify",):
-            return model.NotifyShape
+            return keys_of_settings.NotifyShape
         case ("notify", "command"):
-            return model.HooksShape
+            return keys_of_settings.HooksShape
         case ("flows", int()):
-            return model.FlowShape
+            return keys.FlowShape
         case ("flows", int(), "inputs", int(), str() as tag):
             return _INPUT_MODELS[tag]
         case ("flows", int(), "each", str() as tag):
             return _EACH_MODELS[tag]
         case _:
-            return model.ManifestShape
+            return keys.ManifestShape
 
 
 def _steps(loc: _Loc) -> list[int | str]:

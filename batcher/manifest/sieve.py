@@ -1,6 +1,7 @@
-"""What a pattern matches and is no source: results, which `collect` wrote. And what people are to be told of patterns.
+"""What a pattern matches and is no source: results, which `collect` wrote. And notes on patterns, for people.
 
-In: a look for matches (`Walk`), what the journal has collected. Out: the results among the matches, notes. Called by `sources`.
+In: a look for matches (`Walk`), what the journal has collected. Out: the results among the matches, notes. Called by
+`row_sources`.
 A result is known by two things. The journal has its file stat (size, time, inode), wherever it lies by now. And the list of
 results that `collect` writes lies above it (results.jsonl), which moves with the folder and is there for other manifests too.
 The manifest's own results are never sources: each run would pay for what the last one made. Those of another manifest are
@@ -24,10 +25,10 @@ from batcher.core.facts import CollectedView
 from batcher.core.model import Problem
 from batcher.core.names import Names
 from batcher.core.output_names import RESULTS
-from batcher.manifest.errors import harmless, quoted
+from batcher.manifest.findings import harmless, quoted
 from batcher.manifest.patterns import Pattern, Walk
 
-LEDGER: Final = f"{RESULTS}.jsonl"
+RESULTS_LIST: Final = f"{RESULTS}.jsonl"
 LINE_BYTES: Final = 1 << 20  # of a list of results; no row of ours is so long
 CACHED_FOLDERS: Final = 10_000  # of which it is known whether they hold results
 SUGGESTED: Final = 20  # missing folders for which the one that was meant is looked for
@@ -57,7 +58,7 @@ class Sieve:
     def __init__(self, journal: CollectedView | None = None) -> None:
         self._turn = threading.RLock()
         self._journal = journal
-        self._roots: dict[str, _Ledger | None] = {}  # by folder: the list of results at it or above it
+        self._roots: dict[str, _ResultsList | None] = {}  # by folder: the list of results at it or above it
         self._counted = Names()
         self._said: dict[str, _Said] = {}
         self._capitals: dict[str, str] = {}  # path: the pattern that leaves it out
@@ -82,11 +83,11 @@ class Sieve:
             if self._own.has(os.path.join(folder, path)):
                 found.add(path)
         named = os.path.normpath(os.path.join(folder, "/" if pattern.absolute else "", *pattern.leading))
-        ledgers = {self._ledger(os.path.join(folder, prefix).rstrip("/") or "/") for prefix in walk.folders} - {None}
-        for ledger in ledgers:
-            assert ledger is not None
-            asked_for = bool(pattern.leading) and (named + "/").startswith(os.path.normpath(ledger.root) + "/")
-            found.update(ledger.among(matches, folder, lists_only=asked_for and not ledger.own))
+        lists = {self._list_above(os.path.join(folder, prefix).rstrip("/") or "/") for prefix in walk.folders} - {None}
+        for listed in lists:
+            assert listed is not None
+            asked_for = bool(pattern.leading) and (named + "/").startswith(os.path.normpath(listed.root) + "/")
+            found.update(listed.among(matches, folder, lists_only=asked_for and not listed.own))
         if found:
             found.intersection_update(matches)
         for path in sorted(found):
@@ -95,7 +96,7 @@ class Sieve:
 
     @_alone
     def noticed(self, text: str, pattern: Pattern, walk: Walk) -> None:
-        """Keep what people are to be told of a look for matches."""
+        """Keep what is worth a note of a look for matches."""
         for path in walk.upwards:
             self._note("upwards", text, path)
         if len(self._patterns) < PATTERNS_KEPT:
@@ -110,7 +111,7 @@ class Sieve:
 
     @_alone
     def notes(self, reasons: bool) -> list[Problem]:
-        """What has been noticed so far and was not told yet. `reasons`: what was left out for a reason; else what may have
+        """What has been noticed and not returned so far. `reasons`: what was left out for a reason; else what may have
         been meant."""
         if not reasons:
             return self._of_capitals()
@@ -148,14 +149,14 @@ class Sieve:
             said = self._said.setdefault(what, _Said(path))
             said.count += 1
 
-    def _ledger(self, folder: str) -> _Ledger | None:
+    def _list_above(self, folder: str) -> _ResultsList | None:
         """The list of results that lies in a folder, or in the next one above it."""
         below: list[str] = []
-        found: _Ledger | None = None
+        found: _ResultsList | None = None
         while folder not in self._roots:
             below.append(folder)
-            if os.path.lexists(os.path.join(folder, LEDGER)) and (ledger := _Ledger(folder, self._journal)):
-                found = ledger
+            if os.path.lexists(os.path.join(folder, RESULTS_LIST)) and (listed := _ResultsList(folder, self._journal)):
+                found = listed
                 break
             above = os.path.dirname(folder)
             if above == folder:
@@ -211,7 +212,7 @@ class _Prints:
 
 
 @dataclass(eq=False)
-class _Ledger:
+class _ResultsList:
     """The list of results in the folder `root`; false where the file is none of ours."""
 
     root: str
@@ -236,7 +237,7 @@ class _Ledger:
             if not full.startswith(inside):
                 continue
             place = full[len(inside) :]
-            is_list = place in (LEDGER, f"{RESULTS}.csv")
+            is_list = place in (RESULTS_LIST, f"{RESULTS}.csv")
             if is_list or (not lists_only and _hash(place, _size(full)) in self._outputs):
                 yield path
 
@@ -257,7 +258,7 @@ class _Ledger:
 
     def _rows(self, count: int | None) -> Iterator[dict[str, object]]:
         try:
-            with open(os.path.join(self.root, LEDGER), "rb") as file:
+            with open(os.path.join(self.root, RESULTS_LIST), "rb") as file:
                 for line in islice(iter(lambda: file.readline(LINE_BYTES), b""), count):
                     try:
                         row = json.loads(line)

@@ -1,7 +1,7 @@
 """Tables: csv, tsv, jsonl and parquet files as streams of rows.
 
 In: a path. Out: the columns, and rows with their places; a Problem stands where a row is ragged or cannot be read.
-Called by `sources`. Sources: RFC 4180 for csv; JSON Lines for jsonl.
+Called by `row_sources`. Sources: RFC 4180 for csv; JSON Lines for jsonl.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import json
-import math
 import os
 import re
 import stat
@@ -20,8 +18,8 @@ from typing import Any, Final, TextIO, TypeAlias
 
 from batcher.core.model import Place, Problem
 from batcher.manifest import parquet
-from batcher.manifest.document import MAX_DEPTH
-from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.findings import Unfit, quoted
+from batcher.manifest.json_lines import json_object
 from batcher.manifest.template import Missing, Row
 
 MAX_FIELD_BYTES: Final = 16 << 20  # one field, or one line: far above any prompt, far below the machine's memory
@@ -126,7 +124,7 @@ def _open(path: str) -> TextIO:
     return open(path, encoding="utf-8-sig", newline="")
 
 
-class _Reader:
+class _CsvRows:
     """Rows with the lines that they begin in, from the header on."""
 
     def __init__(self, file: TextIO, separator: str) -> None:
@@ -153,7 +151,7 @@ def _separator(path: str, separators: str) -> str:
 
     def columns(separator: str) -> int:
         with _open(path) as file, contextlib.suppress(csv.Error):
-            return len(next(iter(_Reader(file, separator)), []))
+            return len(next(iter(_CsvRows(file, separator)), []))
         return 0
 
     return max(separators, key=columns)
@@ -161,7 +159,7 @@ def _separator(path: str, separators: str) -> str:
 
 def _header(path: str, name: str, separator: str) -> list[str] | Problem:
     with _open(path) as file:
-        reader = _Reader(file, separator)
+        reader = _CsvRows(file, separator)
         line = reader.line
         try:
             header: list[str] = next(iter(reader), [])
@@ -185,7 +183,7 @@ def _csv_rows(path: str, name: str, separator: str, header: list[str]) -> Rows:
     line = 1
     try:
         with _open(path) as file:
-            reader = _Reader(file, separator)
+            reader = _CsvRows(file, separator)
             if next(iter(reader), None) != header:
                 yield _changed(name)
                 return
@@ -247,56 +245,3 @@ def _json_rows(path: str, name: str, wanted: Mapping[str, object]) -> Rows:
 
 def _absent(default: object, row: dict[str, Any]) -> object:
     return Missing(tuple(row)) if type(default) is Missing else default
-
-
-def json_object(line: bytes) -> dict[str, Any]:
-    """One line of JSON Lines. Raises Unfit for anything but an object of plain JSON without repeated keys."""
-    try:
-        row = _DECODER.decode(line.decode())
-        if rb"\ud" in line or rb"\uD" in line:  # an escaped half of a character can stand alone
-            json.dumps(row, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        raise Unfit(f"this row is not JSON: {error.msg} at column {error.colno}", "one object in each line") from None
-    except UnicodeEncodeError:
-        raise Unfit("this row has half a surrogate pair", "write the character itself") from None
-    except (ValueError, RecursionError) as error:  # Python's own: digits without end, nesting without end
-        if isinstance(error, RecursionError):
-            raise Unfit("this row has too many levels", "flatten it") from None
-        raise Unfit("this row has a number of too many digits", "write it as a text, in quotes") from None
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(row) > MAX_DEPTH:
-        raise Unfit("this row has too many levels", "flatten it")
-    if not isinstance(row, dict):
-        raise Unfit(f"this row is {quoted(row)}, not an object", 'write {"column": value, …}')
-    return row
-
-
-def _depth(value: object) -> int:
-    """Levels of nesting, counted without recursion."""
-    level, depth = [value], 0
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
-        depth += 1
-    return depth
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        left = [key for key, _ in pairs]
-        for key in made:
-            left.remove(key)  # what remains stands twice
-        twice = left[0]
-        raise Unfit(f"this row has the key {quoted(twice)} twice", "keep one of them")
-    return made
-
-
-def _refuse_constant(text: str) -> Any:
-    raise Unfit(f"this row has {text}, which JSON cannot hold", "leave it out, or write null")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse_constant(quoted(text))
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 from batcher.core.model import JSON
 from batcher.manifest.document import Map, Seq, Value
 from batcher.manifest.environment import Data, pieces
-from batcher.manifest.errors import Findings, Unfit, harmless, quoted, suggestion
+from batcher.manifest.findings import Findings, Unfit, harmless, quoted, suggestion
 from batcher.manifest.scalars import OddFloat, OddInt, json_spelling
 
 _BRACES: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")

@@ -1,7 +1,8 @@
 """What single members may hold: names, ids, prompts, MIME types, addresses.
 
 In: one value. Out: the same value, normalised. Two kinds of refusal: ValueError where pydantic calls (settings are
-constants), Unfit where a placeholder may have to be rendered first. Called by `model`, `inputs`, `flows`, `planning`.
+constants), Unfit where a placeholder may have to be rendered first. Called by `keys_of_settings`, `inputs`,
+`flows`, `flow_entries` and `input_entries`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from batcher.core.addresses import is_loopback
 from batcher.core.model import SANDBOX
 from batcher.manifest import units
-from batcher.manifest.errors import Unfit, quoted
+from batcher.manifest.findings import Unfit, quoted
 
 MAX_NAME_CHARS: Final = 200
 MAX_BATCH_CHARS: Final = 100
@@ -132,25 +133,24 @@ def check_metrics(value: object) -> str:
 
 
 def check_name(name: str) -> str:
-    if not name or name.isspace():
-        raise Unfit("the flow's name is empty", "give it one that is unique in the manifest")
-    if len(name) > MAX_NAME_CHARS:
-        raise Unfit(f"the flow's name has {len(name)} characters", f"{MAX_NAME_CHARS} are allowed")
-    # isprintable is quick, and too strict: it refuses joined emoji and no-break spaces.
-    if not name.isprintable() and _CONTROL.search(name):
-        raise Unfit(f"the flow's name {quoted(name)} has control characters", "remove them")
-    return name
+    """A flow's name."""
+    return _identity(name, "the flow's name", "give it one that is unique in the manifest")
 
 
 def check_key(key: str) -> str:
     """An input's key."""
-    if not key or key.isspace():
-        raise Unfit("the input's key is empty", "give it one that is unique in its flow, or leave `key` out")
-    if len(key) > MAX_NAME_CHARS:
-        raise Unfit(f"the input's key has {len(key)} characters", f"{MAX_NAME_CHARS} are allowed")
-    if not key.isprintable() and _CONTROL.search(key):
-        raise Unfit(f"the input's key {quoted(key)} has control characters", "remove them")
-    return key
+    return _identity(key, "the input's key", "give it one that is unique in its flow, or leave `key` out")
+
+
+def _identity(text: str, what: str, if_empty: str) -> str:
+    if not text or text.isspace():
+        raise Unfit(f"{what} is empty", if_empty)
+    if len(text) > MAX_NAME_CHARS:
+        raise Unfit(f"{what} has {len(text)} characters", f"{MAX_NAME_CHARS} are allowed")
+    # isprintable is quick, and too strict: it refuses joined emoji and no-break spaces.
+    if not text.isprintable() and _CONTROL.search(text):
+        raise Unfit(f"{what} {quoted(text)} has control characters", "remove them")
+    return text
 
 
 def check_template(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Who is told of a run: the log, the progress on a terminal, metrics, hooks and pings."""
+"""Reports of a run to people and machines: the log, the progress on a terminal, metrics, hooks and pings."""

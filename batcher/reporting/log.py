@@ -46,7 +46,7 @@ class Log:
 
 
 def open_log(path: str | None, form: Format, clean: Clean, complain: Callable[[str], None]) -> Log:
-    """A log in the file at `path`, or on stderr (None). `complain` is told once if it cannot be written. Raises OSError
+    """A log in the file at `path`, or on stderr (None). `complain` is called once if it cannot be written. Raises OSError
     where the file cannot be opened."""
     handler = _Stderr(sys.stderr) if path is None else _File(path, complain)
     handler.setFormatter(_json(clean) if form == "json" else _Text(clean))

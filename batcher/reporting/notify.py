@@ -1,4 +1,4 @@
-"""Those who are told of a run: a service of pings, in the style of healthchecks, and commands of the user's own.
+"""Notifications of a run: to a service of pings, in the style of healthchecks, and to commands of the user's own.
 
 In: `Notify` of the manifest, and a run's outcome and report. Out: requests and processes, each bounded in time; a sentence
 for people where one of them failed. Called by the command line around a run. Nothing here changes an exit code, and nobody
@@ -22,8 +22,8 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 from yarl import URL
 
+from ..core.exit_codes import Outcome
 from ..core.model import JSON, Hook, Notify
-from ..core.outcome import Outcome
 from ..host.proxies import proxy_for
 
 PING_S: Final = 10.0  # for one attempt, from the name's look-up to the reply
@@ -45,7 +45,7 @@ def ping_url(url: str, path: str) -> str:
 
 
 class Ping:
-    """The pings of one run. `complain` is told, without the address, which is a secret of a kind, of what failed."""
+    """The pings of one run. `complain` is called with what failed, without the address, which is a secret of a kind."""
 
     def __init__(self, url: str, ca_file: str | None, complain: Complain) -> None:
         self._url = url
@@ -204,7 +204,7 @@ def _keep_last(reader: int, output: bytearray, loop: asyncio.AbstractEventLoop) 
 
 
 class Notifier:
-    """All who are told of one run. `clean` takes keys out of a text; `more` is for the hooks' environment."""
+    """All notifications of one run. `clean` takes keys out of a text; `more` is for the hooks' environment."""
 
     def __init__(
         self, notify: Notify, folder: str, *, ca_file: str | None, inherited: Mapping[str, str], more: Mapping[str, str],

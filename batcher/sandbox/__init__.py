@@ -11,9 +11,9 @@ An input may ask for a bad end: `"additional": {"sandbox": "fail"}` makes its fl
 in error. `python -m batcher.sandbox --help` prints the tables of readings and faults.
 """
 
-from .errors import FormatError
 from .faults import Fault, load_faults, parse_fault
 from .readings import Readings
+from .refusals import FormatError
 from .serve import ServeOptions, serve_forever
 from .server import Sandbox
 

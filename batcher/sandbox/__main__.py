@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import FormatError
 from .faults import EFFECTS, parse_duration, parse_size
 from .readings import Readings
+from .refusals import FormatError
 from .serve import ServeOptions, serve_forever
 
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from .errors import FormatError, Refusal
 from .faults import faults_from
 from .listings import record_of_flows
+from .refusals import FormatError, Refusal
 from .render import dump
 from .reply import Reply, deliver, json_reply, refusal_reply
 from .uploads import parse_object, read_json_body

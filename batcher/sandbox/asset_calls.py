@@ -10,11 +10,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 
+from .blocks import DataUri
 from .call import Call, Received
-from .content import DataUri
-from .errors import invalid_query
 from .listings import Assets
-from .paging import Beside, beside, page_of
+from .pages import Beside, beside, page_of
+from .refusals import invalid_query
 from .render import input_members, output_members, upload_json
 from .reply import Reply, json_reply
 from .service import Service

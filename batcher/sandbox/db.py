@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .errors import Refusal
+from .refusals import Refusal
 
 with contextlib.suppress(ImportError):  # Windows: see `serve`
     import fcntl

@@ -1,7 +1,7 @@
 """Faults: what may go wrong on the way, as values, and the text they are written in.
 
 In: text such as `upload:p=0.2,lost_reply=close`, or objects from YAML or JSON. Out: frozen `Fault`s. Read by the
-command line, the tests and the admin call; chosen from by `plan`, carried out by `mischief` and `server`.
+command line, the tests and the admin call; chosen from by `fault_plan`, carried out by `mischief` and `server`.
 
     fault   := [calls ":"] term {"," term}
     calls   := "*" | call {"+" call}
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .errors import FormatError
+from .refusals import FormatError
 
 CALLS: Final = (
     *("templates", "create", "flows", "flow", "start", "abort", "delete"),

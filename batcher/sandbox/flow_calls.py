@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from .call import Call, Received
-from .errors import Refusal, invalid, invalid_query
 from .intake import Asset
 from .listings import FlowQuery, count_flows, list_flows
-from .paging import Beside, beside, page_of
+from .pages import Beside, beside, page_of
 from .readings import Readings
+from .refusals import Refusal, invalid, invalid_query
 from .render import dump, flow_json, short_flow_json
 from .reply import Reply, json_reply
 from .service import Service

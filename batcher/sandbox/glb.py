@@ -11,7 +11,7 @@ import json
 import struct
 from typing import Any
 
-from .content import Blob, Content, Joined
+from .blocks import Blob, Content, Joined
 from .templates import GLB, JPEG, TEXT, canonical_mime
 
 _MAGIC = b"glTF"

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from pybase64 import b64decode
 
-from .errors import Refusal, invalid
+from .refusals import Refusal, invalid
 from .templates import TEXT
 
 # Rows up to this size hold their bytes themselves: one commit instead of a file of its own.
@@ -114,7 +114,7 @@ class Intake:
             self._feed_base64(piece)
 
     def _begin(self, piece: bytes, raw: bool) -> bool:
-        """Tells a data URI from a prompt; False while that cannot be told. Leaves a URI's first data in `_carry`."""
+        """Tells a data URI from a prompt; False while too little has arrived. Leaves a URI's first data in `_carry`."""
         if self._prompts_only or not b"data:".startswith(piece[:5]):
             self._asset.kind, self._asset.mime, self._begun = "text", TEXT, True
             return True

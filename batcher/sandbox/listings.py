@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .content import Blob, Content, DataUri, File, Joined, json_text
-from .errors import Refusal
+from .blocks import Blob, Content, DataUri, File, Joined, json_text
 from .glb import make_glb
-from .paging import Beside, Page
+from .pages import Beside, Page
 from .readings import Readings
+from .refusals import Refusal
 from .render import dump, flow_json, input_members, output_id, output_members
 from .states import FLOW_COLUMNS, STATE
 from .templates import GLB

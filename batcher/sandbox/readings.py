@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
-from .errors import FormatError
+from .refusals import FormatError
 
 
 def _one_of(*choices: str, help: str) -> Any:

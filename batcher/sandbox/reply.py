@@ -13,8 +13,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from .errors import Refusal
 from .readings import Readings
+from .refusals import Refusal
 from .render import dump
 
 JSON = "application/json"

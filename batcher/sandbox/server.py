@@ -1,4 +1,4 @@
-"""The sandbox on its port: takes requests, lets faults strike, counts.
+"""The sandbox: takes requests, lets faults strike, counts.
 
 In: a folder and options. Out: a running Flows API at `Sandbox.url`. Opened by its user: the tests, `serve_forever`,
 or a client that embeds it in its own event loop, which is why nothing here blocks.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -21,10 +19,11 @@ from aiohttp import ClientError, web
 
 from . import admin, mischief, routes
 from .call import WRITES, Call, Received
-from .errors import Refusal
+from .fault_plan import Chosen, Plan
 from .faults import Fault
-from .plan import Chosen, Plan
+from .port import Port
 from .readings import Readings
+from .refusals import Refusal
 from .reply import Reply, deliver, refusal_reply
 from .seen import Entry, Seen
 from .service import Service
@@ -32,11 +31,6 @@ from .store import find_flow
 from .uploads import read_json_body
 
 logger = logging.getLogger("batcher.sandbox")
-
-BACKLOG = 1024
-# What is still being answered when the sandbox stops gets this long.
-SHUTDOWN_S = 1.0
-READ_AHEAD_BYTES = 64 * 1024  # aiohttp reads up to twice this much ahead, per connection
 
 # What reading from, or writing to, a client that has left may raise.
 HUNG_UP = (ConnectionError, ClientError, web.PayloadAccessError, asyncio.IncompleteReadError)
@@ -72,13 +66,10 @@ class Sandbox:
         max_data_bytes: int | None = None,
         seed: int = 0,
     ) -> None:
-        # It has no secrets and takes orders from everybody (/_sandbox/): it must not be reached from elsewhere.
-        if not ipaddress.ip_address(host).is_loopback:
-            raise ValueError(f"the sandbox listens on a loopback address only, not on {host}")
+        self._port = Port(host, port)
         self.seen = Seen()
         self.service: Service
         self._folder = folder
-        self._address = (host, port)
         self._readings = readings or Readings()
         self._faults = tuple(faults)
         self._keys, self._expired_keys = tuple(keys), tuple(expired_keys)
@@ -90,7 +81,7 @@ class Sandbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self.plan = Plan(self._faults, self._seed)
         self._folder.mkdir(parents=True, exist_ok=True)
-        listener = _bind(*self._address)
+        self._port.take()
         try:
             self.service = await Service.open(
                 self._folder,
@@ -101,15 +92,10 @@ class Sandbox:
                 max_data_bytes=self._max_data_bytes,
             )
         except BaseException:
-            listener.close()
+            self._port.give_back()
             raise
-        self._server = web.Server(self._handle, access_log=None, read_bufsize=READ_AHEAD_BYTES)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=SHUTDOWN_S)
-        await self._runner.setup()
-        await self._listen(listener)
-        host, port = listener.getsockname()[:2]
-        self._address = (host, port)
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        await self._port.serve(self._handle)
+        self.url = self._port.url
         return self
 
     async def __aexit__(
@@ -119,7 +105,7 @@ class Sandbox:
         for task in self._tasks:
             task.cancel()  # a late commit that is not due yet is lost, as it would be with any service
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._runner.cleanup()
+        await self._port.stop()
         await self.service.close()
 
     async def caught_up(self) -> None:
@@ -281,44 +267,24 @@ class Sandbox:
             return call.flow_id
         return f"{row['flow_id']} {row['additional']}"
 
-    # ---- the port
-
-    async def _listen(self, listener: socket.socket) -> None:
-        self._site = web.SockSite(self._runner, listener, backlog=BACKLOG)
-        await self._site.start()
+    # ---- outages
 
     async def _reply_and_begin_outage(self, call: Call, entry: Entry, fault: Fault) -> web.StreamResponse:
-        """The call is answered, and the client told that the connection ends: its next request meets a closed port."""
+        """The call is answered with `Connection: close`: its next request meets a closed port."""
         response = await self._answer(call, entry, None)
         response.force_close()
         await response.prepare(call.request)
         await response.write_eof()
-        await self._close_port(fault.value)
+        await self._port.close_for(fault.value, self._spawn)
         if call.request.transport is not None:
             call.request.transport.close()  # in order: what was written leaves first
         return response
 
     async def _begin_outage(self, call: Call, seconds: float) -> web.StreamResponse:
         """Resets every connection and refuses new ones for a while."""
-        await self._close_port(seconds)
-        for connection in list(self._server.connections):
-            mischief.reset(connection.transport)
+        await self._port.close_for(seconds, self._spawn)
+        self._port.reset_connections()
         return await mischief.lose(call.request, "reset", self._stopping)
-
-    async def _close_port(self, seconds: float) -> None:
-        await self._site.stop()
-        # Bound, but not listening: connections are refused, and whoever asks for a free port does not get this one.
-        listener = _bind(*self._address)
-
-        async def end() -> None:
-            try:
-                await asyncio.sleep(seconds)
-            except asyncio.CancelledError:
-                listener.close()
-                raise
-            await self._listen(listener)
-
-        self._spawn(end())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -332,15 +298,3 @@ def _refused(refusal: Refusal) -> Received:
         raise refusal
 
     return Received(act)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

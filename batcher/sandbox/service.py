@@ -14,8 +14,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from .db import Database
-from .errors import Refusal
 from .readings import Readings
+from .refusals import Refusal
 from .store import Writes
 
 

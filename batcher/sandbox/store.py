@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import Refusal, invalid
 from .intake import Asset
 from .readings import Readings
+from .refusals import Refusal, invalid
 from .states import FLOW_COLUMNS, LEGAL
 from .templates import TEXT, Template, find_template
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .errors import Refusal, invalid
 from .readings import Readings
+from .refusals import Refusal, invalid
 
 TEXT = "text/plain"
 GLB = "model/gltf-binary"

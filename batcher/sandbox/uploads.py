@@ -15,9 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
-from .errors import Refusal, invalid
 from .intake import Asset, Intake
 from .readings import Readings
+from .refusals import Refusal, invalid
 from .render import dump
 from .scan import NotJson, ObjectScanner, load_json
 from .service import Service

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.cli.ledger import FlowStatus
+from batcher.cli.flow_status import FlowStatus
 from batcher.cli.page.charts import latencies, nice, over_time, step_s
-from batcher.cli.page.facts import Facts, FlowLine, Run
+from batcher.cli.page.data import FlowLine, PageData, Run
 from batcher.cli.page.timeline import LANES, timeline
 from batcher.core.measuring import FlowTimes, Measures, run_document
 from batcher.core.report import Report
@@ -34,8 +34,8 @@ def run_of(requests: list[tuple[float, float]], length_s: float, ended: bool = T
     return Run(BEGAN, run_document(Report("m.yaml", "https://x"), measures, end_s, ended))
 
 
-def facts_of(flows: list[FlowLine]) -> Facts:
-    return Facts("m.yaml", "m", "https://x", BEGAN, Report("m", "x"), flows, [], [], [], None, False, {})
+def facts_of(flows: list[FlowLine]) -> PageData:
+    return PageData("m.yaml", "m", "https://x", BEGAN, Report("m", "x"), flows, [], [], [], None, False, {})
 
 
 def flow(name: str, *times: float | None, status: FlowStatus = FlowStatus.STARTED) -> FlowLine:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batcher.cli.folder import TYPES, look_at
-from batcher.cli.init import _text
+from batcher.cli.commands.init import _text
+from batcher.cli.folder_scan import TYPES, scan
 from batcher.cli.proposal import EXCLUDES_MAX, TEMPLATES, Layout, Proposal, propose
 from batcher.core.model import FileSource, Flow, Input, Manifest, Problem
 from batcher.manifest import load
@@ -42,7 +42,7 @@ def put(folder: Path, *names: str, content: bytes = PNG) -> None:
 
 
 def made(folder: Path, target: Path, layout: Layout | None = None, template: str | None = None) -> tuple[Manifest, Proposal]:
-    look = look_at(folder)
+    look = scan(folder)
     plan = propose(look, template, layout)
     assert plan is not None
     target.write_text(_text(folder, target, plan, look, None), encoding="utf-8")
@@ -88,7 +88,7 @@ def test_odd_names_are_sent_as_they_are_or_left_out_by_name(tmp_path: Path, layo
     sent = [path for paths in found.values() for path in paths]
     assert sorted(sent) == sorted(os.path.realpath(folder / path) for path in plan.paths)
     assert len(sent) == len(set(sent)) == plan.flows if layout == "file" else len(found) == plan.flows
-    left = {odd.path for odd in look_at(folder).odd}
+    left = {odd.path for odd in scan(folder).odd}
     names = {"new\nline.png", "tab\t.png", "\x1b[31mred.png", "\u2028.png", "n" * 200 + ".png", "caf\udce9/x.png"}
     bad = {"caf\udce9.png", "empty.png", "sub2/empty.png", "model.png", "gone.png", "loop.png", "pipe.png"}
     assert names | bad <= left
@@ -246,7 +246,7 @@ def test_links_to_folders_are_followed_as_the_patterns_do(tmp_path: Path) -> Non
     assert sorted(name for flow in accepted(manifest, "image").values() for name in flow) == [
         str(tmp_path / "away" / "c.png"), str(folder / "a.png"), str(folder / "sub" / "b.png"),
     ]  # fmt: skip
-    assert [odd.path for odd in look_at(folder).odd] == ["out"]
+    assert [odd.path for odd in scan(folder).odd] == ["out"]
 
 
 def test_a_folder_that_may_not_be_listed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cli.cron import command
+from batcher.cli.commands.cron import command
 
 from .conftest import PNG, Service, begin, service, write_batch
 

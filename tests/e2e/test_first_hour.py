@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.cli import common
+from batcher.cli import output
 from batcher.reporting.progress import style_of
 
 from .conftest import batcher, write_batch
@@ -68,13 +68,13 @@ class Stream(io.StringIO):
 def test_colour_is_for_terminals_that_can_and_each_stream_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert common.color(Stream(True))
-    assert not common.color(Stream(False))
+    assert output.color(Stream(True))
+    assert not output.color(Stream(False))
     monkeypatch.setattr("sys.stderr", Stream(True))
-    assert style_of("auto", False, common.dumb()) == "bar"
+    assert style_of("auto", False, output.dumb()) == "bar"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not common.color(Stream(True))
+    assert not output.color(Stream(True))
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not common.color(Stream(True))
-    assert style_of("auto", False, common.dumb()) == "plain"
+    assert not output.color(Stream(True))
+    assert style_of("auto", False, output.dumb()) == "plain"

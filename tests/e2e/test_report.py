@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batcher.api import journal_path, load_manifest
-from batcher.cli.page.facts import gather
+from batcher.cli.page.data import gather
 from batcher.cli.page.markup import page as page_of
 from batcher.cli.page.pictures import THUMBNAILS, TOTAL_BYTES, thumbnail, thumbnails
 from batcher.core.model import Manifest
@@ -391,5 +391,5 @@ async def test_ten_thousand_flows_are_ready_soon_and_sorted_and_filtered_at_once
 
 
 def test_help_imports_nothing_of_the_page() -> None:
-    code = "import sys, batcher.cli.report; sys.exit(any(name.startswith('batcher.cli.page') for name in sys.modules))"
+    code = "import sys, batcher.cli.commands.report; sys.exit(any(name.startswith('batcher.cli.page') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from batcher.cli import init
+from batcher.cli.commands import init
 from batcher.core.chosen import Chosen
 
 from .conftest import PNG, Service, batcher, begin, environment, write_batch

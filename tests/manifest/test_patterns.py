@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from batcher.api import MemoryJournal, load_manifest
 from batcher.core.model import Flow, Input, Problem
 from batcher.manifest import patterns
-from batcher.manifest.errors import Unfit
+from batcher.manifest.findings import Unfit
 
 from .conftest import Desk, labels
 

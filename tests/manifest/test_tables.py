@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from batcher.core.model import Input, Problem
 from batcher.manifest import tables
-from batcher.manifest.errors import Unfit
+from batcher.manifest.findings import Unfit
 
 from .conftest import Desk, labels, walk
 

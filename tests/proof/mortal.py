@@ -86,7 +86,7 @@ def _child(order: dict) -> NoReturn:
 
 def nursery() -> None:
     """Answers each order with the exit code of its command, negative for a signal."""
-    import batcher.cli.run
+    import batcher.cli.commands.run
     import batcher.manifest  # noqa: F401  # imported before the first fork, so that no child has to
 
     while line := sys.stdin.readline():

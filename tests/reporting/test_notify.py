@@ -12,7 +12,6 @@ import pytest
 from aiohttp import web
 
 from batcher.core.model import Notify
-from batcher.core.outcome import outcome_of
 from batcher.reporting import notify as module
 from batcher.reporting.notify import Notifier, hook_environment, ping_url
 from batcher.service.credentials import Mask
@@ -60,13 +59,6 @@ def notifier(notify: Notify, folder: Path, said: list[str]) -> Notifier:
     inherited = {**os.environ, "GENERIO_API_KEY": KEY, "GENERIO_API_KEY_FILE": "k", "OTHER": f"Bearer {KEY}"}
     return Notifier(notify, str(folder), ca_file=None, inherited=inherited, more={"BATCHER_MANIFEST": "/m.yaml"}, clean=mask,
                     complain=said.append)  # fmt: skip
-
-
-def test_the_table_of_outcomes_is_the_contracts() -> None:
-    found = {code: outcome_of(code) for code in (0, 1, 2, 3, 4, 5, 7, 10, 11, 12, 13, 129, 130, 143)}
-    assert {code for code, outcome in found.items() if outcome == "problem"} == {5, 10, 129, 130, 143}
-    assert {code for code, outcome in found.items() if outcome == "failure"} == {1, 2, 3, 4, 7, 12, 13}
-    assert (found[0], found[11]) == ("success", None)
 
 
 def test_the_way_is_put_before_the_query() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batcher.sandbox import FormatError, Readings, load_faults, parse_fault
+from batcher.sandbox.fault_plan import Plan
 from batcher.sandbox.faults import EFFECTS, fault_from
-from batcher.sandbox.plan import Plan
 
 
 def test_a_fault_is_read_from_its_text() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batcher.sandbox.content import Blob
+from batcher.sandbox.blocks import Blob
 from batcher.sandbox.glb import make_glb
 
 from .api import IMAGE, OPTIMIZE, PNG, PROMPT, data_uri

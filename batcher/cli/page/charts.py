@@ -16,7 +16,7 @@ from typing import Any, Final
 from ...core.measuring import LATENCY_STEPS, latency_end_s
 from ...reporting.progress import size
 from ..text import count, span
-from .facts import Run
+from .data import Run
 
 POINTS: Final = 150  # of a series, at most
 HEIGHT: Final = 150  # of a series, in CSS pixels
@@ -100,13 +100,23 @@ def time_marks(length_s: float, height: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value over time: what it is called, how a value reads, the CSS class of its area."""
+    """One value over time: what it is called, how a value reads, the CSS class of its area, its mean over the run."""
 
     name: str
     title: str
     values: Sequence[float]
     words: Callable[[float], str]
     mark: str
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The stretches that the values of all series are about: each of `step_s`, and when the service slowed down in them."""
+
+    step_s: float
+    length_s: float
+    slowed: Sequence[float]
 
 
 def over_time(run: Run) -> str:
@@ -114,44 +124,43 @@ def over_time(run: Run) -> str:
     measures: dict[str, Any] = run.document["measures"]
     width_s = float(measures["width_s"])
     group = max(1, math.ceil(len(measures["requests"]) / POINTS))
-    length_s = max(run.elapsed_s, width_s)
 
     def summed(name: str) -> list[float]:
         values = measures[name]
         return [sum(values[n : n + group]) for n in range(0, len(values), group)]
 
-    step = width_s * group
+    steps = Steps(width_s * group, max(run.elapsed_s, width_s), summed("slowed"))
     # The last stretch is shorter than the others, unless the run ended on its edge.
-    spans = [min(step, max(1e-9, length_s - n * step)) for n in range(len(summed("requests")))]
-    spans[-1] = max(spans[-1], step / 4)
+    spans = [min(steps.step_s, max(1e-9, steps.length_s - n * steps.step_s)) for n in range(len(summed("requests")))]
+    spans[-1] = max(spans[-1], steps.step_s / 4)
     sent = [value / part for value, part in zip(summed("sent_bytes"), spans, strict=True)]
     busy = [value / part for value, part in zip(summed("busy_s"), spans, strict=True)]
-    slowed = summed("slowed")
-    everything = [
-        Series("sent", "Throughput", sent, _speed, "a1"),
-        Series("busy", "Requests in flight", busy, lambda value: f"{value:.3g}", "a2"),
+    mean_busy = sum(measures["busy_s"]) / steps.length_s
+    return _series(Series("sent", "Throughput", sent, _speed, "a1", run.bytes_per_s), steps, marks=True) + _series(
+        Series("busy", "Requests in flight", busy, lambda value: f"{value:.3g}", "a2", mean_busy), steps
+    )
+
+
+def _series(series: Series, steps: Steps, *, marks: bool = False) -> str:
+    """`marks`: where the service slowed down."""
+    step, length_s, slowed = steps.step_s, steps.length_s, steps.slowed
+    peak = max(series.values, default=0)
+    top = nice(1.08 * peak)
+    drawing = time_marks(length_s, HEIGHT) + _area(series, step, length_s, top)
+    if marks:
+        drawing += _slowed_marks(slowed, step, length_s)
+    drawing += value_marks(top, series.words)
+    desc = f"On average {series.words(series.mean)}, at most {series.words(peak)}, over {span(length_s)}."
+    thin = max(1, math.ceil(len(series.values) / 24))
+    rows = [
+        (clock(n * step), series.words(max(series.values[n : n + thin])), f"{sum(slowed[n : n + thin]):.0f}")
+        for n in range(0, len(series.values), thin)
     ]
-    out = []
-    for series in everything:
-        top = nice(1.08 * max(series.values, default=0))
-        peak = max(series.values, default=0)
-        mean = run.bytes_per_s if series.name == "sent" else sum(measures["busy_s"]) / length_s
-        drawing = time_marks(length_s, HEIGHT) + _area(series, step, length_s, top)
-        if series.name == "sent":
-            drawing += _slowed_marks(slowed, step, length_s)
-        drawing += value_marks(top, series.words)
-        desc = f"On average {series.words(mean)}, at most {series.words(peak)}, over {span(length_s)}."
-        thin = max(1, math.ceil(len(series.values) / 24))
-        rows = [
-            (clock(n * step), series.words(max(series.values[n : n + thin])), f"{sum(slowed[n : n + thin]):.0f}")
-            for n in range(0, len(series.values), thin)
-        ]
-        figures = table(("From", f"{series.title}, at most", "Slowed down"), rows, f"{series.title} over time")
-        legend = f'<p class="sum">{escape(desc)}</p>'
-        if series.name == "sent" and any(slowed):
-            legend += key(("k-bad", "the service asked to slow down, or was unavailable"))
-        out.append(figure(series.name, series.title, desc, drawing, HEIGHT + 24, figures, legend))
-    return "".join(out)
+    figures = table(("From", f"{series.title}, at most", "Slowed down"), rows, f"{series.title} over time")
+    legend = f'<p class="sum">{escape(desc)}</p>'
+    if marks and any(slowed):
+        legend += key(("k-bad", "the service asked to slow down, or was unavailable"))
+    return figure(series.name, series.title, desc, drawing, HEIGHT + 24, figures, legend)
 
 
 def _speed(bytes_per_s: float) -> str:

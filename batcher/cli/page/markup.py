@@ -1,6 +1,6 @@
 """The page as text: one HTML file that asks for nothing else.
 
-In: `Facts`, thumbnails. Out: the page. Called by `batcher report`. Names come from files and tables and may be hostile:
+In: `PageData`, thumbnails. Out: the page. Called by `batcher report`. Names come from files and tables and may be hostile:
 they are escaped in markup and in the data, and the page's own policy allows no script but the one whose digest it names.
 """
 
@@ -10,56 +10,30 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from html import escape
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
-from ...core.model import NOTES, Problem
+from ...core.exit_codes import about as about_code
+from ...core.model import NOTES
 from ...reporting.progress import size
 from ...version import __version__
-from ..ledger import FlowStatus
+from ..flow_status import FlowStatus
 from ..text import count, shown, span
 from . import charts
-from .facts import Facts, FlowLine, Run, natural
+from .data import FlowLine, PageData, Run, natural
+from .elements import bdi, moment, sentence
+from .problems import kept, problems
 from .timeline import timeline
 
-LISTED: Final = 5  # problems of one kind that are spelled out; the rest are in the table
-GROUPS: Final = 12  # kinds of problem on the page
 
-ENDED: Final[Mapping[int, tuple[str, str]]] = {
-    0: ("every flow is started, or there was nothing to do", ""),
-    1: ("batcher itself failed", "run again with --verbose, and report what it prints"),
-    2: ("the manifest is wrong; nothing was written", "put right what is named here, then run again"),
-    3: ("some inputs were refused; their flows are not started", "put right what is named here, then run again"),
-    4: ("a source is missing, unreadable or changed while it was read", "put right what is named here, then run again"),
-    5: ("the service was unavailable until the retries were spent", "run again later: it resumes"),
-    7: ("the key was refused, or the credit is exhausted", "see to that first: running again does not help"),
-    10: ("its time was over, or as many flows were started as one run may start", "run again: it goes on"),
-    12: ("an outcome could not be settled", "run again: the next run asks first"),
-    129: ("its terminal was closed", "run again: it resumes"),
-    130: ("it was interrupted", "run again: it resumes"),
-    143: ("it was ended from outside", "run again: it resumes"),
-}
-KINDS: Final = {
-    "manifest": "The manifest is wrong", "source": "A source is at fault", "refused": "Refused by the service",
-    "unavailable": "The service was unavailable", "fatal": "Key or credit", "unsettled": "Not settled",
-    "failed": "Failed on the service", "changed": "Changed after the start", "waiting": "Left alone for now",
-    "note": "Worth a word", "limit": "As many starts as one run may make",
-}  # fmt: skip
-URGENCY: Final = {
-    "unsettled": 1, "fatal": 1, "failed": 2, "source": 2, "manifest": 2, "refused": 3, "unavailable": 4, "changed": 5,
-    "waiting": 5, "note": 5, "limit": 5,
-}  # fmt: skip
-
-
-def page(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
+def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
     """The whole page."""
     home = resources.files(__package__)
     style = home.joinpath("page.css").read_text("utf-8")
     script = home.joinpath("page.js").read_text("utf-8")
     policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
-    body = "".join((_header(facts), _problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
+    body = "".join((_header(facts), problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
@@ -82,18 +56,7 @@ def embedded(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def moment(at: float) -> str:
-    """A time; the script turns it into the reader's own, and the title keeps it as it is."""
-    stamp = datetime.fromtimestamp(at, UTC)
-    iso = stamp.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f'<time datetime="{iso}" title="{iso}">{stamp.strftime("%Y-%m-%d %H:%M:%S")} UTC</time>'
-
-
-def _bdi(text: str) -> str:
-    return f"<bdi>{escape(text)}</bdi>"
-
-
-def _headline(facts: Facts) -> tuple[str, str]:
+def _headline(facts: PageData) -> tuple[str, str]:
     """(the outcome in a sentence, its CSS class)."""
     flows = facts.report.flows
     total, counts = flows.total, facts.counts
@@ -111,17 +74,17 @@ def _headline(facts: Facts) -> tuple[str, str]:
     return f"{count(flows.started) if flows.started else 'None'} of {count(total)} flows are started", "busy"
 
 
-def _header(facts: Facts) -> str:
+def _header(facts: PageData) -> str:
     headline, mark = _headline(facts)
     last = facts.runs[0] if facts.runs else None
-    where = f'<span class="quiet"> · {_bdi(facts.manifest)} at {_bdi(facts.endpoint)}</span>'
+    where = f'<span class="quiet"> · {bdi(facts.manifest)} at {bdi(facts.endpoint)}</span>'
     return (
-        f'<header><p class="over">{_bdi(facts.batch)}{where}</p><h1 class="{mark}">{escape(headline)}.</h1>'
+        f'<header><p class="over">{bdi(facts.batch)}{where}</p><h1 class="{mark}">{escape(headline)}.</h1>'
         f"{_last(facts, last)}{_bar(facts)}{_numbers(facts)}</header>\n<main>"
     )
 
 
-def _last(facts: Facts, last: Run | None) -> str:
+def _last(facts: PageData, last: Run | None) -> str:
     if last is None:
         return '<p class="lead">No run has been measured yet: this journal was written by an older batcher.</p>'
     began = moment(last.began)
@@ -130,16 +93,13 @@ def _last(facts: Facts, last: Run | None) -> str:
     if last.exit_code is None:
         return (f'<p class="lead">The last run began at {began} and was cut off before it could end. '
                 "<strong>Run again: it resumes.</strong></p>")  # fmt: skip
-    meaning, advice = ENDED.get(last.exit_code, ("it ended", ""))
-    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {meaning}."
-    return f'<p class="lead">{what}' + (f" <strong>{_sentence(advice)}</strong>" if advice else "") + "</p>"
+    about = about_code(last.exit_code)
+    happened, advice = (about.happened, about.advice) if about is not None else ("it ended", "")
+    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {happened}."
+    return f'<p class="lead">{what}' + (f" <strong>{sentence(advice)}</strong>" if advice else "") + "</p>"
 
 
-def _sentence(text: str) -> str:
-    return escape(text[:1].upper() + text[1:]) + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
-
-
-def _bar(facts: Facts) -> str:
+def _bar(facts: PageData) -> str:
     """How the flows stand, as one bar, with its legend."""
     total = max(1, facts.report.flows.total)
     order = (FlowStatus.STARTED, FlowStatus.UNDER_WAY, FlowStatus.PENDING, FlowStatus.PROBLEM)
@@ -160,7 +120,7 @@ def _bar(facts: Facts) -> str:
     )
 
 
-def _numbers(facts: Facts) -> str:
+def _numbers(facts: PageData) -> str:
     inputs = facts.report.inputs
     entries = [("Inputs uploaded", count(inputs.uploaded), f"of {count(inputs.total)}"), ("Bytes", size(inputs.bytes), "")]
     run = facts.measured
@@ -180,49 +140,7 @@ def _numbers(facts: Facts) -> str:
     return f'<dl class="numbers">{cells}</dl>'
 
 
-def _problems(facts: Facts) -> str:
-    out = ""
-    if facts.problems:
-        out = f'<section aria-labelledby="h-problems"><h2 id="h-problems">Problems</h2>{_groups(facts.problems)}</section>'
-    if facts.notes:
-        out += f'<section aria-labelledby="h-notes"><h2 id="h-notes">Worth knowing</h2>{_groups(facts.notes)}</section>'
-    return out
-
-
-def _groups(problems: Sequence[Problem]) -> str:
-    """Problems of one kind with one piece of advice together, the most urgent first."""
-    groups: dict[tuple[str, str], list[Problem]] = {}
-    for problem in problems:
-        groups.setdefault((problem.kind, problem.hint), []).append(problem)
-    order = sorted(groups.items(), key=lambda item: (URGENCY.get(item[0][0], 0), -len(item[1])))
-    out = []
-    for (kind, hint), of_group in order[:GROUPS]:
-        number = f' <span class="quiet">{count(len(of_group))}</span>'
-        items = "".join(_problem(problem) for problem in of_group[:LISTED])
-        more = ""
-        if len(of_group) > LISTED:
-            rest = "".join(_problem(problem) for problem in of_group[LISTED : LISTED + 200])
-            left = len(of_group) - LISTED
-            beyond = f"<p>… and {count(left - 200)} more, in the table below.</p>" if left > 200 else ""
-            more = f"<details><summary>{count(left)} more</summary><ul>{rest}</ul>{beyond}</details>"
-        advice = f'<p class="advice">{_sentence(hint)}</p>' if hint else ""
-        title = KINDS.get(kind, kind.capitalize())  # a run may be stopped by a deadline or a signal
-        out.append(f'<div class="group"><h3>{escape(title)}{number}</h3>{advice}<ul>{items}</ul>{more}</div>')
-    if len(order) > GROUPS:
-        out.append(f"<p>… and {count(len(order) - GROUPS)} more kinds, in the table below.</p>")
-    return "".join(out)
-
-
-def _problem(problem: Problem) -> str:
-    where = []
-    if problem.flow:
-        where.append(_bdi(problem.flow))
-    if problem.place is not None:
-        where.append(f'<span class="quiet">{_bdi(str(problem.place))}</span>')
-    return f'<li><span class="where">{" ".join(where)}</span> <span class="what">{_bdi(problem.message)}</span></li>'
-
-
-def _flows(facts: Facts) -> str:
+def _flows(facts: PageData) -> str:
     counts = facts.counts
     chips = f'<button type="button" data-show="-1" aria-pressed="true">All <b>{count(facts.report.flows.total)}</b></button>'
     for status in FlowStatus:
@@ -239,12 +157,12 @@ def _flows(facts: Facts) -> str:
         f'<div class="tools" hidden><label>Filter <input type="search" id="filter" autocomplete="off" spellcheck="false" '
         f'placeholder="name, id or message"></label><div class="chips" role="group" aria-label="Show">{chips}</div>'
         '<label class="sorter">Sort by <select id="sorter"></select></label></div>'
-        '<p id="told" class="quiet" role="status" aria-live="polite"></p>'
+        '<p id="shown" class="quiet" role="status" aria-live="polite"></p>'
         '<div id="flows" hidden></div><dialog id="detail" aria-labelledby="detail-name"></dialog></section>'
     )
 
 
-def _run(facts: Facts) -> str:
+def _run(facts: PageData) -> str:
     run = facts.measured
     if run is None:
         return ""
@@ -255,13 +173,13 @@ def _run(facts: Facts) -> str:
     )
 
 
-def _runs(facts: Facts) -> str:
+def _runs(facts: PageData) -> str:
     if len(facts.runs) < 2:
         return ""
     rows = ""
     for run in facts.runs:
         code = run.exit_code
-        ended = f'<span title="{escape(ENDED.get(code, ("", ""))[0])}">{code}</span>' if code is not None else "not ended"
+        ended = _ended(code) if code is not None else "not ended"
         requests, inputs, flows = (run.document[name] for name in ("requests", "inputs", "flows"))
         cells = (span(run.elapsed_s), ended, count(flows["started_now"]), count(inputs["uploaded_now"]),
                  size(inputs["bytes_now"]), count(requests["sent"]), count(requests["retried"]))  # fmt: skip
@@ -277,12 +195,17 @@ def _runs(facts: Facts) -> str:
     )
 
 
-def _footer(facts: Facts) -> str:
+def _ended(code: int) -> str:
+    about = about_code(code)
+    return f'<span title="{escape(about.happened) if about is not None else ""}">{code}</span>'
+
+
+def _footer(facts: PageData) -> str:
     words = f"Written by batcher {__version__} at {moment(facts.now)}, from its journal."
     return f'</main>\n<footer><p class="quiet">{words}</p></footer>'
 
 
-def _data(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
+def _data(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> dict[str, Any]:
     """What the script is given: a list for each column, one entry for each flow. Times in whole seconds since 1970."""
     flows = facts.flows
     order = sorted(range(len(flows)), key=lambda n: natural(flows[n].name))
@@ -300,7 +223,7 @@ def _data(facts: Facts, uris: Sequence[str], pictures: Mapping[int, Sequence[tup
         "id": [flow.flow_id for flow in flows],
         "times": [_times(flow) for flow in flows],
         "gone": [n for n, flow in enumerate(flows) if flow.gone],
-        "problem": {str(n): _kept(flow.problem) for n, flow in enumerate(flows) if flow.problem is not None},
+        "problem": {str(n): kept(flow.problem) for n, flow in enumerate(flows) if flow.problem is not None},
         "uris": list(uris),
         "pictures": {
             str(n): [[uri, shown(flows[n].pictures[item].label)] for item, uri in of_flow] for n, of_flow in pictures.items()
@@ -312,8 +235,3 @@ def _times(flow: FlowLine) -> list[float | None] | None:
     t = flow.times
     stations = [t.begun, t.opened, t.first_upload, t.last_upload, t.verified, t.started]
     return None if stations == [None] * 6 else [None if at is None else round(at, 1) for at in stations]
-
-
-def _kept(problem: Problem) -> list[str]:
-    place = "" if problem.place is None else str(problem.place)
-    return [KINDS.get(problem.kind, problem.kind), problem.message, problem.hint, place]

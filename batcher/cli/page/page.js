@@ -68,7 +68,7 @@
   let printing = false;
   const rows = new Map(); // place in `seen` → its element
 
-  const root = $('flows'), told = $('told'), filter = $('filter'), sorter = $('sorter'), dialog = $('detail');
+  const root = $('flows'), shown = $('shown'), filter = $('filter'), sorter = $('sorter'), dialog = $('detail');
   const head = make('div', { role: 'row', 'aria-rowindex': 1 });
   COLUMNS.forEach((column, c) => {
     const button = make('button', { type: 'button' }, column.title);
@@ -165,7 +165,7 @@
     const column = COLUMNS[sorted.column], number = seen.length === N ? count(N) : `${count(seen.length)} of ${count(N)}`;
     const words = `${number} ${N === 1 ? 'flow' : 'flows'}, by ${column.title.toLowerCase()}, ` +
       (column.ways || SIZES)[Number(sorted.down)];
-    telling = setTimeout(() => { told.textContent = words; }, told.textContent ? 200 : 0);
+    telling = setTimeout(() => { shown.textContent = words; }, shown.textContent ? 200 : 0);
   }
 
   function sift() {

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from ...core.media import detect
-from .facts import FlowLine
+from .data import FlowLine
 
 THUMBNAILS: Final = 200
 TOTAL_BYTES: Final = 2 << 20  # of all data URIs

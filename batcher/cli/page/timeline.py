@@ -1,6 +1,6 @@
 """The page's timeline of flows: a thin line for each, or, where they are many and short, how many had come how far.
 
-In: `Facts`, the run that is shown. Out: markup, drawn as `charts` draws. Called by `markup`.
+In: `PageData`, the run that is shown. Out: markup, drawn as `charts` draws. Called by `markup`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from ..ledger import FlowStatus
+from ..flow_status import FlowStatus
 from ..text import count, span
 from .charts import POINTS, clock, figure, key, nice, percent, table, time_marks, value_marks
-from .facts import Facts, FlowLine, Run
+from .data import FlowLine, PageData, Run
 
 PASSED_HEIGHT: Final = 260
 VISIBLE: Final = 0.012  # of the run's length: a shorter line is a dot
 LANES: Final = 140  # flows in the timeline, at most; more are thinned out evenly
 
 
-def timeline(facts: Facts, run: Run) -> str:
+def timeline(facts: PageData, run: Run) -> str:
     """The flows that the run took up, from then to their start, in that order."""
     ended = _ended(facts.flows, run)
     entered = [(at, flow) for flow in facts.flows if (at := _entered(flow, run, ended)) is not None]
@@ -97,8 +97,8 @@ def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> st
     rows = []
     for n, flow in enumerate(lanes):
         parts = _stretches(flow, run, length_s)
-        told = [what if mark == "t-bad" else f"{what} {span(to - at)}" for mark, what, at, to in parts]
-        words = escape(f"{flow.name}: {', '.join(told) or 'begun'}")
+        stretches = [what if mark == "t-bad" else f"{what} {span(to - at)}" for mark, what, at, to in parts]
+        words = escape(f"{flow.name}: {', '.join(stretches) or 'begun'}")
         lane = "".join(
             f'<rect class="{mark}" x="{percent(at, length_s)}" width="{percent(max(to - at, length_s / 400), length_s)}" '
             f'y="{n * pitch}" height="{pitch - 1}"/>'

@@ -1,0 +1,108 @@
+"""A command's work with progress drawn, which signals end in order.
+
+In: the work, its watchers. Out: its report; on the first SIGHUP, SIGINT or SIGTERM it ends in order, on another
+SIGINT or SIGTERM at once. Called by `carry_out`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeAlias
+
+from ..core.errors import Reason, Stop
+from ..core.model import Manifest
+from ..core.report import Report
+from ..pipeline.context import Context
+from ..reporting.progress import Style, show
+from .output import say
+
+Started: TypeAlias = Callable[[Context], None]
+
+
+class Work(Protocol):
+    """What a command does with a manifest: it fills the report, and hands its context over before it begins."""
+
+    def __call__(self, *, report: Report, started: Started) -> Coroutine[Any, Any, object]: ...
+
+
+class Watchers(Protocol):
+    """What is called when the work begins, and when it has ended: see `afterwards`."""
+
+    def begin(self) -> None: ...
+    async def end(self, report: Report, failure: Exception | None) -> None: ...
+
+
+async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watchers) -> Report:
+    """Do the work, then tell the watchers. Raises what the work raises."""
+    report = Report(manifest.name, manifest.endpoint)
+    interrupts = _Interrupts(style)
+
+    def started(context: Context) -> None:
+        watchers.begin()
+        if style != "none":
+            _say_bounded(context.limits.concurrency, manifest.limits.concurrency)
+        interrupts.halt_on_signal(context)
+
+    drawing = asyncio.ensure_future(show(report, style))
+    failure: Exception | None = None
+    try:
+        await work(report=report, started=started)
+    except Exception as error:
+        failure = error
+    finally:
+        drawing.cancel()
+        await asyncio.wait({drawing})
+    await interrupts.cancel_on_signal(asyncio.ensure_future(watchers.end(report, failure)))
+    if failure is not None:
+        raise failure
+    return report
+
+
+class _Interrupts:
+    """Signals halt the pipeline; once that has ended, they cut the watchers short."""
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._stop: Stop | None = None
+        self._context: Context | None = None
+        self._ending: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # ignored: nohup
+                loop.add_signal_handler(number, self._on, number)
+
+    def halt_on_signal(self, context: Context) -> None:
+        """The work has begun; a signal may have come before it."""
+        self._context = context
+        if self._stop is not None:
+            context.halt(self._stop)
+
+    async def cancel_on_signal(self, ending: asyncio.Task[None]) -> None:
+        """The work is over, and its outcome stays."""
+        self._ending = ending
+        await asyncio.wait({ending})
+        if not ending.cancelled():
+            ending.result()
+
+    def _on(self, number: signal.Signals) -> None:
+        if self._stop is not None and number is signal.SIGHUP:
+            return  # a terminal that is closed says it more than once, and systemd after its SIGTERM
+        if self._stop is not None:  # the second time: at once; what is durable stays
+            os._exit(128 + number)
+        self._stop = Stop(Reason(number.name.lower()), f"stopped by {number.name}", "the next run resumes")
+        if self._ending is not None:
+            self._ending.cancel()
+            return
+        if self._style == "bar":
+            say("\nbatcher: finishing what is in flight; once more to stop at once")
+        if self._context is not None:
+            self._context.halt(self._stop)
+
+
+def _say_bounded(most: int, wanted: int) -> None:
+    """Once, where there can be fewer requests at once than were asked for."""
+    if most < wanted:
+        say(f"batcher: {most} requests at once, not {wanted}: no more files may be open here (raise ulimit -n)")

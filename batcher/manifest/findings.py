@@ -1,0 +1,111 @@
+"""What is wrong with a manifest, collected; and how a user's own words are shown back.
+
+In: positions and sentences. Out: `Findings`, and the helpers that make foreign text harmless on a
+terminal. Used by every module of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from batcher.core import text as texts
+from batcher.core.errors import ManifestError
+from batcher.core.model import Place, Problem
+from batcher.core.suggestion import did_you_mean
+
+SHOWN_CHARS: Final = 80  # what is longer is cut, so that a 10 MB scalar is one line of message
+LISTED_NAMES: Final = 12  # names listed in a hint when none of them is close to the wrong one
+
+
+class Unfit(Exception):
+    """A value does not do where it stands: `message` says why, `hint` what to do. It knows no place."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__(message)
+
+    def at(self, place: Place | None, *, flow: str | None = None) -> Problem:
+        """The Problem that this is at `place`."""
+        return Problem("manifest", self.message, self.hint, place, flow)
+
+
+FILE_SHIFT: Final = 60  # of a mark: below it 28 bits of line and 32 of column, above it which file
+
+
+def mark_of(line: int, column: int, file: int = 0) -> int:
+    """A position (line and column from 0, and which file of the manifest) as one integer: a million of them stay small."""
+    return file << FILE_SHIFT | line << 32 | column
+
+
+class Findings:
+    """Collects the problems of one manifest, included files too, so that all are reported in one go."""
+
+    def __init__(self, file: str) -> None:
+        self._files = [file]
+        self._problems: list[Problem] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def begin(self, file: str) -> int:
+        """The number of one more file, for marks in it. The main manifest is 0."""
+        self._files.append(file)
+        return len(self._files) - 1
+
+    def place(self, mark: int) -> Place:
+        line = mark >> 32 & (1 << FILE_SHIFT - 32) - 1
+        return Place(self._files[mark >> FILE_SHIFT], line + 1, (mark & 0xFFFFFFFF) + 1)
+
+    def add(self, mark: int | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
+        """Notes a problem at `mark`; None is the main manifest as a whole."""
+        place = Place(self._files[0]) if mark is None else self.place(mark)
+        self._problems.append(Problem("manifest", message, hint, place, flow))
+
+    def error(self) -> ManifestError:
+        """What was found, without repetitions, in the order of the files and their texts."""
+        once = dict.fromkeys(self._problems)
+        order = {file: number for number, file in enumerate(self._files)}
+        return ManifestError(
+            sorted(once, key=lambda p: (order[p.place.file], p.place.line, p.place.column) if p.place else (0, 0, 0))
+        )
+
+
+def harmless(text: str, limit: int = SHOWN_CHARS) -> str:
+    """`text` on one line of at most `limit` characters, control characters and terminal escapes spelled out."""
+    return texts.harmless(text, limit)
+
+
+def quoted(value: object) -> str:
+    """A value of the manifest as a message shows it: texts in quotes, containers by their kind."""
+    match value:
+        case str():
+            return f'"{harmless(value)}"'
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return harmless(repr(value))
+        case int():
+            # No str() of huge integers: it is quadratic, and refused beyond 4,300 digits.
+            return str(value) if abs(value) < 10**SHOWN_CHARS else "a number of many digits"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case _:
+            return "this"
+
+
+def suggestion(wrong: str, known: Iterable[str], what: str) -> str:
+    """The hint for an unknown name: the closest known one, else the known ones listed under `what`."""
+    names = list(known)
+    listed = ", ".join(harmless(name, 40) for name in names[:LISTED_NAMES])
+    more = ", …" if len(names) > LISTED_NAMES else ""
+    return did_you_mean(wrong, names, f"{what}: {listed}{more}" if names else "", spell=in_backticks)
+
+
+def in_backticks(name: str) -> str:
+    return f"`{harmless(name)}`"
