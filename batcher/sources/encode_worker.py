@@ -40,7 +40,7 @@ Asked = tuple[bytes, str, tuple[int, int, int], Any, tuple[str, str] | None]
 
 def stat_fields(found: os.stat_result) -> tuple[int, int, int]:
     """Size, mtime_ns and inode, bounded as the journal's integers are: what is beyond (a file of the year 1600 or 2262) keeps
-    its last 63 bits, so that it still tells one file from another. The one place where integers come from a file system."""
+    its last 63 bits, so that it still tells one file from another. As `host.system.stat_of`, which a test holds beside it."""
     size, mtime_ns, inode = found.st_size, found.st_mtime_ns, found.st_ino
     if not -MOST <= mtime_ns <= MOST:
         mtime_ns &= MOST

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from batcher.core.facts import FileStat
+from batcher.host.system import stat_of
 from batcher.sources import encode_worker
 
 
 def test_every_integer_of_a_file_fits_into_the_journal() -> None:
     found = os.stat_result((stat.S_IFREG, 2**64 - 1, 0, 1, 0, 0, 2**63 - 1, 0, 0, 0), {"st_mtime_ns": -(2**70)})
     assert all(-(2**63) <= value < 2**63 for value in encode_worker.stat_fields(found))
+    for nearby in (found, os.stat(__file__)):
+        assert FileStat(*encode_worker.stat_fields(nearby)) == stat_of(nearby), "the process and this one see the same"
 
 
 def planned(path: Path) -> tuple[int, int, int]:
