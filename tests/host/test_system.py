@@ -12,7 +12,7 @@ import pytest
 
 from batcher.core.errors import UsageError
 from batcher.host import system
-from batcher.sources.encoder import stat_fields
+from batcher.sources.encode_worker import stat_fields
 
 SIZE = 200_000
 
