@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +20,8 @@ SCHEMA: Final = 7  # as many files as there are
 
 def migration(number: int) -> list[str]:
     """The statements that make version `number` of the one before it. Raises ValueError where there is no such file."""
+    from importlib import resources  # only where something is to be migrated
+
     folder = resources.files(__package__).joinpath("migrations")
     (file,) = (file for file in folder.iterdir() if file.name.startswith(f"{number:04}_"))
     return statements(file.read_text("utf-8"))
