@@ -22,7 +22,7 @@ from batcher.core.output_names import asset_mark
 from batcher.core.planning import Options
 from batcher.core.report import Report
 from batcher.journal.sqlite import SqliteJournal
-from batcher.pipeline import collect as pipeline_collect
+from batcher.pipeline.collect import waiting
 from batcher.sandbox import Readings, Sandbox, parse_fault
 
 from .batch import HERE, LIMITS, PNG, Batch, files, order_faults, read_record
@@ -474,7 +474,7 @@ async def test_collect_holds_the_lock_and_needs_a_journal(tmp_path: Path) -> Non
 
 @pytest.fixture
 def quick_lists(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batcher.pipeline.fetching.RELIST_S", (0.02, 0.05, 0.1, 0.2, 0.4))
+    monkeypatch.setattr("batcher.pipeline.collect.output_list.RELIST_S", (0.02, 0.05, 0.1, 0.2, 0.4))
 
 
 async def test_fewer_outputs_than_inputs_are_said_until_they_come_or_are_accepted(tmp_path: Path, quick_lists: None) -> None:
@@ -680,7 +680,7 @@ async def test_why_a_flow_failed_is_found_wherever_it_stands(tmp_path: Path, mem
 async def test_why_a_flow_failed_is_asked_for_where_the_list_does_not_say_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_collect, "LIST_FROM", 4)
+    monkeypatch.setattr(waiting, "LIST_FROM", 4)
     batch = Batch(tmp_path, files(tmp_path, 1), flows=6)
     readings = "reason=message,reason_in=flow"
     async with sandbox_of(tmp_path, "start:nth=2,fail_flow=1", readings=readings) as sandbox:

@@ -139,7 +139,7 @@ async def test_type_is_told_by_content_and_names_the_suffix(tmp_path: Path) -> N
 @pytest.fixture
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collecting, "POLL_S", (0.01,))
-    monkeypatch.setattr("batcher.pipeline.fetching.RELIST_S", (0.01,) * 6)
+    monkeypatch.setattr("batcher.pipeline.collect.output_list.RELIST_S", (0.01,) * 6)
 
 
 async def test_unknown_states_and_outputs_in_the_making_are_waited_for(tmp_path: Path, quick_polls: None) -> None:

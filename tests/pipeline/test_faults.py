@@ -13,13 +13,13 @@ import aiohttp
 import pytest
 
 from batcher.api import MemoryJournal, Settings, run
+from batcher.core.abandoning import abandon
 from batcher.core.errors import Reason, Stop
 from batcher.core.facts import FileStat
 from batcher.core.model import Input, Problem
 from batcher.core.planning import Options
 from batcher.core.report import PROBLEMS_KEPT, Report
-from batcher.pipeline.context import Context
-from batcher.pipeline.orphans import abandon
+from batcher.pipeline.operation import Operation
 from batcher.pipeline.ports import Seen
 from batcher.sandbox import Sandbox, parse_fault
 
@@ -221,20 +221,20 @@ async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(tmp_path: Pat
     monkeypatch.setattr("batcher.pipeline.planner.KEEP", 0)  # all of it is looked at again when it is to be sent
     batch = Batch(tmp_path, files(tmp_path, 12), flows=40)
 
-    def started(context: Context) -> None:
+    def started(operation: Operation) -> None:
         loop = asyncio.get_running_loop()
         looks = 0
-        look = context.sources.look
+        look = operation.sources.look
 
         def counted(source: Input, seen: Seen | None = None) -> FileStat | Problem:
             nonlocal looks
             looks += 1
             if looks == 12 * 50:  # of the second walk
-                loop.call_soon_threadsafe(context.halt, Stop(Reason.SIGTERM, "stopped by SIGTERM"))
+                loop.call_soon_threadsafe(operation.halt, Stop(Reason.SIGTERM, "stopped by SIGTERM"))
                 time.sleep(0.2)
             return look(source, seen)
 
-        context.sources.look = counted  # type: ignore[method-assign]
+        operation.sources.look = counted  # type: ignore[method-assign]
 
     async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
         report = await run(batch.manifest(sandbox.url), Settings(), started=started)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batcher.api import Settings
-from batcher.pipeline.producer import BATCH_FILES
+from batcher.pipeline.batches import BATCH_FILES
 from batcher.sandbox import Sandbox
 
 from .batch import LIMITS, PNG, Batch
