@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .core.collecting import CollectWishes
+from .core.collecting import CollectOptions
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
 from .core.model import SANDBOX, Limits, Manifest, Problem
@@ -28,17 +28,16 @@ from .core.retry import Verdict
 from .host.process import is_journal, opening_a_journal, requests_at_once, require_utf8
 from .journal.memory import MemoryJournal
 from .journal.open import empty_journal, journal_path, open_journal, read_journal, read_sibling, state_folder
-from .journal.ports import Journal
+from .journal.ports import Journal, JournalView
 from .journal.siblings import own_path, siblings
 from .outputs.folder import OutputFolder
-from .pipeline.abort import Running, abort_flows
-from .pipeline.collect import collect as _collect
-from .pipeline.context import Context
-from .pipeline.planner import Planner
+from .pipeline.abort import Running
+from .pipeline.build import Build
+from .pipeline.flow_list import FlowList, unknown_flows
+from .pipeline.operation import Operation
 from .pipeline.renamed import started_before
-from .pipeline.run import Survey, caps, clean_flows, of_list, survey, template_types
-from .pipeline.run import run as _run
-from .pipeline.witness import foreign
+from .pipeline.survey import Survey
+from .pipeline.unknown_flows import problem_of_list
 from .service.bandwidth import Bandwidth
 from .service.byte_budget import ByteBudget
 from .service.client import FlowsApi
@@ -137,10 +136,11 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 
 @contextlib.asynccontextmanager
-async def _context(
+async def _ports(
     manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
     events: Events = SILENT,
-) -> AsyncIterator[Context]:
+) -> AsyncIterator[Operation]:
+    """All but the journal open, as long as this."""
     manifest = manifest.knowing(journal)
     limits = manifest.limits
     rng = random.Random()
@@ -159,7 +159,7 @@ async def _context(
         client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
                           bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
         await stack.enter_async_context(client)
-        yield Context(manifest, limits, settings.options, journal, client, sources, clock, limiter,
+        yield Operation(manifest, settings.options, journal, client, sources, clock, limiter,
                       ByteBudget(limits.memory_bytes), rng, report, images, events,
                       key_wait_s=settings.key_wait_s)  # fmt: skip
 
@@ -170,12 +170,12 @@ async def run(
     *,
     journal: Journal | None = None,
     report: Report | None = None,
-    started: Callable[[Context], None] = lambda context: None,
+    started: Callable[[Operation], None] = lambda operation: None,
     collect_to: str | os.PathLike[str] | None = None,
     accept_fewer: bool = False,
     events: Events = SILENT,
 ) -> Report:
-    """Bring the batch to done, and say what came of it. Call `started`'s context's `halt` to end it early, in order.
+    """Bring the batch to done, and say what came of it. Call `started`'s operation's `halt` to end it early, in order.
 
     `journal`: another one than the SQLite file, a `MemoryJournal` for example. `collect_to`: wait for what was started,
     and bring its outputs there, as `collect` does; `accept_fewer` as there. `events` is told what happens meanwhile. The
@@ -187,12 +187,14 @@ async def run(
         return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
-        async with _session(manifest, settings, journal, report, started, events) as context:
-            await _run(context)
+        async with _operation(manifest, settings, journal, report, started, events) as operation:
+            build = Build(operation)
+            await build.run()
             limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
             if folder is not None and report.stop is limit and "manifest" not in report.kinds:
                 report.stop = None  # what was started is collected
-                await _collect(context, folder, CollectWishes(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer))
+                options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer)
+                await build.collector(folder, options).run()
                 report.stop = report.stop or limit
     return report
 
@@ -208,7 +210,7 @@ async def collect(
     accept_fewer: bool = False,
     journal: Journal | None = None,
     report: Report | None = None,
-    started: Callable[[Context], None] = lambda context: None,
+    started: Callable[[Operation], None] = lambda operation: None,
     events: Events = SILENT,
 ) -> Report:
     """Wait for the flows that were started, and bring their outputs to the folder `to`; the report's `outputs` and
@@ -221,35 +223,35 @@ async def collect(
     Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    options = CollectWishes(parse_name(name), wait_s, delete_remote, accept_fewer)
+    options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer)
     if journal is None:
         _known_journal(manifest, settings)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
-        async with _session(manifest, settings, journal, report, started, events) as context:
-            await _collect(context, folder, options)
+        async with _operation(manifest, settings, journal, report, started, events) as operation:
+            await Build(operation).collector(folder, options).run()
     return report
 
 
 @contextlib.asynccontextmanager
-async def _session(
-    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Context], None],
+async def _operation(
+    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Operation], None],
     events: Events, *, plans: bool = True,
-) -> AsyncIterator[Context]:  # fmt: skip
+) -> AsyncIterator[Operation]:  # fmt: skip
     """The journal held, the edges open, the deadline set."""
     manifest = _fitting(manifest, events)
     own = None
     if journal is None:
         journal = own = open_journal(manifest, settings.state)
     try:
-        async with _context(manifest, settings, journal, report, remember=True, plans=plans, events=events) as context:
-            started(context)
+        async with _ports(manifest, settings, journal, report, remember=True, plans=plans, events=events) as operation:
+            started(operation)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
             if seconds is not None:
                 stop = Stop(Reason.DEADLINE, f"the max_duration of {seconds:g} s is over", "run again: it resumes")
-                timer = asyncio.get_running_loop().call_later(seconds, context.halt, stop)
+                timer = asyncio.get_running_loop().call_later(seconds, operation.halt, stop)
             try:
-                yield context
+                yield operation
             finally:
                 if timer is not None:
                     timer.cancel()
@@ -270,64 +272,58 @@ async def plan(
         journal = read_journal(manifest, settings.state, next_run=True) or empty_journal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
-        async with _context(quick, settings, journal, report) as context:  # type: ignore[arg-type]  # only read
-            loop = asyncio.get_running_loop()
-            ask = template_types(context, loop)
-
-            def templates():  # type: ignore[no-untyped-def]
-                try:
-                    return ask()
-                except Stop as stop:
-                    report.stop = None
-                    raise UsageError(stop.message, stop.hint) from stop
-
-            planner = Planner(context.manifest, journal, context.sources, settings.options, templates, context.images)
-            found = await asyncio.to_thread(survey, context, planner, each)
-            found.problems += caps(context, found)
+        async with _ports(quick, settings, journal, report) as operation:  # type: ignore[arg-type]  # only read
+            build = Build(operation)
+            try:
+                found = await asyncio.to_thread(build.surveyor.survey, each)
+            except Stop as stop:  # the templates cannot be asked for
+                report.stop = None
+                raise UsageError(stop.message, stop.hint) from stop
+            found.problems += found.over_caps(manifest.limits)
             if (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
                 found.problems.append(problem)
             if found.works and not journal.unknown_flows_checked and not found.problems:
-                found.problems += await _strange(context)
+                found.problems += await _unknown_flows(build.flow_list, journal, manifest.batch)
     finally:
         journal.close()
-    for problem in [*found.problems, *context.manifest.notes(False)]:
+    for problem in [*found.problems, *operation.manifest.notes(False)]:
         report.add(problem)
     return found, report
 
 
-async def _strange(context: Context) -> list[Problem]:
+async def _unknown_flows(flow_list: FlowList, journal: JournalView, batch: str) -> list[Problem]:
     """That the service has flows of the batch which the journal does not know, or does not show whether it has. Raises
     UsageError where it cannot be asked."""
     try:
-        builds = await context.lister.builds()
+        listed = await flow_list.read()
     except Stop as stop:
         raise UsageError(stop.message, stop.hint) from stop
-    if isinstance(builds, Verdict):
-        raise UsageError(f"the service's flows cannot be listed: {builds.message}", "run again later")
-    problem = of_list(context, builds, foreign(context, builds))
+    if isinstance(listed, Verdict):
+        raise UsageError(f"the service's flows cannot be listed: {listed.message}", "run again later")
+    problem = problem_of_list(batch, listed, unknown_flows(journal, listed))
     return [problem] if problem is not None else []
 
 
 async def clean(
     manifest: Manifest, settings: Settings, delete: bool, *, report: Report | None = None,
-    started: Callable[[Context], None] = lambda context: None, events: Events = SILENT,
+    started: Callable[[Operation], None] = lambda operation: None, events: Events = SILENT,
 ) -> tuple[list[tuple[str, str]], Report]:  # fmt: skip
     """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
     report = report or Report(manifest.name, manifest.endpoint)
-    async with _session(manifest, settings, None, report, started, events, plans=False) as context:
-        return await context.in_time(clean_flows(context, delete)), report
+    async with _operation(manifest, settings, None, report, started, events, plans=False) as operation:
+        return await operation.shutdown.in_time(Build(operation).cleanup.clean(delete)), report
 
 
 async def abort(
     manifest: Manifest, settings: Settings, yes: bool, *, report: Report | None = None,
-    started: Callable[[Context], None] = lambda context: None, events: Events = SILENT,
+    started: Callable[[Operation], None] = lambda operation: None, events: Events = SILENT,
 ) -> tuple[list[Running], Report]:  # fmt: skip
     """The batch's flows that run on the service, as the journal knows them; aborted where `yes` says so. The journal keeps
     them as started: they are paid for. Raises Locked, JournalError, UsageError."""
     report = report or Report(manifest.name, manifest.endpoint)
     _known_journal(manifest, settings)
-    async with _session(manifest, settings, None, report, started, events, plans=False) as context:
-        return await abort_flows(context, yes), report
+    async with _operation(manifest, settings, None, report, started, events, plans=False) as operation:
+        return await Build(operation).abort().run(yes), report
 
 
 def _known_journal(manifest: Manifest, settings: Settings) -> None:

@@ -15,15 +15,15 @@ from typing import Any, Protocol, TypeAlias
 from ..core.errors import Reason, Stop
 from ..core.model import Manifest
 from ..core.report import Report
-from ..pipeline.context import Context
+from ..pipeline.operation import Operation
 from ..reporting.progress import Style, show
 from .output import say
 
-Started: TypeAlias = Callable[[Context], None]
+Started: TypeAlias = Callable[[Operation], None]
 
 
 class Work(Protocol):
-    """What a command does with a manifest: it fills the report, and hands its context over before it begins."""
+    """What a command does with a manifest: it fills the report, and hands its operation over before it begins."""
 
     def __call__(self, *, report: Report, started: Started) -> Coroutine[Any, Any, object]: ...
 
@@ -40,11 +40,11 @@ async def watched(work: Work, manifest: Manifest, style: Style, watchers: Watche
     report = Report(manifest.name, manifest.endpoint)
     interrupts = _Interrupts(style)
 
-    def started(context: Context) -> None:
+    def started(operation: Operation) -> None:
         watchers.begin()
         if style != "none":
-            _say_bounded(context.limits.concurrency, manifest.limits.concurrency)
-        interrupts.halt_on_signal(context)
+            _say_bounded(operation.limits.concurrency, manifest.limits.concurrency)
+        interrupts.halt_on_signal(operation)
 
     drawing = asyncio.ensure_future(show(report, style))
     failure: Exception | None = None
@@ -67,18 +67,18 @@ class _Interrupts:
     def __init__(self, style: Style) -> None:
         self._style = style
         self._stop: Stop | None = None
-        self._context: Context | None = None
+        self._operation: Operation | None = None
         self._ending: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # ignored: nohup
                 loop.add_signal_handler(number, self._on, number)
 
-    def halt_on_signal(self, context: Context) -> None:
+    def halt_on_signal(self, operation: Operation) -> None:
         """The work has begun; a signal may have come before it."""
-        self._context = context
+        self._operation = operation
         if self._stop is not None:
-            context.halt(self._stop)
+            operation.halt(self._stop)
 
     async def cancel_on_signal(self, ending: asyncio.Task[None]) -> None:
         """The work is over, and its outcome stays."""
@@ -98,8 +98,8 @@ class _Interrupts:
             return
         if self._style == "bar":
             say("\nbatcher: finishing what is in flight; once more to stop at once")
-        if self._context is not None:
-            self._context.halt(self._stop)
+        if self._operation is not None:
+            self._operation.halt(self._stop)
 
 
 def _say_bounded(most: int, wanted: int) -> None:

@@ -26,7 +26,7 @@ LABELS: Final = 3  # of the inputs that an output is missing of, in a message
 
 
 @dataclass(frozen=True, slots=True)
-class CollectWishes:
+class CollectOptions:
     """What the flags of `collect` ask for. `wait_s` bounds the waiting for flows that run; None: until they have ended.
     `accept_fewer`: a completed flow that lists fewer outputs than it has inputs is whole nevertheless."""
 
@@ -113,13 +113,13 @@ class Lack:
         return max(0, self.inputs - self.outputs, self.tagged + self.others - self.unsourced)
 
     @property
-    def told(self) -> int:
-        """How many of them are known by name."""
+    def named(self) -> int:
+        """How many of them can be named."""
         return self.tagged if self.tagged <= self.missing else 0
 
     @property
     def words(self) -> str:
-        whose = ", ".join(self.labels) if self.told else ""
+        whose = ", ".join(self.labels) if self.named else ""
         more = f" and {self.missing - len(self.labels):,} more" if whose and self.missing > len(self.labels) else ""
         verb = "is" if self.missing == 1 else "are"
         whose = f", of {whose}{more}" if whose else "; of which inputs cannot be told"

@@ -1,6 +1,6 @@
 """What a run would send, by the plan alone, and whether that is more than the manifest's caps allow. No I/O.
 
-In: `FlowPlan`s, limits. Out: `Requests`, Problems. Called by the survey, which `plan` shows and `run` obeys.
+In: `FlowPlan`s, limits. Out: `RequestForecast`, Problems. Called by the survey, which `plan` shows and `run` obeys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .planning import Action, FlowPlan, Options
 
 
 @dataclass(slots=True)
-class Requests:
+class RequestForecast:
     """Requests that a run sends if nothing fails. `looks`: templates, the list of flows, the state of a given flow or
     of one that is to be deleted."""
 

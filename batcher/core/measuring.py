@@ -1,7 +1,7 @@
 """What a run measures of itself, in a fixed amount of memory: throughput and requests in flight over time, latencies.
 
 In: each request as it leaves and ends, each input as it is accepted; times in seconds of a clock that never jumps. Out: a
-JSON document of at most some 20 kB, however long the run was. Called by `Context` for every request, so it costs about a
+JSON document of at most some 20 kB, however long the run was. Called by the pipeline for every request, so it costs about a
 microsecond each; what is kept of it is written by `run`, rarely. A series has at most `BUCKETS` buckets: when they are full,
 neighbours are put together and the width doubles, so that a run of a minute shows tenths of a second, one of a day minutes.
 """

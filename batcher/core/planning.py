@@ -83,6 +83,27 @@ class Tally:
     removed: int = 0  # of those that were sent: no longer in the manifest
     changes: list[tuple[Change, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
 
+    def count(self, item: InputPlan) -> None:
+        """Add one input that can be sent."""
+        size = item.stat.size
+        encoded = size if item.mime == "text/plain" else 4 * ((size + 2) // 3)
+        self.total += 1
+        self.total_bytes += size
+        self.total_encoded += encoded
+        match item.change:
+            case Change.NEW:
+                self.new += 1
+                self.new_bytes += size
+                self.new_encoded += encoded
+                self.resent += item.facts is not None and item.facts.resent
+            case Change.DIFFERS:
+                self.differs += 1
+            case _:
+                self.same += 1
+                if item.facts is not None and item.facts.state is InputState.ACCEPTED:
+                    self.sent += 1
+                    self.sent_bytes += size
+
     @property
     def there(self) -> int:
         """Those that may be on the service."""

@@ -88,7 +88,7 @@ class Kind(Enum):
     REFUSED = "refused"  # permanent, for this request
     CONFLICT = "conflict"  # the flow's state does not allow it: look at the state
     GONE = "gone"  # the service does not know the flow
-    DENIED = "denied"  # permanent, for this request, or for the key or the account: `Suspicion` tells
+    DENIED = "denied"  # permanent, for this request, or for the key or the account: `core.denials` tells
     FATAL = "fatal"  # permanent, for every request: the quota is spent
     KEY = "key"  # 401: the key is read again, for a while; then fatal
     NO_WAY = "no way"  # permanent, for every request: none gets to the service

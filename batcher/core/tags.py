@@ -130,6 +130,11 @@ class FlowTag:
         return self.generation.rpartition("-")[0]
 
 
+def flow_tag(batch: str, owner: str, flow: str, generation: int) -> FlowTag:
+    """The tag of the create number `generation` of the flow, by the journal `owner`."""
+    return FlowTag(batch, flow, flow_key(batch, flow).hex(), generation_name(owner, generation))
+
+
 def read_flow_tag(additional: object) -> FlowTag | None:
     """The flow's tag, or None where there is none, or not one of ours."""
     tag = additional.get(TAG) if isinstance(additional, dict) else None

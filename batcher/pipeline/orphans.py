@@ -1,8 +1,8 @@
-"""Giving up: a flow that was never started leaves the service, and costs nothing.
+"""Orphans: flows on the service that were abandoned before their start, and have to leave it.
 
-In: a flow's row, or the id of what is to go. Out: records, a deletion, and what shows when it cannot be deleted any more.
-Called by the producer (the plan says so), the finalizer (the list does), the opener (before the flow is built anew) and
-`run` (what is left of earlier runs). Durable before the deletion, so that what a kill leaves is deleted by the next run.
+In: the id of what is to go. Out: a deletion, and what shows when it cannot be deleted any more. Made once for each operation;
+called by the finalizer (the service's list says so), the opener (before the flow is created anew), the proof of the list, and
+`cleanup` (what is left of earlier runs). The journal knows each as an orphan before it is deleted (`core.abandoning`).
 """
 
 from __future__ import annotations
@@ -10,74 +10,101 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, ForgetInputs, PutFlow, Record, ReleaseFlow, Watch
+from ..core.facts import ClearOrphan, FlowFacts, PutFlow, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
 from ..core.retry import Call, Kind, Verdict
-from .context import Context
+from ..journal.ports import Journal
+from .flow_run import FlowRun
+from .ports import Clock
+from .problems import problem_from_read
+from .reporter import Reporter
+from .requests import Requests
+from .retries import Retries
 
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
-def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:
-    """The records that give an open flow up, and its row afterwards: planned, as if nothing had been sent. One that was
-    given by its id is released: never deleted, and where it was `filled` never taken again."""
-    assert facts.flow_id is not None
-    after = facts.on(FlowEvent.ABANDON, flow_id=None, external=False, settle_deadline=None, start_after=None)
-    records: list[Record] = []
-    if not facts.external:
-        records.append(AddOrphan(facts.flow_id, facts.name))
-    elif filled:
-        records.append(ReleaseFlow(facts.flow_id))
-    return [*records, ForgetInputs(facts.name), PutFlow(after)], after
+class Orphans:
+    def __init__(self, requests: Requests, journal: Journal, reporter: Reporter, retries: Retries, clock: Clock) -> None:
+        self._requests = requests
+        self._journal = journal
+        self._reporter = reporter
+        self._retries = retries
+        self._clock = clock
+        self._undeletable: dict[str, Verdict] = {}  # flow ids; the service refuses to delete these
 
+    def undeletable(self, flow_id: str) -> Verdict | None:
+        """What the service said where it refuses to delete this one, now and in a moment."""
+        return self._undeletable.get(flow_id)
 
-async def delete(context: Context, flow_id: str, name: str) -> FlowFacts | None:
-    """Delete a flow that was given up and never started. What fails is tried again by the next run.
+    async def delete(self, flow_id: str, name: str) -> FlowFacts | None:
+        """Delete a flow that was abandoned and never started. What fails is tried again by the next run.
 
-    Asked about first: a service deletes what is completed, too, and a start that was lost may have come late. Then the
-    flow is paid for, and this is its row from now on, unless the journal has another flow for it meanwhile."""
-    found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
-    if isinstance(found, RemoteFlow) and found.state in ("created", ""):
-        verdict = await context.ask(Call.DELETE, lambda: context.client.delete(flow_id))
-        assert isinstance(verdict, Verdict)  # a deletion's reply has no value
-        if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
-            context.undeletable[flow_id] = verdict  # not now, and not in a moment
-        if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED):
-            _gone(context, flow_id, name, verdict)
+        Asked about first: a service deletes what is completed, too, and a start that was lost may have come late. Then the
+        flow is paid for, and this is its row from now on, unless the journal has another flow for it meanwhile."""
+        found = await self._requests.flow(flow_id)
+        if isinstance(found, RemoteFlow) and found.state in ("created", ""):
+            verdict = await self._requests.ask(Call.DELETE, lambda client: client.delete(flow_id))
+            assert isinstance(verdict, Verdict)  # a deletion's reply has no value
+            if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
+                self._undeletable[flow_id] = verdict
+            if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED):
+                self._gone(flow_id, name, verdict)
+                return None
+            found = await self._requests.flow(flow_id)
+        if isinstance(found, Verdict):
+            self._gone(flow_id, name, found)
             return None
-        found = await context.ask(Call.FLOW, lambda: context.client.flow(flow_id))
-    if isinstance(found, Verdict):
-        _gone(context, flow_id, name, found)
-        return None
-    if found.state in ("created", ""):
-        return None
-    return await _started_after_all(context, found, name)
+        if found.state in ("created", ""):
+            return None
+        return await self._started_after_all(found, name)
 
+    async def delete_of(self, flow: FlowRun) -> bool:
+        """Whether all that was abandoned of this flow is gone, in this run or an earlier one. Before that there must not be
+        another one: a start of it that was lost could still arrive, and both would be paid for."""
+        while self._of(flow):
+            await self._journal.record()  # what was deleted just now is no orphan any more
+            for flow_id in self._of(flow):
+                started = await self.delete(flow_id, flow.name)
+                if started is not None:
+                    flow.take_row(started)
+                    return False
+            await self._journal.record()
+            what = "what was given up of the flow could not be deleted"
+            denied = next((verdict for one in self._of(flow) if (verdict := self.undeletable(one)) is not None), None)
+            if denied is not None:
+                self._reporter.flow_failed(flow, problem_from_read(denied, flow, what))
+                return False
+            if self._of(flow) and not await self._retries.try_again(flow, what):
+                return False
+        return True
 
-def _gone(context: Context, flow_id: str, name: str, verdict: Verdict) -> None:
-    """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,
-    for it could be mistaken."""
-    if verdict.kind in (Kind.DONE, Kind.GONE):
-        context.emit("flow_deleted", name, flow_id=flow_id)
-        context.journal.post(ClearOrphan(flow_id))
-        if verdict.status == 404:
-            context.journal.post(Watch(max(context.journal.watch_until, context.journal.now() + LOOK_S)))
+    def _of(self, flow: FlowRun) -> list[str]:
+        return [flow_id for flow_id, _ in self._journal.orphans(flow.name)]
 
+    def _gone(self, flow_id: str, name: str, verdict: Verdict) -> None:
+        """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,
+        for it could be mistaken."""
+        if verdict.kind in (Kind.DONE, Kind.GONE):
+            self._reporter.emit("flow_deleted", name, flow_id=flow_id)
+            self._journal.post(ClearOrphan(flow_id))
+            if verdict.status == 404:
+                self._journal.post(Watch(max(self._journal.watch_until, self._journal.now() + LOOK_S)))
 
-async def _started_after_all(context: Context, found: RemoteFlow, name: str) -> FlowFacts | None:
-    message = f"the flow {found.flow_id} was to be deleted, but the service says that it is {found.state}"
-    records: list[Record] = [ClearOrphan(found.flow_id)]
-    facts = context.journal.flow(name)
-    taken = facts is not None and facts.state is FlowState.PLANNED
-    if facts is not None and taken:
-        # With no sums: what it was started with is no longer known, so the next run says that it changed.
-        facts = replace(facts, spec_digest=b"", stat_digest=b"", content=b"")
-        facts = facts.on(FlowEvent.START_SEEN, flow_id=found.flow_id, started_at=context.clock.wall())
-        records.append(PutFlow(facts))
-    await context.journal.record(*records)
-    hint = "its files changed, but an earlier start came late; --resubmit-changed pays for it again" if taken else (
-        "look at it on the service")  # fmt: skip
-    context.problem(None, Problem("unsettled", message, hint, flow=name))
-    return facts if taken else None
+    async def _started_after_all(self, found: RemoteFlow, name: str) -> FlowFacts | None:
+        message = f"the flow {found.flow_id} was to be deleted, but the service says that it is {found.state}"
+        records: list[Record] = [ClearOrphan(found.flow_id)]
+        facts = self._journal.flow(name)
+        taken = facts is not None and facts.state is FlowState.PLANNED
+        if facts is not None and taken:
+            # With no sums: what it was started with is no longer known, so the next run says that it changed.
+            facts = replace(facts, spec_digest=b"", stat_digest=b"", content=b"")
+            facts = facts.on(FlowEvent.START_SEEN, flow_id=found.flow_id, started_at=self._clock.wall())
+            records.append(PutFlow(facts))
+        await self._journal.record(*records)
+        hint = "its files changed, but an earlier start came late; --resubmit-changed pays for it again" if taken else (
+            "look at it on the service")  # fmt: skip
+        self._reporter.problem(Problem("unsettled", message, hint, flow=name))
+        return facts if taken else None

@@ -15,7 +15,7 @@ from ..core.model import JSON, Input, Problem
 from ..core.output_check import Landed, Spoiled
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
-from ..core.retry import Fault, Reply
+from ..core.retry import Fault, Reply, Verdict
 
 
 class Client(Protocol):
@@ -144,3 +144,24 @@ class Clock(Protocol):
         """Seconds of a clock that never jumps."""
 
     async def sleep(self, seconds: float) -> None: ...
+
+
+class LimiterPort(Protocol):
+    """Leave to send: see `service.limiter.Limiter`."""
+
+    @property
+    def outage(self) -> bool:
+        """Whether one request at a time asks if the service is back."""
+
+    def enter_now(self) -> float | None: ...
+    async def enter(self) -> float: ...
+    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float: ...
+    def close(self, stop: Stop) -> None: ...
+
+
+class BudgetPort(Protocol):
+    """Bytes of encoded payload held at once: see `service.limiter.ByteBudget`."""
+
+    async def take(self, count: int) -> None: ...
+    def take_now(self, count: int) -> bool: ...
+    def give(self, count: int) -> None: ...

@@ -24,7 +24,7 @@ class Starts:
         self.most = most
         self._taken = 0
         self._kept = unsettled
-        self.begun = 0  # flows that were let through
+        self.admitted = 0  # flows that were given a place
         self.closed = False  # one was held back
 
     @property
@@ -42,7 +42,7 @@ class Starts:
             return False
         self._kept -= unsettled and self._kept > 0
         self._taken += 1
-        self.begun += 1
+        self.admitted += 1
         return True
 
     def settle(self, announced: bool, state: FlowState) -> None:

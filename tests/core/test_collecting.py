@@ -13,11 +13,11 @@ def test_what_is_missing_is_named_where_it_can_be_told() -> None:
     lack = Lack(inputs=6, outputs=1)
     for label in ("a", "b", "c", "d", "e"):
         lack.add(label, True)
-    assert (lack.missing, lack.told, lack.words) == (5, 5, "5 are missing, of a, b, c and 2 more")
+    assert (lack.missing, lack.named, lack.words) == (5, 5, "5 are missing, of a, b, c and 2 more")
     lack = Lack(inputs=3, outputs=2, unsourced=2)  # two outputs that tell of nothing may be of any
     for label in ("a", "b", "c"):
         lack.add(label, True)
-    assert (lack.missing, lack.told, lack.words) == (1, 0, "1 is missing; of which inputs cannot be told")
+    assert (lack.missing, lack.named, lack.words) == (1, 0, "1 is missing; of which inputs cannot be told")
     lack = Lack(inputs=2, outputs=4)  # one input has all of them
     lack.add("b", True)
     assert (lack.missing, lack.words) == (1, "1 is missing, of b")

@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
@@ -96,3 +96,11 @@ async def order_faults(url: str, *faults: str) -> None:
     async with aiohttp.ClientSession() as session, session.post(f"{url}/_sandbox/faults", json=list(faults)) as response:
         assert response.status == 200, await response.text()
 
+
+def small(folder: Path, inputs: int, flows: int) -> Batch:
+    return Batch(folder, files(folder, inputs + 2)[2:], flows=flows, limits=replace(LIMITS, settle_s=0.3, retries=2))
+
+
+async def sent(url: str) -> list[dict]:
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/_sandbox/requests") as response:
+        return (await response.json())["requests"]

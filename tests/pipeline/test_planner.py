@@ -17,7 +17,8 @@ from batcher.core.model import Problem
 from batcher.core.planning import Action, Options
 from batcher.journal.memory import MemoryJournal
 from batcher.pipeline import planner as planner_module
-from batcher.pipeline.planner import STEP, Planner
+from batcher.pipeline.ahead import STEP
+from batcher.pipeline.planner import Planner
 from batcher.sources.dispatch import AllSources
 from batcher.sources.encoder import Encoder
 

@@ -19,7 +19,7 @@ def test_a_place_is_given_back_by_what_was_not_started() -> None:
     for state in (FlowState.STARTED, FlowState.OPEN):
         starts.settle(announced=True, state=state)
     assert not starts.take(False), "an announced start counts, whatever came of it"
-    assert starts.begun == 3
+    assert starts.admitted == 3
 
 
 def test_flows_whose_start_is_not_settled_have_their_places_before_others() -> None:

@@ -28,7 +28,7 @@ from batcher.api import Settings, abort, collect, run
 from batcher.core.model import ABSENT, JSON, FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
 from batcher.core.retry import BY_CALL, STATUS, Call, Fault, FaultKind, Reply
-from batcher.pipeline.context import Context
+from batcher.pipeline.operation import Operation
 from batcher.sandbox import Sandbox, parse_fault
 
 from .collected import Truth
@@ -367,8 +367,8 @@ class Cell:
         self.truth = await Truth.of(session, sandbox.url, self.flows_before, self.paths)
 
     async def _play(self, sandbox: Sandbox, outcome: Outcome) -> Report:
-        def watch(context: Context) -> None:
-            context.client = Watched(context.client, outcome.seen)
+        def watch(operation: Operation) -> None:
+            operation.client = Watched(operation.client, outcome.seen)
 
         manifest, settings = self.manifest(sandbox.url), Settings(key=self.key())
         if self.scene.collects:

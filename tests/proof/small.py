@@ -14,7 +14,7 @@ import aiohttp
 from batcher.api import Settings, run
 from batcher.core.model import FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from batcher.core.report import Report
-from batcher.pipeline.context import Context
+from batcher.pipeline.operation import Operation
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HERE = Place("m.yaml", 1, 1)
@@ -39,7 +39,7 @@ class Batch:
             yield Flow(f"f{number}", "model_generate_fromimage", None, {}, None, HERE, self._inputs)
 
     async def run(
-        self, url: str, settings: Settings | None = None, started: Callable[[Context], None] = lambda context: None
+        self, url: str, settings: Settings | None = None, started: Callable[[Operation], None] = lambda operation: None
     ) -> Report:
         path = str(self.folder / "m.yaml")
         manifest = Manifest("m.yaml", path, str(self.folder), "m", url, self.limits, self._flows)

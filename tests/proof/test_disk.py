@@ -516,8 +516,8 @@ async def test_wall_clock_that_is_set_between_runs_cuts_no_settling_time_short_a
         journal = clocked(tmp_path, 0, 2.0)
         sent = time.time()
 
-        def soon(context) -> None:
-            timer = threading.Timer(0.7, lambda: loop.call_soon_threadsafe(context.halt, Stop(Reason.DEADLINE, "enough")))
+        def soon(operation) -> None:
+            timer = threading.Timer(0.7, lambda: loop.call_soon_threadsafe(operation.halt, Stop(Reason.DEADLINE, "enough")))
             timer.start()
 
         loop = asyncio.get_running_loop()

@@ -20,7 +20,8 @@ from batcher.api import Settings
 from batcher.core.errors import Reason, Stop
 from batcher.core.model import FileSource, Input, Place
 from batcher.core.retry import Call, Fault, FaultKind
-from batcher.pipeline.context import DRAIN_S, Context
+from batcher.pipeline.operation import Operation
+from batcher.pipeline.shutdown import DRAIN_S
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service import deadlines
 from batcher.service.limiter import OUTAGE_AFTER
@@ -228,8 +229,8 @@ async def test_total_outage_is_probed_one_at_a_time(tmp_path: Path, fault: str) 
     batch.limits = replace(batch.limits, retries=3, concurrency=4)
     lost: list[tuple[float, float]] = []
 
-    def watch(context: Context) -> None:
-        context.client = Timed(context.client, lost)
+    def watch(operation: Operation) -> None:
+        operation.client = Timed(operation.client, lost)
 
     async with Sandbox(tmp_path / "store", faults=[parse_fault(fault)]) as sandbox:
         report = await batch.run(sandbox.url, started=watch)
@@ -301,8 +302,8 @@ async def test_a_trickle_does_not_hang(
     batch.limits = replace(batch.limits, timeout_s=1.5)
     seen: set[tuple[Call, int | FaultKind]] = set()
 
-    def watch(context: Context) -> None:
-        context.client = Watched(context.client, seen)
+    def watch(operation: Operation) -> None:
+        operation.client = Watched(operation.client, seen)
 
     async with Sandbox(tmp_path / "store", faults=[parse_fault(fault)]) as sandbox:
         report = await batch.run(sandbox.url, Settings(max_duration_s=40), started=watch)

@@ -142,12 +142,13 @@ def test_key_is_not_in_the_process_list(service: Service, tmp_path: Path) -> Non
 
 CRASH = """
 import asyncio, sys
-import batcher.pipeline.run as run
 from batcher.cli import main
-def broken(context, *more):
-    secret = context.client._key.headers
-    raise RuntimeError(f"unexpected {secret} in {context.client!r}")
-run.survey = broken
+from batcher.pipeline.survey import Surveyor
+def broken(surveyor, *more):
+    client = surveyor._planner._templates._requests._client
+    secret = client._key.headers
+    raise RuntimeError(f"unexpected {secret} in {client!r}")
+Surveyor.survey = broken
 sys.argv = ["batcher", *sys.argv[1:]]
 main()
 """

@@ -16,7 +16,7 @@ import pytest
 from batcher.core.errors import Reason
 from batcher.core.remote import StartReply
 from batcher.core.retry import Call, Fault, FaultKind, Kind, Reply, Verdict, classify
-from batcher.pipeline.context import stop_of
+from batcher.pipeline.access import stop_of
 from batcher.service.client import FlowsApi
 from batcher.service.credentials import Key
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from batcher.api import Settings
-from batcher.pipeline.producer import BATCH_FILES
+from batcher.pipeline.batches import BATCH_FILES
 from batcher.sandbox import Sandbox
 
-from .batch import LIMITS, PNG, Batch
+from .batch import LIMITS, PNG, Batch, files
 
 pytestmark = pytest.mark.anyio
 SMALL = PNG + b"small"
 SIZES = {
-    "one less than a hop": [0] * (BATCH_FILES - 1),
-    "a hop": [0] * BATCH_FILES,
-    "one more than a hop": [0] * (BATCH_FILES + 1),
-    "two hops and some": [0] * (2 * BATCH_FILES + 300),
-    "few that fill a hop": [150_000] * 2,
+    "one less than a batch": [0] * (BATCH_FILES - 1),
+    "a batch": [0] * BATCH_FILES,
+    "one more than a batch": [0] * (BATCH_FILES + 1),
+    "two batches and some": [0] * (2 * BATCH_FILES + 300),
+    "few that fill a batch": [150_000] * 2,
     "few that fill two": [100_000] * 9,
     "small, whole and streamed": [100_000, 300_000, 100, 1_300_000, 150_000, 180_000, 120_000, 90_000],
 }
@@ -45,3 +45,11 @@ async def test_each_input_is_sent_once(tmp_path: Path, name: str, memory: int) -
     assert report.exit_code == 0, report.problems
     assert report.inputs.uploaded_now == 2 * len(sizes)
     assert report.requests.sent == 2 * (len(sizes) + 3) + 3  # create, list, start; the templates, the flows twice
+
+
+async def test_little_memory_and_files_of_all_sizes_do_not_block_each_other(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 5, size=60_000), limits=replace(LIMITS, memory_bytes=1 << 20, concurrency=1))
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0

@@ -1,0 +1,166 @@
+"""Reading ahead: what the producer sends next, read and encoded by a thread of its own, as much at a time as memory allows.
+
+In: the planner's stream, the inputs of a flow. Out: `Batch`es, charged to the byte budget. Made once for each run; called by
+the producer and the feeder. Small files are read and encoded in batches (handing over to the thread costs as much as ten such
+files), large ones stream later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from ..core.bodies import Body
+from ..core.facts import FlowFacts
+from ..core.model import ABSENT, Flow, Problem
+from ..core.planning import Action, Change, FlowPlan, InputPlan
+from .planner import Planner
+from .ports import BudgetPort, Sources
+
+T = TypeVar("T")
+
+BATCH_FILES: Final = 512  # small files per batch, and announcements per commit
+BATCH_BYTES: Final = 1 << 20  # encoded, per batch
+STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
+PLANS: Final = 32  # flows planned in one call to the thread
+AHEAD_FROM: Final = 16 * BATCH_BYTES  # a budget in which flows that wait for their turn may hold a batch's bytes
+
+Inputs = Iterator["InputPlan | Problem"]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one call to the thread has found: inputs with their bodies, where they are small, or with what is wrong."""
+
+    found: list[tuple[InputPlan | None, Body | Problem | None]] = field(default_factory=list)
+    small: list[int] = field(default_factory=list)  # which of them
+    held_bytes: int = 0
+    end: bool = False  # of the flow's inputs
+    rest: Inputs | None = None  # where it was read before its flow was begun: what comes after it
+
+
+class Batches:
+    """`memory_bytes`: what the budget comes to."""
+
+    def __init__(self, planner: Planner, sources: Sources, budget: BudgetPort, memory_bytes: int) -> None:
+        self._planner = planner
+        self._sources = sources
+        self._budget = budget
+        self._roomy = memory_bytes >= AHEAD_FROM
+        self._plans = planner.work()
+        self._thread = ThreadPoolExecutor(1, "planner")
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, function: Callable[..., T], *values: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *values)
+
+    # ---- plans
+
+    async def plan_again(self, flow: Flow) -> FlowPlan:
+        """One flow, planned now."""
+        return await self._in_thread(self._planner.flow, flow)
+
+    def inputs_anew(self, flow: Flow, facts: FlowFacts) -> Inputs:
+        """The inputs of a flow whose row is this, from the first."""
+        return self._planner.inputs(flow, facts)
+
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+        """A few plans that have work, with what is to be sent of small flows where there is room for that, and they are to be
+        `read`; None stands for a stretch without any, [] for the end."""
+        read = read and self._roomy and self._budget.take_now(BATCH_BYTES)
+        found = await self._in_thread(self._next_plans, read)
+        if read:
+            self._budget.give(BATCH_BYTES - sum(first.held_bytes for _, first in found if first is not None))
+        return found
+
+    def _next_plans(self, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+        """In the thread."""
+        found: list[tuple[FlowPlan | None, Batch | None]] = []
+        batches: list[Batch] = []
+        size = 0
+        for count, plan in enumerate(self._plans):
+            if isinstance(plan, FlowPlan) and plan.action.works:
+                first = None
+                if read and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < BATCH_BYTES:
+                    inputs = plan.inputs()
+                    first = self._gather(inputs)
+                    first.rest = inputs
+                    batches.append(first)
+                    size += 2 * plan.tally.total_bytes
+                found.append((plan, first))
+            if len(found) >= PLANS or count >= 1000:
+                break
+        else:
+            self._encode(batches)
+            return found
+        self._encode(batches)
+        return found or [(None, None)]
+
+    # ---- inputs
+
+    async def read(self, inputs: Inputs) -> Batch:
+        """The next inputs, once there is room for them."""
+        await self._budget.take(BATCH_BYTES)
+        return await self._read(inputs)
+
+    def read_ahead(self, inputs: Inputs, *, streams: bool) -> asyncio.Task[Batch] | None:
+        """The same while something else is done, where there is room now. In a small budget nothing is held while one that
+        streams (`streams`: some are to) waits for room: nobody would ever give it."""
+        if (self._roomy or not streams) and self._budget.take_now(BATCH_BYTES):
+            return asyncio.ensure_future(self._read(inputs))
+        return None
+
+    async def room_to_stream(self) -> None:
+        """Wait until one more body may stream; whoever sends it gives `STREAM_BYTES` back."""
+        await self._budget.take(STREAM_BYTES)
+
+    def drop(self, batch: Batch) -> None:
+        """It was read in vain: nothing of it is announced."""
+        self._budget.give(batch.held_bytes)
+
+    async def _read(self, inputs: Inputs) -> Batch:
+        """In place of the BATCH_BYTES that were taken for them the budget is charged what they hold."""
+        batch = await self._in_thread(self._read_now, inputs)
+        self._budget.give(BATCH_BYTES - batch.held_bytes)
+        return batch
+
+    def _read_now(self, inputs: Inputs) -> Batch:
+        """In the thread."""
+        batch = self._gather(inputs)
+        self._encode([batch])
+        return batch
+
+    def _gather(self, inputs: Inputs) -> Batch:
+        """The next inputs that are to be sent or settled, as many as one batch takes."""
+        batch = Batch()
+        size = 0
+        while len(batch.found) < BATCH_FILES and size < BATCH_BYTES // 2:
+            plan = next(inputs, None)
+            if plan is None:
+                batch.end = True
+                break
+            if isinstance(plan, Problem):
+                batch.found.append((None, plan))
+            elif plan.change is Change.NEW:
+                if self._sources.small(plan):
+                    batch.small.append(len(batch.found))
+                    size += 2 * plan.stat.size + 200  # encoded, with the tag
+                    if plan.input.additional is not ABSENT:
+                        size += len(str(plan.input.additional))
+                batch.found.append((plan, None))
+            elif plan.change is Change.SAME and plan.facts is not None and plan.facts.sha256 is None:
+                batch.found.append((plan, None))  # its digest is known now
+        return batch
+
+    def _encode(self, batches: list[Batch]) -> None:
+        """In the thread: the bodies of all small inputs."""
+        places = [(batch, index) for batch in batches for index in batch.small]
+        plans = [plan for batch, index in places if (plan := batch.found[index][0]) is not None]
+        for (batch, index), body in zip(places, self._sources.bodies(plans), strict=True):
+            batch.found[index] = (batch.found[index][0], body)
+            batch.held_bytes += 0 if isinstance(body, Problem) else body.length

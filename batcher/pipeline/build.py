@@ -1,0 +1,188 @@
+"""How the parts of an operation are put together: each is made once, when it is first asked for, of those that it needs.
+
+In: a `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, and what `plan` looks at. This is the
+one place that sees everything; a part sees what stands in its line here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+from ..core.collecting import CollectOptions
+from ..core.output_names import Places
+from .abort import Abort
+from .access import Access
+from .adopt import Adoption
+from .batches import Batches
+from .cleanup import Cleanup
+from .collect.bringing import Bringing
+from .collect.collector import Collector, Window
+from .collect.deletion import Deletion
+from .collect.fetching import Fetching
+from .collect.landing import Landing
+from .collect.naming import Naming
+from .collect.on_disk import OnDisk
+from .collect.output_download import OutputDownload
+from .collect.output_list import OutputList
+from .collect.pacing import Deadline, Turns
+from .collect.results import Results
+from .collect.started_flows import StartedFlows
+from .collect.waiting import Waiting
+from .collect.watched import CollectReporter
+from .creator import Creator
+from .feeder import Feeder
+from .finalizer import Finalizer
+from .flow_list import FlowList
+from .key_rotation import KeyRotation
+from .list_proof import ListProof
+from .opener import Opener
+from .operation import Operation
+from .orphans import Orphans
+from .planner import Planner
+from .ports import Folder
+from .producer import Producer
+from .repair import Repair
+from .requests import Requests
+from .retries import Retries
+from .run import FLOWS_OPEN, BatchRun, Preparation, Stages, payload_queue
+from .run_notes import RunNotes
+from .schedule import Schedule
+from .starter import Starter
+from .survey import Surveyor
+from .templates import Templates
+from .unknown_flows import UnknownFlows
+from .verifier import Verifier
+from .workers import Workers
+
+
+class Build:
+    """Of one operation, in its loop."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._journal = operation.journal
+        self._clock = operation.clock
+        self._reporter = operation.reporter
+        self._shutdown = operation.shutdown
+        self._batch = operation.manifest.batch
+        self._settle_s = operation.limits.settle_s
+
+    # ---- asking
+
+    @cached_property
+    def retries(self) -> Retries:
+        return Retries(self._operation.limits.retries, self._operation.rng, self._shutdown, self._reporter)
+
+    @cached_property
+    def requests(self) -> Requests:
+        operation = self._operation
+        key = KeyRotation(operation.client, self._clock, self._shutdown, self._reporter, operation.key_wait_s)
+        access = Access(key, self._clock)
+        return Requests(operation.client, operation.limiter, self.retries, access, self._shutdown, self._reporter,
+                        operation.manifest.endpoint)  # fmt: skip
+
+    @cached_property
+    def flow_list(self) -> FlowList:
+        return FlowList(self.requests, self._journal, self._shutdown, self._clock, self._batch, self._settle_s)
+
+    @cached_property
+    def orphans(self) -> Orphans:
+        return Orphans(self.requests, self._journal, self._reporter, self.retries, self._clock)
+
+    @cached_property
+    def cleanup(self) -> Cleanup:
+        return Cleanup(self.requests, self._journal, self.flow_list, self.orphans, self._reporter)
+
+    # ---- planning
+
+    @cached_property
+    def planner(self) -> Planner:
+        operation = self._operation
+        templates = Templates(self.requests, self._shutdown, asyncio.get_running_loop())
+        return Planner(operation.manifest, self._journal, operation.sources, operation.options, templates, operation.images)
+
+    @cached_property
+    def surveyor(self) -> Surveyor:
+        return Surveyor(self.planner, self._journal, self._operation.images, self._reporter, self._shutdown, self._clock)
+
+    # ---- a run
+
+    async def run(self) -> None:
+        """Bring the batch to done; the outcome is in the operation's report."""
+        operation = self._operation
+        adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._clock,
+                            self._settle_s)  # fmt: skip
+        unknown_flows = UnknownFlows(self.flow_list, self._journal, self.list_proof, adoption, self._reporter, self._batch,
+                                     adopt=operation.options.adopt)  # fmt: skip
+        preparation = Preparation(self.surveyor, unknown_flows, self._reporter, self._shutdown, operation.options,
+                                  operation.limits)  # fmt: skip
+        # Without starts there is nothing to count.
+        starts_per_run = operation.limits.starts_per_run if operation.options.start else None
+        run = BatchRun(preparation, self.stages, self.cleanup, self.requests, self._reporter, self._shutdown,
+                  starts_per_run=starts_per_run)  # fmt: skip
+        await run.run(RunNotes(self._journal, self._reporter, self._clock))
+
+    @cached_property
+    def list_proof(self) -> ListProof:
+        return ListProof(self.requests, self._journal, self.flow_list, self.orphans, self._shutdown, self._batch,
+                         self._settle_s)  # fmt: skip
+
+    @cached_property
+    def stages(self) -> Stages:
+        operation = self._operation
+        width = operation.limits.concurrency
+        payloads = payload_queue(width)
+        schedule = Schedule(max(FLOWS_OPEN, 4 * width), self._journal, self._reporter, self._shutdown)
+        batches = Batches(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
+        feeder = Feeder(batches, self._journal, self._reporter, self._shutdown, payloads)
+        producer = Producer(batches, schedule, self.opener, feeder, self._reporter, self._shutdown)
+        workers = Workers(payloads, self.requests, self._journal, operation.sources, operation.budget, self._reporter,
+                          self._settle_s)  # fmt: skip
+        return Stages(producer, workers, self.finalizer, schedule, width)
+
+    @cached_property
+    def opener(self) -> Opener:
+        creator = Creator(self.requests, self._journal, self.flow_list, self.retries, self._shutdown, self._reporter,
+                          self._batch, self._settle_s)  # fmt: skip
+        return Opener(creator, self.list_proof, self.orphans, self.requests, self._journal, self._reporter)
+
+    @cached_property
+    def finalizer(self) -> Finalizer:
+        verifier = Verifier(self.requests, self._journal, self._batch)
+        repair = Repair(self.requests, self._journal, self._reporter, self.retries, self.orphans, self._batch, self._settle_s)
+        starter = Starter(self.requests, self._journal, self._reporter, self.retries, self._shutdown, self._clock,
+                          self._batch, self._settle_s)  # fmt: skip
+        return Finalizer(verifier, repair, starter, self._journal, self._reporter, self._shutdown,
+                         starts=self._operation.options.start)  # fmt: skip
+
+    # ---- after a run
+
+    def abort(self) -> Abort:
+        operation = self._operation
+        return Abort(self.requests, self._journal, self._reporter, self._shutdown, self.retries, operation.options,
+                     operation.limits)  # fmt: skip
+
+    def collector(self, folder: Folder, options: CollectOptions) -> Collector:
+        operation = self._operation
+        places = Places()
+        thread = ThreadPoolExecutor(1, "names")
+        reporter = CollectReporter(self._reporter)
+        deadline, turns = Deadline(self._clock, options.wait_s), Turns(self._shutdown)
+        started = StartedFlows(operation.manifest, self._journal, operation.options, places, options.name,
+                               self._reporter, reporter, self._shutdown, thread)  # fmt: skip
+        waiting = Waiting(self.requests, self._journal, reporter, self._shutdown, self._clock, operation.rng)
+        naming = Naming(self._journal, places, options.name, thread, self._batch)
+        on_disk = OnDisk(folder, self._shutdown)
+        download = OutputDownload(self.requests, folder, operation.budget, self.retries, reporter)
+        landing = Landing(folder, on_disk, self._journal, reporter, options.name)
+        fetching = Fetching(on_disk, download, landing, self._journal, reporter, self._shutdown,
+                            checksum=operation.options.checksum, concurrency=operation.limits.concurrency)  # fmt: skip
+        deletion = Deletion(self.requests, self._journal, folder, on_disk, reporter, self._shutdown,
+                            accept_fewer=options.accept_fewer)  # fmt: skip
+        output_list = OutputList(self.requests, self._journal, reporter, turns, deadline)
+        bringing = Bringing(output_list, naming, fetching, deletion, self._journal, reporter, options)
+        window = Window(started, waiting, bringing, turns, deadline, self._shutdown)
+        results = Results(operation.manifest, self._journal, folder, naming, started, self._shutdown)
+        return Collector(started, window, results, self._reporter, self._shutdown)

@@ -1,0 +1,125 @@
+"""What must not stay on the service: orphans of this run and of earlier ones, and, for `clean`, all that was never started.
+
+In: the journal's orphans, the service's list of flows. Out: deletions, and problems for what could not be deleted. Made once
+for each operation; called by `run` before its first create and at its end, and by the public API for `clean`.
+"""
+
+from __future__ import annotations
+
+from ..core.abandoning import abandon
+from ..core.errors import Reason, Stop
+from ..core.facts import AddOrphan, ClearOrphan
+from ..core.lifecycle import FlowState
+from ..core.model import Problem
+from ..core.remote import RemoteFlow
+from ..core.retry import Kind, Verdict
+from ..journal.ports import Journal
+from .flow_list import FlowList, ListedFlows
+from .list_proof import LIST_ADVICE
+from .orphans import Orphans
+from .reporter import Reporter
+from .requests import Requests
+
+
+class Cleanup:
+    def __init__(
+        self, requests: Requests, journal: Journal, flow_list: FlowList, orphans: Orphans, reporter: Reporter
+    ) -> None:
+        self._requests = requests
+        self._journal = journal
+        self._flow_list = flow_list
+        self._orphans = orphans
+        self._reporter = reporter
+
+    # ---- in a run
+
+    async def delete_orphans(self, but: frozenset[str] = frozenset()) -> frozenset[str]:
+        """Delete what the journal has as orphans, but for those; returns the ids."""
+        orphans = [(flow_id, name) for flow_id, name in self._journal.orphans() if flow_id not in but]
+        for flow_id, name in orphans:
+            facts = self._journal.flow(name)
+            if facts is not None and facts.flow_id == flow_id:
+                self._journal.post(ClearOrphan(flow_id))  # it is in use: whatever the journal says, it is none
+            else:
+                await self._orphans.delete(flow_id, name)
+        if orphans:
+            await self._journal.record()
+        return frozenset(flow_id for flow_id, _ in orphans)
+
+    async def sweep(self) -> None:
+        """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
+        await self._journal.record()  # what a stage has just deleted is no orphan any more
+        tried = await self.delete_orphans()
+        if self._journal.watch_until > self._journal.now():
+            await self._find_twins()
+        await self.delete_orphans(tried)
+        for flow_id, name in self._journal.orphans():
+            message = f"the flow {flow_id}, given up and never started, could not be deleted"
+            denied = self._orphans.undeletable(flow_id)
+            if denied is None:
+                problem = Problem("unavailable", message, "the next run tries again", flow=name)
+            else:
+                hint = "delete it yourself, or run again with a key that may"
+                problem = Problem("unsettled", f"{message}: {denied.message}", hint, flow=name, status=denied.status)
+            self._reporter.problem(problem)
+
+    async def _find_twins(self) -> None:
+        """What creates that were lost have made, and no flow of the journal is, is an orphan."""
+        looked = await self._flow_list.read_surely()
+        if isinstance(looked, Verdict):
+            message = f"whether lost creates left flows behind cannot be told: {looked.message}"
+            self._reporter.problem(Problem("unavailable", message, "the next run looks again", status=looked.status))
+            return
+        listed, why = looked
+        if why:
+            message = f"whether lost creates left flows behind cannot be told: {why}"
+            self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
+        for flow in listed.flows.values():
+            if flow.tag is None or flow.tag.owner != self._journal.owner or flow.state not in ("created", ""):
+                continue
+            facts = self._journal.flow(flow.tag.flow)
+            if facts is None or facts.flow_id != flow.flow_id:
+                await self._journal.record(AddOrphan(flow.flow_id, flow.tag.flow))
+
+    # ---- for `clean`
+
+    async def clean(self, yes: bool) -> list[tuple[str, str]]:
+        """(flow_id, name) of the batch's flows that were never started. `yes`: the journal gives them up, then they go."""
+        listed = await self._flow_list.read()
+        if isinstance(listed, Verdict):
+            message = f"the service's flows cannot be listed: {listed.message}"
+            reason = Reason.UNSETTLED if listed.kind is Kind.REFUSED else Reason.UNAVAILABLE
+            raise Stop(reason, message, "run it again later", listed.status)
+        if not listed.listing.whole:
+            message = f"there may be more: the list of flows is not whole: {listed.listing.why}"
+            self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
+        found = [(f.flow_id, f.tag.flow) for f in listed.flows.values() if f.tag is not None and f.state in ("created", "")]
+        for flow_id, name in found if yes else ():
+            facts = self._journal.flow(name)
+            if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.external:
+                records, _ = abandon(facts)
+                await self._journal.record(*records)
+            elif facts is not None and facts.flow_id == flow_id:
+                continue  # its start may be under way: the next run settles that first
+            await self._orphans.delete(flow_id, name)
+        if yes:
+            await self._forget_deleted(listed)
+        return found
+
+    async def _forget_deleted(self, listed: ListedFlows) -> None:
+        """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
+        asked for: that the list does not show it proves nothing."""
+        shown = {flow.flow_id for flow in listed.flows.values()}
+        for facts in list(self._journal.flows()):
+            if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in shown:
+                continue
+            found = await self._requests.flow(facts.flow_id)
+            if isinstance(found, RemoteFlow):
+                continue
+            if found.kind is Kind.GONE:
+                records, _ = abandon(facts)
+                await self._journal.record(*records)
+            else:
+                message = f"whether the flow {facts.flow_id} is still there cannot be told: {found.message}"
+                hint = "run it again later"
+                self._reporter.problem(Problem("unavailable", message, hint, flow=facts.name, status=found.status))

@@ -1,0 +1,107 @@
+"""One flow's inputs: read, announced in the journal, handed to the workers.
+
+In: a `FlowRun` that is begun, what was read of it already. Out: `Payload`s on a bounded stream, whose announcements are
+durable. Made once for each run; called by the producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+
+from ..core.bodies import Body
+from ..core.facts import WATCH_S, ForgetInputs, InputFacts, PutInput, Record, Watch
+from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
+from ..core.model import Problem
+from ..core.planning import Action, Change, InputPlan
+from ..core.tags import can_carry_tag
+from ..journal.ports import Journal
+from .batches import STREAM_BYTES, Batch, Batches
+from .flow_run import FlowRun, Payload
+from .reporter import Reporter
+from .shutdown import Shutdown
+
+
+class Feeder:
+    def __init__(
+        self, batches: Batches, journal: Journal, reporter: Reporter, shutdown: Shutdown, out: asyncio.Queue[Payload | None]
+    ) -> None:
+        self._batches = batches
+        self._journal = journal
+        self._reporter = reporter
+        self._shutdown = shutdown
+        self._out = out
+
+    async def renew(self, flow: FlowRun) -> None:
+        """Abandon what is on the service where the plan says so; the journal forgets it before anything is sent."""
+        plan, name = flow.plan, flow.name
+        records: list[Record] = []
+        if plan.action is Action.REDO:
+            flow.on(FlowEvent.REDO, flow_id=None, external=False)
+            records.append(ForgetInputs(name))
+        elif plan.action is Action.REBUILD and flow.facts.state is FlowState.CREATING:
+            flow.on(FlowEvent.NOT_CREATED, settle_deadline=None)
+            records += [ForgetInputs(name), Watch(self._journal.now() + WATCH_S)]
+        elif plan.action is Action.REBUILD:
+            self._reporter.flow_given_up(flow, "its inputs are others now", "info")
+            records += flow.abandon(filled=self._journal.count_inputs(name) > 0)
+        if plan.action in (Action.REDO, Action.REBUILD):
+            inputs = partial(self._batches.inputs_anew, plan.flow, flow.facts)
+            flow.replan(replace(plan, inputs=inputs))
+        else:  # the report has these from the survey
+            flow.count(plan.tally.sent, plan.tally.sent_bytes)
+        row = flow.change(spec_digest=plan.spec_digest, stat_digest=plan.stat_digest, inputs=plan.tally.total,
+                          size_bytes=plan.tally.total_bytes, problem=None)  # fmt: skip
+        # Not awaited where nothing was sent before: what is announced next makes it durable.
+        if records:
+            await self._journal.record(*records, row)
+        else:
+            self._journal.post(row)
+
+    async def produce(self, flow: FlowRun, batch: Batch | None) -> None:
+        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `batch`:
+        what has been read already."""
+        inputs = batch.rest if batch is not None and batch.rest is not None else flow.plan.inputs()
+        while self._shutdown.stop is None and not flow.failed:
+            if batch is None:
+                batch = await self._batches.read(inputs)
+            payloads, records = self._announce(flow, batch.found)
+            streams = any(payload.body is None for payload in payloads)
+            ahead = None if batch.end else self._batches.read_ahead(inputs, streams=streams)
+            if records:
+                await self._journal.record(*records)
+            # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
+            payloads.sort(key=lambda payload: payload.body is None)
+            for payload in payloads:
+                if payload.body is None:
+                    await self._batches.room_to_stream()
+                flow.handed_on()
+                await self._out.put(payload)
+            if batch.end:
+                return
+            batch = await ahead if ahead is not None else None
+        if batch is not None:
+            self._batches.drop(batch)
+
+    def _announce(
+        self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]
+    ) -> tuple[list[Payload], list[Record]]:
+        """Durable before they leave: a crash in between must read as unknown."""
+        payloads: list[Payload] = []
+        records: list[Record] = []
+        for plan, body in found:
+            if isinstance(body, Problem):
+                self._reporter.flow_failed(flow, replace(body, flow=flow.name))
+                continue
+            assert plan is not None
+            if plan.change is Change.SAME and plan.facts is not None:
+                records.append(PutInput(flow.name, replace(plan.facts, sha256=plan.sha256)))
+                continue
+            state, resent = (InputState.PENDING, False) if plan.facts is None else (plan.facts.state, plan.facts.resent)
+            row = InputFacts(plan.key, state, body.sha256 if body is not None else None, plan.spec_digest, plan.stat,
+                             can_carry_tag(plan.input.additional), resent=resent).on(InputEvent.ANNOUNCE)  # fmt: skip
+            records.append(PutInput(flow.name, row))
+            held = body.length if body is not None else STREAM_BYTES
+            payloads.append(Payload(flow, plan, row, body, held))
+        return payloads, records

@@ -1,0 +1,211 @@
+"""One flow while a run works on it, and one input of it on its way.
+
+In: a flow's plan and its row. Out: `FlowRun`, `Payload`. Made by the producer, and passed from stage to stage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..core.abandoning import abandon
+from ..core.bodies import Body
+from ..core.facts import FlowFacts, InputFacts, PutFlow, Record
+from ..core.lifecycle import FlowEvent
+from ..core.measuring import FlowTimes
+from ..core.model import Problem
+from ..core.planning import FlowPlan, InputPlan
+from ..core.retry import Verdict
+
+
+@dataclass(slots=True)
+class History:
+    """What of a flow outlasts its being planned anew within one run."""
+
+    rebuilds: int = 0
+    retries: int = 0  # writes of it that were answered, not done, and sent again
+    start_announced: bool = False  # by this run
+
+
+class FlowRun:
+    """Anybody may read it. Its attributes have no setters: each is changed by one of the methods below, and each of those is
+    called by the modules named here, and by no other (`tests/pipeline/test_flow_run.py` holds the code against this table).
+    `facts`, the row as last recorded or posted, belongs to one stage at a time: to the producer; then to the opener, until
+    `opened` is set; then to the finalizer and its parts.
+
+        replan             feeder
+        on                 creator, feeder, opener, starter
+        change             feeder, list_proof, problems, repair, starter
+        abandon            feeder, list_proof, opener, repair
+        take_row           orphans, repair
+        handed_on          feeder
+        produced           producer
+        came_back          workers
+        opening_ended      opener
+        pass_on            opener, producer, workers
+        count              feeder, reporter
+        fail               opener, reporter
+        answered           creator, starter, workers
+        in_trouble         finalizer, workers
+        rebuilding         finalizer, repair
+        retrying           retries
+        announcing_start   starter
+    """
+
+    __slots__ = (
+        *("_facts", "_failed", "_history", "_last_answer", "_outstanding", "_plan", "_problem", "_produced", "_settled"),
+        *("_trouble", "_uploaded", "_uploaded_bytes", "opened", "times"),
+    )
+
+    def __init__(self, plan: FlowPlan, settled: Callable[[FlowRun], None], history: History | None = None) -> None:
+        self._plan = plan
+        self._facts = plan.facts or FlowFacts(plan.flow.name)
+        self._settled = settled
+        self._history = history or History()
+        self._outstanding = 0
+        self._produced = False
+        self._failed = False
+        self._problem: Problem | None = None
+        self._uploaded = 0
+        self._uploaded_bytes = 0
+        self._trouble: Verdict | None = None
+        self._last_answer: tuple[str | None, Verdict] | None = None
+        self.opened = asyncio.Event()  # it has an id, or never will (`failed`)
+        self.times = FlowTimes()  # see `reporter`
+
+    # ---- what is known of it
+
+    @property
+    def name(self) -> str:
+        return self._facts.name
+
+    @property
+    def plan(self) -> FlowPlan:
+        return self._plan
+
+    @property
+    def facts(self) -> FlowFacts:
+        return self._facts
+
+    @property
+    def history(self) -> History:
+        return self._history
+
+    @property
+    def failed(self) -> bool:
+        """It is not to be started in this run."""
+        return self._failed
+
+    @property
+    def problem(self) -> Problem | None:
+        """The last one; the report keeps the first thousand of a run only."""
+        return self._problem
+
+    @property
+    def trouble(self) -> Verdict | None:
+        """A request said that the flow is gone, takes no inputs, or cannot be listed."""
+        return self._trouble
+
+    @property
+    def last_answer(self) -> tuple[str | None, Verdict] | None:
+        """The last write that was answered with an error: its input, if any, and what was said."""
+        return self._last_answer
+
+    @property
+    def uploaded(self) -> int:
+        """Inputs of it that are accepted, for the report."""
+        return self._uploaded
+
+    @property
+    def uploaded_bytes(self) -> int:
+        return self._uploaded_bytes
+
+    # ---- its row
+
+    def on(self, event: FlowEvent, **changes: object) -> PutFlow:
+        """The row after the event, as the record that is to be handed to the journal. Raises IllegalTransition."""
+        self._facts = self._facts.on(event, **changes)
+        return PutFlow(self._facts)
+
+    def change(self, **changes: object) -> PutFlow:
+        """The row with these fields changed, as the record of it."""
+        self._facts = replace(self._facts, **changes)  # type: ignore[arg-type]  # named fields
+        return PutFlow(self._facts)
+
+    def abandon(self, *, filled: bool = True) -> list[Record]:
+        """The records that give it up: see `core.abandoning`."""
+        records, self._facts = abandon(self._facts, filled=filled)
+        return records
+
+    def take_row(self, facts: FlowFacts) -> None:
+        """It turned out to be started, and this is its row in the journal."""
+        self._facts, self._failed = facts, True
+
+    # ---- its inputs on their way
+
+    def replan(self, plan: FlowPlan) -> None:
+        self._plan = plan
+
+    def handed_on(self) -> None:
+        """One more payload is on its way to the workers."""
+        self._outstanding += 1
+
+    def came_back(self) -> None:
+        """A worker is done with a payload."""
+        self._outstanding -= 1
+
+    def produced(self) -> None:
+        """No more payloads will come."""
+        self._produced = True
+
+    def opening_ended(self) -> None:
+        self.opened.set()
+
+    def pass_on(self) -> None:
+        """Hand it to the finalizer where nothing is on its way any more. After each change that may have been the last: the
+        last one of all of them finds it so, and no other."""
+        if self._produced and self._outstanding == 0 and self.opened.is_set():
+            self._settled(self)
+
+    def count(self, inputs: int, size_bytes: int) -> None:
+        """So many more inputs of it are on the service; negative: they are not, after all."""
+        self._uploaded += inputs
+        self._uploaded_bytes += size_bytes
+
+    # ---- what came of requests
+
+    def fail(self, problem: Problem | None = None) -> None:
+        self._failed = True
+        if problem is not None:
+            self._problem = problem
+
+    def answered(self, label: str | None, verdict: Verdict) -> None:
+        """A write was answered with an error. `label`: of the input, where it was one."""
+        self._last_answer = label, verdict
+
+    def in_trouble(self, verdict: Verdict) -> None:
+        self._trouble = verdict
+
+    def rebuilding(self) -> None:
+        """It is planned anew, once more."""
+        self._history.rebuilds += 1
+
+    def retrying(self) -> int:
+        """A write of it is to be sent once more; how often that was so, this time included."""
+        self._history.retries += 1
+        return self._history.retries
+
+    def announcing_start(self) -> None:
+        self._history.start_announced = True
+
+
+@dataclass(slots=True, eq=False)
+class Payload:
+    """One input, announced in the journal and ready to leave. `body` is None where it is streamed anew each time."""
+
+    flow: FlowRun
+    plan: InputPlan
+    row: InputFacts
+    body: Body | None
+    held_bytes: int

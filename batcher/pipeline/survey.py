@@ -1,0 +1,167 @@
+"""What the plan comes to: counted, and all that is wrong found, before a run writes anything.
+
+In: the planner's stream. Out: `Survey`, the report's totals. Made once for each operation; called by `plan` and `run`.
+Synchronous, for a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..core.chosen import Chosen
+from ..core.forecast import RequestForecast, anew, over_caps
+from ..core.model import Limits, Problem
+from ..core.planning import Action, FlowPlan, Options, elsewhere
+from ..core.report import Report
+from ..journal.ports import JournalView
+from .planner import Planner
+from .ports import Clock, ImageLook
+from .reporter import Reporter
+from .shutdown import Shutdown
+from .starts import is_starting
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the plan comes to: counts by action, and everything that is wrong."""
+
+    actions: dict[Action, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    flows: int = 0
+    inputs: int = 0
+    bytes: int = 0
+    to_send: int = 0
+    to_send_bytes: int = 0
+    to_send_encoded: int = 0  # the same data as base64, but for texts
+    requests: RequestForecast = field(default_factory=RequestForecast)
+    known: int = 0  # flows that the journal has a row of
+    journaled: int = 0  # rows of flows in the journal, those that are no longer in the manifest among them
+    new: int = 0  # inputs that the journal knows nothing of
+    differs: int = 0  # inputs that were sent otherwise
+    removed: int = 0  # inputs that were sent and are no longer in the manifest
+    unsettled: int = 0  # flows whose start an earlier run had announced
+
+    @property
+    def works(self) -> bool:
+        return any(action.works for action in self.actions)
+
+    def count(self, plan: FlowPlan, options: Options, limits: Limits) -> None:
+        """Add one flow."""
+        tally = plan.tally
+        self.flows += 1
+        self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
+        self.problems += plan.problems
+        self.inputs += tally.total + tally.faulty
+        self.bytes += tally.total_bytes
+        self.unsettled += plan.action.works and is_starting(plan)
+        if self.requests.count(plan, options, limits.starts_per_run):
+            again = anew(plan.action)
+            self.to_send += tally.total if again else tally.new
+            self.to_send_bytes += tally.total_bytes if again else tally.new_bytes
+            self.to_send_encoded += tally.total_encoded if again else tally.new_encoded
+        self.known += plan.facts is not None
+        self.new += tally.new
+        self.differs += tally.differs
+        self.removed += tally.removed if plan.action is not Action.DONE else 0
+
+    def over_caps(self, limits: Limits) -> list[Problem]:
+        """What the run would pass of the manifest's caps: found before the first request that writes."""
+        return over_caps(limits, self.requests.starts, self.to_send_bytes)
+
+
+class Surveyor:
+    def __init__(
+        self, planner: Planner, journal: JournalView, images: ImageLook | None, reporter: Reporter, shutdown: Shutdown,
+        clock: Clock,
+    ) -> None:  # fmt: skip
+        self._planner = planner
+        self._journal = journal
+        self._images = images
+        self._reporter = reporter
+        self._shutdown = shutdown
+        self._clock = clock
+
+    def survey(self, each: Callable[[FlowPlan], None] = lambda plan: None) -> Survey:
+        """Walk the plan once; fills the report's totals. Raises Stop."""
+        found = Survey()
+        manifest, options, report = self._planner.manifest, self._planner.options, self._reporter.report
+        if self._images is not None:
+            self._images.stopping = lambda: self._shutdown.stop
+        for item in self._planner.flows():
+            self._shutdown.check()
+            if isinstance(item, Problem):
+                found.problems.append(item)
+                continue
+            each(item)
+            options.redo(item.flow.name)  # so that it knows which names there are
+            found.count(item, options, manifest.limits)
+            _count(report, item)
+            if item.action is Action.CHANGED:
+                self._reporter.problem(_changed(item, options))
+        found.journaled = self._journal.count_flows()
+        for note in [*manifest.notes(True), *_all_left(found, options)]:
+            self._reporter.problem(note)
+        if not found.problems:  # a flow that could not be told may be the one that was chosen
+            found.problems += options.missed()
+        report.flows.total, report.inputs.total = found.flows, found.inputs
+        if self._images is not None:
+            self._images.whole = True
+        if found.works:
+            self._count_looks(found.requests, options)
+        self._reporter.emit("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
+                            to_send_bytes=found.to_send_bytes, starts=found.requests.starts,
+                            problems=len(found.problems))  # fmt: skip
+        return found
+
+    def end(self) -> None:
+        """The stages, which look at images too, end in their own order."""
+        if self._images is not None:
+            self._images.stopping = lambda: None
+
+    def survey_anew(self) -> Survey:
+        """Once more, in place of what was counted before."""
+        report = self._reporter.report
+        report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
+        report.flows.changed = report.flows.failed = report.inputs.failed = 0
+        return self.survey()
+
+    def _count_looks(self, requests: RequestForecast, options: Options) -> None:
+        """The requests that belong to no single flow."""
+        requests.looks += 1  # the templates
+        if options.adopt or not self._journal.unknown_flows_checked:
+            requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
+        requests.looks += self._journal.watch_until > self._clock.wall()
+        requests.deletes += len(self._journal.orphans())
+
+
+def _count(report: Report, plan: FlowPlan) -> None:
+    """What of one flow is done, or has failed, before the run begins."""
+    tally, again = plan.tally, anew(plan.action)
+    started = plan.action in (Action.DONE, Action.CHANGED)
+    blocked = plan.action is Action.BLOCKED
+    report.flows.started += started
+    report.flows.changed += plan.action is Action.CHANGED
+    report.flows.failed += blocked
+    report.inputs.failed += tally.faulty if blocked else 0
+    report.inputs.uploaded += 0 if again else tally.sent + (tally.faulty if started else 0)  # whose sources have gone since
+    report.inputs.bytes += 0 if again else tally.sent_bytes
+
+
+def _changed(plan: FlowPlan, options: Options) -> Problem:
+    flow = plan.flow
+    message, flags = "it changed after it was started", "--resubmit-changed"
+    if plan.facts is not None and elsewhere(plan.facts, flow.flow_id):
+        message = f"it was started as {plan.facts.flow_id}, which is not what flow_id names now"
+    elif options.checksum:  # without it the change may not be seen
+        flags = "--checksum --resubmit-changed"
+    return Problem("changed", message, f"{flags} pays for it again", flow.place, flow.name)
+
+
+def _all_left(found: Survey, options: Options) -> list[Problem]:
+    """That no flow of the journal is in the manifest any more: it may be done, or its files are out of reach."""
+    if found.known or not found.journaled or found.problems or isinstance(options.only, Chosen):
+        return []
+    flows = "the only flow" if found.journaled == 1 else f"all {found.journaled:,} flows"
+    message = f"{flows} of the journal {'has' if found.journaled == 1 else 'have'} left the manifest"
+    return [Problem("note", message, "as it should be, where the files were taken away; else, is a disk not mounted?")]

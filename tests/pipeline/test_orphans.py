@@ -1,0 +1,37 @@
+"""A flow that was given up and turns out to be started is paid for, and stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from batcher.api import MemoryJournal, Settings, run
+from batcher.core.abandoning import abandon
+from batcher.core.planning import Options
+from batcher.sandbox import Sandbox
+
+from .batch import Batch, files, read_record
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_flow_that_was_given_up_and_turns_out_to_be_started_is_not_built_anew(tmp_path: Path) -> None:
+    """A kill came between giving it up and deleting it, and a start that was lost came late."""
+    batch = Batch(tmp_path, files(tmp_path, 3), flows=2)
+    journal = MemoryJournal()
+    async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
+        manifest = batch.manifest(sandbox.url)
+        await run(manifest, Settings(options=Options(start=False)), journal=journal)
+        facts = journal.flow("flow 1")
+        assert facts is not None
+        records, _ = abandon(facts)
+        await journal.record(*records)
+        address = f"{sandbox.url}/flows/{facts.flow_id}"
+        async with aiohttp.ClientSession() as session, session.patch(address, json={"action": "start"}) as reply:
+            assert reply.status == 200
+        report = await run(manifest, Settings(), journal=journal)
+        assert report.exit_code == 12
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [flow["starts"] for flow in flows] == [1, 1], "nobody pays twice"
