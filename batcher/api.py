@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
@@ -35,7 +36,7 @@ from .pipeline.abort import Running
 from .pipeline.build import Build
 from .pipeline.flow_list import FlowList, unknown_flows
 from .pipeline.operation import Operation
-from .pipeline.renamed import started_before
+from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
 from .pipeline.unknown_flows import problem_of_list
 from .service.bandwidth import Bandwidth
@@ -92,7 +93,7 @@ def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
 
 
 def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
-    """That the manifest's journal knows nothing, and another one knows its files as started: in a thread, before a write."""
+    """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write."""
     folder, shared = state_folder(manifest, state), state is not None
     if journal_path(manifest, state) != own_path(manifest, folder, shared=shared):
         return None  # it goes on with the one that knows them
@@ -100,12 +101,12 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
         if not other.gone and other.batch != manifest.batch:
             continue  # a copy is a batch of its own
         with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
-            flow = started_before(manifest, journal, sources)
+            flow = sent_before(manifest, journal, sources)
         if flow is None:
             continue
         was = os.path.basename(other.manifest) if other.here else other.manifest
-        knows = f"its journal knows the flow “{flow}” as started, from the same files"
-        away = f"; to pay for all of it again, move {other.path} away"
+        knows = f"its journal knows the flow “{flow.name}” as {'started' if flow.started else 'begun'}, from the same files"
+        away = f"; to {'pay for all of it again' if flow.started else 'begin all of it anew'}, move {other.path} away"
         if not other.gone:
             return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
                            f"give this one another `batch`{away}")  # fmt: skip
@@ -307,8 +308,8 @@ async def _unknown_flows(flow_list: FlowList, journal: JournalView, batch: str) 
 async def clean(
     manifest: Manifest, settings: Settings, delete: bool, *, report: Report | None = None,
     started: Callable[[Operation], None] = lambda operation: None, events: Events = SILENT,
-) -> tuple[list[tuple[str, str]], Report]:  # fmt: skip
-    """(flow_id, name) of the batch's flows on the service that were never started; deleted where `delete` says so."""
+) -> tuple[list[Unstarted], Report]:  # fmt: skip
+    """The batch's flows on the service that were never started; deleted where `delete` says so, as far as that can be done."""
     report = report or Report(manifest.name, manifest.endpoint)
     async with _operation(manifest, settings, None, report, started, events, plans=False) as operation:
         return await operation.shutdown.in_time(Build(operation).cleanup.clean(delete)), report

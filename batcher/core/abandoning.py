@@ -6,8 +6,19 @@ the next run. Called by the pipeline: the plan, the service's list or `clean` sa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .facts import AddOrphan, FlowFacts, ForgetInputs, PutFlow, Record, ReleaseFlow
 from .lifecycle import FlowEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Unstarted:
+    """A flow on the service that was never started. `deleted`: whether it is gone now."""
+
+    flow_id: str
+    name: str
+    deleted: bool = False
 
 
 def abandon(facts: FlowFacts, *, filled: bool = True) -> tuple[list[Record], FlowFacts]:

@@ -6,7 +6,9 @@ for each operation; called by `run` before its first create and at its end, and 
 
 from __future__ import annotations
 
-from ..core.abandoning import abandon
+from dataclasses import replace
+
+from ..core.abandoning import Unstarted, abandon
 from ..core.errors import Reason, Stop
 from ..core.facts import AddOrphan, ClearOrphan
 from ..core.lifecycle import FlowState
@@ -53,7 +55,12 @@ class Cleanup:
         if self._journal.watch_until > self._journal.now():
             await self._find_twins()
         await self.delete_orphans(tried)
-        for flow_id, name in self._journal.orphans():
+        self._report_left()
+
+    def _report_left(self) -> frozenset[str]:
+        """A problem for each orphan that is still there; returns their ids."""
+        left = self._journal.orphans()
+        for flow_id, name in left:
             message = f"the flow {flow_id}, given up and never started, could not be deleted"
             denied = self._orphans.undeletable(flow_id)
             if denied is None:
@@ -62,6 +69,7 @@ class Cleanup:
                 hint = "delete it yourself, or run again with a key that may"
                 problem = Problem("unsettled", f"{message}: {denied.message}", hint, flow=name, status=denied.status)
             self._reporter.problem(problem)
+        return frozenset(flow_id for flow_id, _ in left)
 
     async def _find_twins(self) -> None:
         """What creates that were lost have made, and no flow of the journal is, is an orphan."""
@@ -83,8 +91,9 @@ class Cleanup:
 
     # ---- for `clean`
 
-    async def clean(self, yes: bool) -> list[tuple[str, str]]:
-        """(flow_id, name) of the batch's flows that were never started. `yes`: the journal gives them up, then they go."""
+    async def clean(self, yes: bool) -> list[Unstarted]:
+        """The batch's flows on the service that were never started. `yes`: the journal gives them up, then they go; what could
+        not be deleted is a problem each, and an orphan from now on."""
         listed = await self._flow_list.read()
         if isinstance(listed, Verdict):
             message = f"the service's flows cannot be listed: {listed.message}"
@@ -93,18 +102,30 @@ class Cleanup:
         if not listed.listing.whole:
             message = f"there may be more: the list of flows is not whole: {listed.listing.why}"
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
-        found = [(f.flow_id, f.tag.flow) for f in listed.flows.values() if f.tag is not None and f.state in ("created", "")]
-        for flow_id, name in found if yes else ():
-            facts = self._journal.flow(name)
-            if facts is not None and facts.flow_id == flow_id and facts.state is FlowState.OPEN and not facts.external:
+        found = [
+            Unstarted(flow.flow_id, flow.tag.flow)
+            for flow in listed.flows.values()
+            if flow.tag is not None and flow.state in ("created", "")
+        ]
+        return await self._delete_unstarted(found, listed) if yes else found
+
+    async def _delete_unstarted(self, found: list[Unstarted], listed: ListedFlows) -> list[Unstarted]:
+        kept: set[str] = set()
+        for flow in found:
+            facts = self._journal.flow(flow.name)
+            if facts is not None and facts.flow_id == flow.flow_id:
+                if facts.state is not FlowState.OPEN or facts.external:
+                    kept.add(flow.flow_id)  # its start may be under way: the next run settles that first
+                    continue
                 records, _ = abandon(facts)
                 await self._journal.record(*records)
-            elif facts is not None and facts.flow_id == flow_id:
-                continue  # its start may be under way: the next run settles that first
-            await self._orphans.delete(flow_id, name)
-        if yes:
-            await self._forget_deleted(listed)
-        return found
+            else:
+                await self._journal.record(AddOrphan(flow.flow_id, flow.name))
+            await self._orphans.delete(flow.flow_id, flow.name)
+        await self._journal.record()  # what is gone is no orphan any more
+        kept |= self._report_left()
+        await self._forget_deleted(listed)
+        return [replace(flow, deleted=flow.flow_id not in kept) for flow in found]
 
     async def _forget_deleted(self, listed: ListedFlows) -> None:
         """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is

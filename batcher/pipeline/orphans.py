@@ -34,6 +34,7 @@ class Orphans:
         self._retries = retries
         self._clock = clock
         self._undeletable: dict[str, Verdict] = {}  # flow ids; the service refuses to delete these
+        self._shown: set[str] = set()  # flow ids; it said once that it does not know these, and showed them still
 
     def undeletable(self, flow_id: str) -> Verdict | None:
         """What the service said where it refuses to delete this one, now and in a moment."""
@@ -50,10 +51,14 @@ class Orphans:
             assert isinstance(verdict, Verdict)  # a deletion's reply has no value
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
                 self._undeletable[flow_id] = verdict
-            if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED):
+            unknown = verdict.status == 404
+            if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED) and not unknown:
                 self._gone(flow_id, name, verdict)
                 return None
+            # Also where the service says that it does not know what it has just shown: a start of it could yet come.
             found = await self._requests.flow(flow_id)
+            if isinstance(found, RemoteFlow) and unknown:
+                self._still_there(flow_id, verdict)
         if isinstance(found, Verdict):
             self._gone(flow_id, name, found)
             return None
@@ -83,6 +88,13 @@ class Orphans:
 
     def _of(self, flow: FlowRun) -> list[str]:
         return [flow_id for flow_id, _ in self._journal.orphans(flow.name)]
+
+    def _still_there(self, flow_id: str, verdict: Verdict) -> None:
+        """A flow is shown that the service said it does not know. Once, it may only be late to forget it."""
+        if flow_id in self._shown:
+            message = f"it is still there, and the deletion was answered with {verdict.message}"
+            self._undeletable[flow_id] = replace(verdict, kind=Kind.REFUSED, message=message)
+        self._shown.add(flow_id)
 
     def _gone(self, flow_id: str, name: str, verdict: Verdict) -> None:
         """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,

@@ -122,6 +122,35 @@ def test_a_renamed_manifest_is_not_paid_for_again(service: Service, here: Path, 
     assert run(service, here, "o.yaml", state=state)["flows"]["started"] == 3
 
 
+@pytest.mark.parametrize("start", [True, False])
+def test_a_renamed_manifest_whose_flows_have_other_names_is_found_by_its_files(
+    service: Service, here: Path, start: bool
+) -> None:
+    photos(here, "a.png", "b.png")
+    (here / "m.yaml").write_text(PHOTOS)
+    run(service, here, "m.yaml", start=start)
+    (here / "m.yaml").unlink()
+    (here / "n.yaml").write_text(PHOTOS.replace("{stem}", "{name}"))
+    (problem,) = run(service, here, "n.yaml", code=12)["problems"]
+    assert f"knows the flow “a” as {'started' if start else 'begun'}" in problem["message"]
+    others = PHOTOS.replace("{stem}", "{name}").replace("  inputs", "  parameters: {quality: low}\n  inputs")
+    (here / "n.yaml").write_text(others)
+    assert run(service, here, "n.yaml")["flows"]["started_now"] == 2, "other models of the same photos are meant"
+
+
+def test_a_manifest_that_is_renamed_before_its_flows_are_started_leaves_none_behind(service: Service, here: Path) -> None:
+    photos(here, "a.png")
+    (here / "m.yaml").write_text(PHOTOS)
+    run(service, here, "m.yaml", start=False)
+    (here / "m.yaml").rename(here / "n.yaml")
+    (problem,) = run(service, here, "n.yaml", code=12)["problems"]
+    assert "as begun" in problem["message"]
+    (here / "n.yaml").write_text(PHOTOS + "batch: m\n")
+    assert run(service, here, "n.yaml")["flows"]["started_now"] == 1
+    left = [flow["starts"] for flow in service.record()["flows"] if not flow["deleted"]]
+    assert left == [1], "none is left unstarted"
+
+
 def test_a_copied_manifest_and_other_files_are_batches_of_their_own(service: Service, here: Path) -> None:
     photos(here, "a.png")
     (here / "m.yaml").write_text(PHOTOS)

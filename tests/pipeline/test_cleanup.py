@@ -45,3 +45,22 @@ async def test_clean_forgets_only_what_the_service_does_not_know(tmp_path: Path,
     started = Counter(flow["additional"]["batcher"]["flow"] for flow in flows if flow["starts"])
     assert started == {"flow 0": 1, "flow 1": 1, "flow 2": 1}
     assert not [flow for flow in flows if not flow["starts"] and not flow["deleted"]], "none was forgotten while it was there"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("delete:status=403", 12), ("delete:status=422", 5), ("delete:status=404", 5), ("delete:nth=1,status=403", 12)],
+)
+async def test_clean_says_what_could_not_be_deleted_and_the_next_one_goes_on(tmp_path: Path, fault: str, code: int) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 2), flows=2, limits=QUICK)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault)]) as sandbox:
+        await batch.run(sandbox.url, Settings(options=Options(start=False)))
+        found, report = await clean(batch.manifest(sandbox.url), Settings(), True)
+        left = [flow["flow_id"] for flow in (await read_record(sandbox.url))["flows"] if not flow["deleted"]]
+        assert report.exit_code == code, report.problems
+        assert sorted(flow.flow_id for flow in found if not flow.deleted) == sorted(left)
+        assert len(report.problems) == len(left) == (1 if "nth" in fault else 2)
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        found, report = await clean(batch.manifest(sandbox.url), Settings(), True)
+        assert (report.exit_code, [flow.deleted for flow in found]) == (0, [True] * len(left))
+        assert all(flow["deleted"] for flow in (await read_record(sandbox.url))["flows"])

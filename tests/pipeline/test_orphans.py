@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -9,8 +10,9 @@ import pytest
 
 from batcher.api import MemoryJournal, Settings, run
 from batcher.core.abandoning import abandon
+from batcher.core.model import Limits
 from batcher.core.planning import Options
-from batcher.sandbox import Sandbox
+from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import Batch, files, read_record
 
@@ -35,3 +37,15 @@ async def test_flow_that_was_given_up_and_turns_out_to_be_started_is_not_built_a
         assert report.exit_code == 12
         flows = (await read_record(sandbox.url))["flows"]
         assert [flow["starts"] for flow in flows] == [1, 1], "nobody pays twice"
+
+
+async def test_flow_that_is_still_shown_is_not_gone_by_the_word_of_a_404(tmp_path: Path) -> None:
+    """Its start was lost and comes late; each deletion is answered as if it were not there. Another one would be paid, too."""
+    batch = Batch(tmp_path, files(tmp_path, 2)[:1], flows=1, limits=Limits(settle_s=1.0, retries=1, timeout_s=1.0))
+    faults = [parse_fault(text) for text in ("start:nth=1,late_commit=8s", "delete:status=404")]
+    async with Sandbox(tmp_path / "service", faults=faults, processing_s=0.05) as sandbox:
+        await batch.run(sandbox.url)
+        await asyncio.sleep(7)
+        await batch.run(sandbox.url)
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [flow["starts"] for flow in flows] == [1], "nobody pays twice"
