@@ -29,6 +29,7 @@ COMMANDS = {  # in the order in which they are needed
     "status": "what the journal knows, without the network",
     "report": "a page about a batch: outcome, problems, every flow, how the last run went",
     "collect": "wait for started flows and download their outputs",
+    "gallery": "a page of each input and the model that came of it, to be turned, accepted or rejected",
     "cron": "print a crontab line, and a systemd service and timer, or launchd's property list",
     "clean": "list, and with --yes delete, flows of a batch that were never started",
     "abort": "list, and with --yes abort, flows of a batch that run on the service",
@@ -39,7 +40,7 @@ COMMANDS = {  # in the order in which they are needed
 }
 GROUPS = {  # commands that stand in none of them are listed at the end
     "A batch": ("init", "plan", "run", "collect"),
-    "How it stands": ("status", "report"),
+    "How it stands": ("status", "report", "gallery"),
     "By itself": ("cron",),
 }
 OTHERS = "Around it"

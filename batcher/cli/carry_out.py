@@ -42,7 +42,7 @@ def carry_out(
     try:
         with load_failed(events, given.manifest):
             manifest = setup.load(given, options)
-        work = partial(act, manifest, setup.settings(given, options, mask), events=events)
+        work = partial(act, manifest, setup.settings(given, options, mask, manifest), events=events)
         if not notify:
             return asyncio.run(watched(work, manifest, "none", Afterwards(manifest, events, mask, command)))
         after = Afterwards.of(manifest, events, mask, command, metrics, given.ca_file)

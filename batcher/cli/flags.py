@@ -147,6 +147,8 @@ def _names(flag: str, about: str) -> Callable[[F], F]:
 
 ONLY: Final = _names("--only", "only these flows (a pattern; repeatable)")
 REDO: Final = _names("--redo", "pay again for this flow (a pattern; repeatable)")
+REDO_FROM: Final = click.option("--redo-from", metavar="FILE", shell_complete=completing.files,
+                                help="as --redo, for each name in the file; - is stdin")  # fmt: skip
 RESUBMIT_CHANGED: Final = click.option("--resubmit-changed", is_flag=True,
                                        help="pay again for flows that changed after they were started")  # fmt: skip
 CHECKSUM: Final = click.option("--checksum", is_flag=True, help="read every file again, whatever its size and time say")

@@ -74,12 +74,21 @@ def open_log(given: CommonFlags, mask: Mask) -> Events:
         sys.exit(ExitCode.USAGE)
 
 
-def settings(given: CommonFlags, options: Mapping[str, Any] = {}, mask: Mask | None = None) -> Settings:
-    """Flags as a value; a command that has no flag for an option leaves it as it is. `mask` gets to know the key."""
+def settings(
+    given: CommonFlags, options: Mapping[str, Any] = {}, mask: Mask | None = None, manifest: Manifest | None = None
+) -> Settings:
+    """Flags as a value; a command that has no flag for an option leaves it as it is. `mask` gets to know the key; `manifest` is
+    needed by the commands that take a list of flows. Raises UsageError where that cannot be read."""
     redo, only = options.get("redo", ()), options.get("only", ())
+    listed = {}
+    if manifest is not None and options.get("redo_from") is not None:
+        from .redo import wanted
+
+        listed = wanted(manifest, given.state, options["redo_from"])
+        redo = (*redo, *listed)
     chosen = Options(
         resubmit_changed=options.get("resubmit_changed", False),
-        redo=Chosen("--redo", redo) if redo else lambda name: False,
+        redo=Chosen("--redo", redo, listed) if redo else lambda name: False,
         only=Chosen("--only", only) if only else lambda name: True,
         checksum=options.get("checksum", False),
         keep_going=options.get("keep_going", False),

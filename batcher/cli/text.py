@@ -5,17 +5,9 @@ In: values. Out: text that is safe to print: a name may be hostile, and a termin
 
 from __future__ import annotations
 
-import re
-from typing import Final
+from ..core.text import shown
 
-from ..core.text import OBEYED
-
-_HARMFUL: Final = re.compile(f"[\n{OBEYED}]")  # a line end, too: it would change what stands around the name
-
-
-def shown(name: str) -> str:
-    """A name with what is harmful in it spelled out, as \\u202e."""
-    return _HARMFUL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
+__all__ = ["count", "counted", "shown", "span"]
 
 
 def count(number: float) -> str:

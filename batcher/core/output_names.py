@@ -22,6 +22,7 @@ from .suggestion import did_you_mean
 
 FAILED: Final = "failed"  # the folder of what failed and aborted flows left
 RESULTS: Final = "results"  # results.csv and results.jsonl
+GALLERY: Final = "gallery"  # gallery.html, and gallery_files beside it
 DEFAULT_NAME: Final = "{flow}/{stem}{suffix}"
 VARIABLES: Final = ("flow", "stem", "suffix", "name", "parent", "index", "asset_id")
 COMPONENT_BYTES: Final = 180  # of a file's 255: the rest is for what tells two outputs apart, and for the suffix

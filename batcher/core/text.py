@@ -6,12 +6,19 @@ something; no I/O.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 # For a character class of a pattern: what a terminal obeys, or shows as something else. Control characters but for line
 # ends, escapes, marks that turn the direction of writing, line separators, and halves of characters, as names of files that
 # are not UTF-8 are read.
 OBEYED: Final = "\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+_HARMFUL: Final = re.compile(f"[\n{OBEYED}]")  # a line end, too: it would change what stands around the name
+
+
+def shown(name: str) -> str:
+    """A name with what is harmful in it spelled out, as \\u202e, for a page or a table."""
+    return _HARMFUL.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
 
 
 def escaped(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from array import array
 from bisect import bisect_left
@@ -24,11 +25,12 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from batcher.core.facts import CollectedView
 from batcher.core.model import Problem
 from batcher.core.names import Names
-from batcher.core.output_names import RESULTS
+from batcher.core.output_names import GALLERY, RESULTS
 from batcher.manifest.findings import harmless, quoted
 from batcher.manifest.patterns import Pattern, Walk
 
 RESULTS_LIST: Final = f"{RESULTS}.jsonl"
+COPIES: Final = re.compile(rf"{GALLERY}_files/[^/]+/inputs/[0-9a-f]{{32}}\.")  # of `gallery --copy-inputs`
 LINE_BYTES: Final = 1 << 20  # of a list of results; no row of ours is so long
 CACHED_FOLDERS: Final = 10_000  # of which it is known whether they hold results
 SUGGESTED: Final = 20  # missing folders for which the one that was meant is looked for
@@ -230,15 +232,15 @@ class _ResultsList:
         return self.journal.end(flow_id) is not None or self.journal.name_of(flow_id) is not None
 
     def among(self, matches: list[str], folder: str, *, lists_only: bool) -> Iterator[str]:
-        """The matches that it lists, unchanged in size, and the lists themselves."""
+        """The matches that it lists, unchanged in size, the lists themselves, and copies of inputs beside a gallery."""
         inside = self.root.rstrip("/") + "/"
         for path in matches:
             full = os.path.join(folder, path)
             if not full.startswith(inside):
                 continue
             place = full[len(inside) :]
-            is_list = place in (RESULTS_LIST, f"{RESULTS}.csv")
-            if is_list or (not lists_only and _hash(place, _size(full)) in self._outputs):
+            no_source = place in (RESULTS_LIST, f"{RESULTS}.csv") or COPIES.match(place)
+            if no_source or (not lists_only and _hash(place, _size(full)) in self._outputs):
                 yield path
 
     @cached_property

@@ -1,6 +1,7 @@
 """A real Chromium, spoken to through its DevTools protocol over aiohttp's WebSocket: no driver, no further package.
 
-In: pages and what to do with them. Out: values, screenshots, and all that the console said. Called by test_report.
+In: pages and what to do with them. Out: values, screenshots, and all that the console said. Called by test_report and
+test_gallery.
 """
 
 from __future__ import annotations
@@ -78,10 +79,13 @@ class Page:
             await self.call(f"{domain}.enable")
 
     async def open(self, path: Path) -> None:
+        await self.visit(path.as_uri())
+
+    async def visit(self, url: str) -> None:
         self._loaded.clear()
         self.said.clear()
         self.asked.clear()
-        await self.call("Page.navigate", url=path.as_uri())
+        await self.call("Page.navigate", url=url)
         await self._loaded.wait()
         await self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
@@ -109,12 +113,12 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def chromium(folder: Path) -> AsyncIterator[Page]:
-    """A browser with one tab; its profile is kept in `folder`."""
+async def chromium(folder: Path, *flags: str) -> AsyncIterator[Page]:
+    """A browser with one tab; its profile is kept in `folder`. `flags`: further ones."""
     path = find()
     assert path is not None, WITHOUT
     process = await asyncio.create_subprocess_exec(
-        path, *FLAGS, f"--user-data-dir={folder}", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        path, *FLAGS, *flags, f"--user-data-dir={folder}", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     try:
         assert process.stderr is not None

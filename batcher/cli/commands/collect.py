@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...api import Settings, collect
+from ...core.errors import Reason, Stop, UsageError
 from ...core.model import Manifest
 from ...core.output_names import DEFAULT_NAME
 from ...core.report import Report
 from ...reporting.progress import size
 from .. import flags, output
 from ..carry_out import carry_out
+from . import gallery as gallery_command
+
+if TYPE_CHECKING:
+    from ...gallery.making import Made
 
 
 @flags.command("collect", "wait for started flows and download their outputs")
@@ -24,13 +29,14 @@ from ..carry_out import carry_out
 @click.option("--wait", "wait_s", type=flags.DURATION, help="wait for running flows so long at most; 0: not at all")
 @click.option("--delete-remote", is_flag=True, help="delete a flow from the service once its outputs are verified on disk")
 @click.option("--accept-fewer", is_flag=True, help="a completed flow with fewer outputs than inputs is whole nevertheless")
+@click.option("--gallery", is_flag=True, help="then write DIR/gallery.html, as the command gallery does")
 @flags.CHECKSUM
 @flags.ONLY
 @flags.REQUESTS
 @flags.METRICS
 def command(
     given: flags.CommonFlags, to: Path, name: str, wait_s: float | None, delete_remote: bool, accept_fewer: bool,
-    metrics: str | None, **options: Any,
+    gallery: bool, metrics: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
 
@@ -38,12 +44,28 @@ def command(
     output came from which source; what failed flows left is in DIR/failed.
     """
 
-    def act(manifest: Manifest, settings: Settings, **watched: Any) -> Coroutine[Any, Any, Report]:
-        return collect(manifest, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
-                       accept_fewer=accept_fewer, **watched)  # fmt: skip
+    pages: list[str] = []
+
+    async def act(manifest: Manifest, settings: Settings, **watched: Any) -> Report:
+        report = await collect(manifest, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
+                               accept_fewer=accept_fewer, **watched)  # fmt: skip
+        page = await asyncio.to_thread(_gallery, manifest, given.state, to, report) if gallery else None
+        pages.extend([f"gallery: {gallery_command.told(page)}"] if page is not None else [])
+        return report
 
     report = carry_out(given, "collect", act, options, metrics=metrics, notify=True)
-    output.conclude(report, given.as_json, given.quiet, collected(report))
+    output.conclude(report, given.as_json, given.quiet, "\n".join([collected(report), *pages]))
+
+
+def _gallery(manifest: Manifest, state: Path | None, to: Path, report: Report) -> Made | None:
+    """The page of what is there now. That it cannot be written is told as what ended the collect, after all that it brought."""
+    if report.outputs is None or (report.stop is not None and report.stop.reason is not Reason.DEADLINE):
+        return None
+    try:
+        return gallery_command.write(manifest, state, to)
+    except UsageError as error:
+        report.stop = report.stop or Stop(Reason.UNSETTLED, error.message, error.hint)
+        return None
 
 
 def collected(report: Report) -> str:

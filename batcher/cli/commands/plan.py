@@ -39,6 +39,7 @@ QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there i
 @flags.RESUBMIT_CHANGED
 @flags.MAX_STARTS
 @flags.REDO
+@flags.REDO_FROM
 @flags.CHECKSUM
 @flags.ONLY
 def command(given: flags.CommonFlags, **options: Any) -> None:
@@ -49,7 +50,7 @@ def command(given: flags.CommonFlags, **options: Any) -> None:
     shown: _Document | _Lines = _Document() if given.as_json else _Lines(given.verbose, silent=given.quiet)
     try:
         manifest = setup.load(given, options)
-        found, report = asyncio.run(plan(manifest, setup.settings(given, options), shown.add))
+        found, report = asyncio.run(plan(manifest, setup.settings(given, options, manifest=manifest), shown.add))
     except BatcherError as error:
         output.exit_for(error, given.manifest, given.as_json)
     shown.finish(found, report, whole=not options["only"])

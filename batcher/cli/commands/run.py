@@ -28,6 +28,7 @@ from .collect import collected
 @click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
 @flags.RESUBMIT_CHANGED
 @flags.REDO
+@flags.REDO_FROM
 @click.option("--no-start", is_flag=True, help="upload and verify; a later run starts")
 @flags.CHECKSUM
 @click.option("--adopt", is_flag=True, help="take over flows of this batch that the journal does not know")

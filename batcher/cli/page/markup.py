@@ -6,15 +6,13 @@ they are escaped in markup and in the data, and the page's own policy allows no 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
 from ...core.exit_codes import about as about_code
+from ...core.markup import embedded, source_digest
 from ...core.model import NOTES
 from ...reporting.progress import size
 from ...version import __version__
@@ -32,7 +30,7 @@ def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[t
     home = resources.files(__package__)
     style = home.joinpath("page.css").read_text("utf-8")
     script = home.joinpath("page.js").read_text("utf-8")
-    policy = f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'"
+    policy = f"default-src 'none'; img-src data:; style-src '{source_digest(style)}'; script-src '{source_digest(script)}'"
     body = "".join((_header(facts), problems(facts), _flows(facts), _run(facts), _runs(facts), _footer(facts)))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -44,16 +42,6 @@ def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[t
         f'<script type="application/json" id="data">{embedded(_data(facts, uris, pictures))}</script>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def embedded(value: Any) -> str:
-    """JSON that cannot end the element that it stands in."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _headline(facts: PageData) -> tuple[str, str]:
