@@ -84,6 +84,8 @@ class Images:
                         busy[worker] = (index, mark, item)
                     else:
                         problems[index] = self._judged(worker, item, mark, None)
+                if not busy:  # all that were asked are dead
+                    continue
                 ready = [cast(Child, key.fileobj) for key, _ in selector.select(PATIENCE_S)]
                 for worker in ready or list(busy):
                     index, mark, item = busy.pop(worker)

@@ -237,11 +237,14 @@ def test_marks_stay_what_they_are_in_the_files_that_are_there() -> None:
     assert _mark("/up/a b.glb", FileStat(7, 1_700_000_000_123_456_789, 4711), "image/png") == 623874510163688207
 
 
-def test_a_worker_that_died_meanwhile_is_told_and_replaced(look: Images, pil: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_worker_that_died_meanwhile_is_told_and_replaced(look: Images, pil: Any, tmp_path: Path, gone: bool) -> None:
     pil.new("RGB", (5, 5)).save(tmp_path / "a.png")
     pil.new("RGB", (5, 5)).save(tmp_path / "b.png")
     assert look.look([looked(tmp_path / "a.png")]) == [None]
     (worker,) = look._workers
     os.kill(worker.pid, signal.SIGKILL)
+    if gone:  # its pipe takes nothing any more
+        os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
     assert said(look.look([looked(tmp_path / "b.png")])) == ["b.png does not decode: the decoder crashed on it"]
     assert look.look([looked(tmp_path / "b.png")]) == [None]
