@@ -15,7 +15,7 @@ from ..core.report import Report
 from ..reporting.progress import size
 from .columns import fit, width
 from .flow_status import BatchStatus, FlowStatus, Line
-from .text import shown, span
+from .readable import shown, span
 
 FREE: Final = 6  # problems of no row in the table
 ADVISED: Final = 4  # different pieces of advice

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 from .blocks import DataUri
 from .call import Call, Received
+from .listing_pages import Beside, beside, page_of
 from .listings import Assets
-from .pages import Beside, beside, page_of
 from .refusals import invalid_query
 from .render import input_members, output_members, upload_json
 from .reply import Reply, json_reply

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from .call import Call, Received
 from .intake import Asset
+from .listing_pages import Beside, beside, page_of
 from .listings import FlowQuery, count_flows, list_flows
-from .pages import Beside, beside, page_of
 from .readings import Readings
 from .refusals import Refusal, invalid, invalid_query
 from .render import dump, flow_json, short_flow_json

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .blocks import Blob, Content, DataUri, File, Joined, json_text
 from .glb import make_glb
-from .pages import Beside, Page
+from .listing_pages import Beside, Page
 from .readings import Readings
 from .refusals import Refusal
 from .render import dump, flow_json, input_members, output_id, output_members

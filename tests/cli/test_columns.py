@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batcher.cli.columns import fit, width
-from batcher.cli.text import counted, shown
+from batcher.cli.readable import counted, shown
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from batcher.api import journal_path
 from batcher.cli.columns import fit, width
-from batcher.cli.text import shown, span
+from batcher.cli.readable import shown, span
 from batcher.journal.sqlite import SqliteJournal
 from tests.e2e.conftest import batcher, environment
 

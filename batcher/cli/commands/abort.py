@@ -12,7 +12,7 @@ from ...core.model import Manifest
 from ...pipeline.abort import Running
 from .. import flags, output
 from ..carry_out import carry_out
-from ..text import counted
+from ..readable import counted
 
 
 @flags.command("abort", "abort flows that run on the service", idle=flags.NO_PROGRESS)

@@ -18,7 +18,7 @@ from ...core.report import Report
 from ...reporting.progress import size
 from .. import flags, output, setup
 from ..columns import fit
-from ..text import counted, shown
+from ..readable import counted, shown
 
 LISTED: Final = 40  # flows on a screen; --verbose lists all
 CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all

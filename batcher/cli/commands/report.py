@@ -16,8 +16,8 @@ from ...journal.open import read_journal
 from ...reporting.progress import size
 from .. import flags, output, setup
 from ..flow_status import FlowStatus
+from ..readable import count
 from ..streams import Stream
-from ..text import count
 
 
 @flags.command("report", "a page about a batch", idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ...core.measuring import LATENCY_STEPS, latency_end_s
 from ...reporting.progress import size
-from ..text import count, span
+from ..readable import count, span
 from .data import Run
 
 POINTS: Final = 150  # of a series, at most

@@ -20,7 +20,7 @@ from ...core.model import NOTES, FileSource, Flow, Input, Manifest, Place, Probl
 from ...core.report import Report
 from ...journal.ports import JournalView
 from ..flow_status import FlowStatus, Line, add, alive, lines, problem_of, settle
-from ..text import shown
+from ..readable import shown
 
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
 PICTURED: Final = 200  # flows whose inputs are looked at for pictures

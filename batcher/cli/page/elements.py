@@ -1,4 +1,4 @@
-"""Small pieces of the page. In: a name, a sentence, a time. Out: markup, escaped. Called by `markup` and `problems`."""
+"""Small pieces of the page. In: a name, a sentence, a time. Out: markup, escaped. Called by `markup` and others."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from ...core.model import NOTES
 from ...reporting.progress import size
 from ...version import __version__
 from ..flow_status import FlowStatus
-from ..text import count, shown, span
+from ..readable import count, shown, span
 from . import charts
 from .data import FlowLine, PageData, Run, natural
 from .elements import bdi, moment, sentence
-from .problems import kept, problems
+from .problem_groups import kept, problems
 from .timeline import timeline
 
 

@@ -12,7 +12,7 @@ from html import escape
 from typing import Final
 
 from ..flow_status import FlowStatus
-from ..text import count, span
+from ..readable import count, span
 from .charts import POINTS, clock, figure, key, nice, percent, table, time_marks, value_marks
 from .data import FlowLine, PageData, Run
 

@@ -10,7 +10,7 @@ from html import escape
 from typing import Final
 
 from ...core.model import Problem
-from ..text import count
+from ..readable import count
 from .data import PageData
 from .elements import bdi, sentence
 
