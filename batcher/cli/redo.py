@@ -17,7 +17,7 @@ from ..core.facts import FlowFacts
 from ..core.model import Manifest, Place
 from ..journal.open import read_journal
 from .output import say
-from .text import count
+from .readable import count
 
 MOST_BYTES: Final = 64 << 20  # of a list; one of a million names has some 40 MB
 

@@ -17,7 +17,7 @@ from ...journal.open import read_journal
 from ...reporting.progress import size
 from .. import flags, output, setup
 from ..flow_status import FlowStatus, Line, lines
-from ..text import count
+from ..readable import count
 
 if TYPE_CHECKING:
     from ...gallery.cards import Standing
