@@ -1,7 +1,7 @@
 """The public API: load a manifest, plan it, run it, collect what came of it.
 
 In: paths, an environment, flags as `Settings`. Out: `Manifest`, `Survey`, `Report`. Called by users of the package and by
-the command line, which alone reads the environment, draws, and picks exit codes. It joins the edges to the pipeline.
+the command line, which alone reads the environment, draws, and picks exit codes. `assembly` opens what they work with.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
+from .assembly import DEFAULT_SETTINGS, Settings, fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
-from .core.model import SANDBOX, Limits, Manifest, Problem
+from .core.model import Limits, Manifest, Problem
 from .core.output_names import DEFAULT_NAME, parse_name
 from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
-from .host.process import is_journal, opening_a_journal, requests_at_once, require_utf8
+from .host.process import is_journal, opening_a_journal, require_utf8
 from .journal.memory import MemoryJournal
-from .journal.open import empty_journal, journal_path, open_journal, read_journal, read_sibling, state_folder
+from .journal.open import empty_journal, journal_path, read_journal, read_sibling, state_folder
 from .journal.ports import Journal, JournalView
 from .journal.siblings import own_path, siblings
 from .outputs.folder import OutputFolder
@@ -39,35 +39,7 @@ from .pipeline.operation import Operation
 from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
 from .pipeline.unknown_flows import problem_of_list
-from .service.bandwidth import Bandwidth
-from .service.byte_budget import ByteBudget
-from .service.client import FlowsApi
-from .service.credentials import Key
-from .service.limiter import Limiter
 from .sources.dispatch import AllSources
-from .sources.images import Images
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What flags say beyond the manifest. `key` is asked for the API key (None: no key), and again after each 401; where it
-    has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
-    for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
-
-    options: Options = field(default_factory=Options)
-    key: Callable[[], str | None] = lambda: None
-    state: Path | None = None
-    ca_file: str | None = None
-    max_duration_s: float | None = None
-    key_wait_s: float = 0.0
-
-
-class SystemClock:
-    """The machine's own time."""
-
-    wall = staticmethod(time.time)
-    steady = staticmethod(time.monotonic)
-    sleep = staticmethod(asyncio.sleep)
 
 
 def load_manifest(
@@ -79,17 +51,6 @@ def load_manifest(
 
     require_utf8()
     return load(path, env if env is not None else {}, endpoint=endpoint)
-
-
-def _fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
-    """The same with no more requests at once than this process can open files for; told where they are fewer. Raises
-    UsageError where it is no place to work in. Before a journal is opened: it needs some of them."""
-    require_utf8()
-    limits = manifest.limits
-    most = requests_at_once(limits.concurrency, sandbox=manifest.endpoint == SANDBOX)
-    if most < limits.concurrency and events.enabled:
-        events.emit("concurrency_bounded", "warning", {"concurrency": most, "wanted": limits.concurrency})
-    return replace(manifest, limits=replace(limits, concurrency=most))
 
 
 def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
@@ -117,57 +78,9 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
     return None
 
 
-@contextlib.asynccontextmanager
-async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str]:
-    """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
-    if manifest.endpoint != SANDBOX:
-        yield manifest.endpoint
-        return
-    from .sandbox import Sandbox  # only where it is asked for
-
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            state_folder(manifest, state).mkdir(mode=0o700, parents=True, exist_ok=True)
-            sandbox = await stack.enter_async_context(Sandbox(state_folder(manifest, state) / "sandbox"))
-        except BlockingIOError:
-            raise UsageError("the embedded sandbox is in use by another command", "wait for it to end") from None
-        except OSError as error:
-            raise UsageError(f"the embedded sandbox cannot be served: {error}", "see --state") from error
-        yield sandbox.url
-
-
-@contextlib.asynccontextmanager
-async def _ports(
-    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
-    events: Events = SILENT,
-) -> AsyncIterator[Operation]:
-    """All but the journal open, as long as this."""
-    manifest = manifest.knowing(journal)
-    limits = manifest.limits
-    rng = random.Random()
-    clock = SystemClock()
-    limiter = Limiter(limits.concurrency, limits.retries, limits.rate_per_s, rng, clock.steady)
-    sources = AllSources(limits.min_age_s, clock.wall)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(sources.close)
-        images = None
-        if plans and (limits.check_images or limits.max_pixels is not None):
-            memory = journal_path(manifest, settings.state).with_suffix(".images")
-            images = Images(limits.check_images, limits.max_pixels, memory, remember=remember)
-            stack.callback(images.close)
-        url = await stack.enter_async_context(_endpoint(manifest, settings.state))
-        bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
-        client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
-                          bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
-        await stack.enter_async_context(client)
-        yield Operation(manifest, settings.options, journal, client, sources, clock, limiter,
-                      ByteBudget(limits.memory_bytes), rng, report, images, events,
-                      key_wait_s=settings.key_wait_s)  # fmt: skip
-
-
 async def run(
     manifest: Manifest,
-    settings: Settings = Settings(),  # frozen
+    settings: Settings = DEFAULT_SETTINGS,
     *,
     journal: Journal | None = None,
     report: Report | None = None,
@@ -188,7 +101,7 @@ async def run(
         return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
-        async with _operation(manifest, settings, journal, report, started, events) as operation:
+        async with opened(manifest, settings, journal, report, started, events) as operation:
             build = Build(operation)
             await build.run()
             limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
@@ -203,7 +116,7 @@ async def run(
 async def collect(
     manifest: Manifest,
     to: str | os.PathLike[str],
-    settings: Settings = Settings(),  # frozen
+    settings: Settings = DEFAULT_SETTINGS,
     *,
     name: str = DEFAULT_NAME,
     wait_s: float | None = None,
@@ -228,52 +141,24 @@ async def collect(
     if journal is None:
         _known_journal(manifest, settings)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
-        async with _operation(manifest, settings, journal, report, started, events) as operation:
+        async with opened(manifest, settings, journal, report, started, events) as operation:
             await Build(operation).collector(folder, options).run()
     return report
 
 
-@contextlib.asynccontextmanager
-async def _operation(
-    manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Operation], None],
-    events: Events, *, plans: bool = True,
-) -> AsyncIterator[Operation]:  # fmt: skip
-    """The journal held, the edges open, the deadline set."""
-    manifest = _fitting(manifest, events)
-    own = None
-    if journal is None:
-        journal = own = open_journal(manifest, settings.state)
-    try:
-        async with _ports(manifest, settings, journal, report, remember=True, plans=plans, events=events) as operation:
-            started(operation)
-            timer = None
-            seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
-            if seconds is not None:
-                stop = Stop(Reason.DEADLINE, f"the max_duration of {seconds:g} s is over", "run again: it resumes")
-                timer = asyncio.get_running_loop().call_later(seconds, operation.halt, stop)
-            try:
-                yield operation
-            finally:
-                if timer is not None:
-                    timer.cancel()
-    finally:
-        if own is not None:
-            own.close()
-
-
 async def plan(
     manifest: Manifest,
-    settings: Settings = Settings(),  # frozen
+    settings: Settings = DEFAULT_SETTINGS,
     each: Callable[[FlowPlan], None] = lambda plan: None,
 ) -> tuple[Survey, Report]:
     """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
-    manifest = _fitting(manifest)
+    manifest = fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     with opening_a_journal():
         journal = read_journal(manifest, settings.state, next_run=True) or empty_journal()
     quick = replace(manifest, limits=replace(manifest.limits, retries=0))
     try:
-        async with _ports(quick, settings, journal, report) as operation:  # type: ignore[arg-type]  # only read
+        async with open_engines(quick, settings, journal, report) as operation:  # type: ignore[arg-type]  # only read
             build = Build(operation)
             try:
                 found = await asyncio.to_thread(build.surveyor.survey, each)
@@ -311,7 +196,7 @@ async def clean(
 ) -> tuple[list[Unstarted], Report]:  # fmt: skip
     """The batch's flows on the service that were never started; deleted where `delete` says so, as far as that can be done."""
     report = report or Report(manifest.name, manifest.endpoint)
-    async with _operation(manifest, settings, None, report, started, events, plans=False) as operation:
+    async with opened(manifest, settings, None, report, started, events, plans=False) as operation:
         return await operation.shutdown.in_time(Build(operation).cleanup.clean(delete)), report
 
 
@@ -323,7 +208,7 @@ async def abort(
     them as started: they are paid for. Raises Locked, JournalError, UsageError."""
     report = report or Report(manifest.name, manifest.endpoint)
     _known_journal(manifest, settings)
-    async with _operation(manifest, settings, None, report, started, events, plans=False) as operation:
+    async with opened(manifest, settings, None, report, started, events, plans=False) as operation:
         return await Build(operation).abort().run(yes), report
 
 

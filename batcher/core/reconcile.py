@@ -145,15 +145,9 @@ def reconcile(
     for facts in expected:
         by_ident.setdefault(ident(facts, untagged), []).append(facts)
     shown = Counter(asset.ident for asset in listed)
-    for asset in listed:
-        owners = by_ident.get(asset.ident)
-        if owners is None:
-            return Reconciled(Rebuild("the service lists an input that is not ours"))
-        if owners[0].sha256 != asset.sha256:
-            return Reconciled(Rebuild("the service lists other content for an input"))
-        if shown[asset.ident] > len(owners):
-            return Reconciled(Rebuild("the service lists an input twice"))
-
+    wrong = _wrong(listed, by_ident, shown)
+    if wrong is not None:
+        return Reconciled(wrong)
     seen: list[InputFacts] = []
     missing: list[InputFacts] = []
     quiet_at = start_after or 0.0
@@ -172,6 +166,21 @@ def reconcile(
     return _judge(seen, missing, listed, by_ident, now=now, start_after=quiet_at)
 
 
+def _wrong(
+    listed: Sequence[Listed], by_ident: Mapping[bytes, Sequence[InputFacts]], shown: Mapping[bytes, int]
+) -> Rebuild | None:
+    """What the list shows and must not."""
+    for asset in listed:
+        owners = by_ident.get(asset.ident)
+        if owners is None:
+            return Rebuild("the service lists an input that is not ours")
+        if owners[0].sha256 != asset.sha256:
+            return Rebuild("the service lists other content for an input")
+        if shown[asset.ident] > len(owners):
+            return Rebuild("the service lists an input twice")
+    return None
+
+
 def _judge(
     seen: list[InputFacts],
     missing: list[InputFacts],
@@ -183,41 +192,46 @@ def _judge(
 ) -> Reconciled:
     vanished = [facts for facts in missing if facts.state is InputState.ACCEPTED]
     newly = tuple(facts.key for facts in vanished if facts.settle_deadline is None)
-    silent = [facts for facts in missing if facts.state is InputState.UNKNOWN and not facts.answered]
-    answered = [facts for facts in missing if facts.state is InputState.UNKNOWN and facts.answered]
-    untils = [facts.settle_deadline or 0.0 for facts in silent]
-    # Sent twice, and one is listed: which one is unknown, and the other may yet be done.
-    doubtful = [facts for facts in seen if facts.resent and not facts.answered]
     pending = [facts for facts in seen if facts.resent and facts.answered and now < (facts.settle_deadline or 0.0)]
     uncertain = {facts.key for facts in pending}
     certain = tuple(facts.key for facts in seen if facts.key not in uncertain)
-
-    def result(decision: Decision) -> Reconciled:
-        return Reconciled(decision, certain, newly)
-
     errors = tuple(by_ident[a.ident][0].key for a in listed if a.status in ERROR_STATUSES)
-    if errors:
-        return result(Refused(errors))
-    if vanished:
-        # The service took them, and nothing leaves a flow: the list lags, or is one page of many. Then it tells nothing of
-        # the others either, and the next flow would be listed no better: it is not built anew.
-        if any(facts.settle_deadline is not None and facts.settle_deadline <= now for facts in vanished):
-            return result(Unproven(f"{len(vanished):,} input(s) that the service accepted are not on its list, which shows "
-                                   f"{len(listed):,}"))  # fmt: skip
-        return result(Wait(None, "an accepted input is not listed yet"))
-    if doubtful:
-        return result(Rebuild("an input was sent again without an answer, and may yet arrive twice"))
-    if untils and min(untils) <= now:
-        # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
-        return result(Rebuild("an input that was sent without an answer is not listed, and may yet arrive"))
-    if answered:
-        until = max([facts.settle_deadline or 0.0 for facts in answered] + [start_after])
-        return result(SendAgain(tuple(facts.key for facts in answered), until))
-    if untils:
-        return result(Wait(min(untils), "an input was sent without an answer"))
-    if any(not asset.ready for asset in listed):
-        return result(Wait(None, "inputs are being processed"))
     quiet_at = max([facts.settle_deadline or 0.0 for facts in pending] + [start_after])
-    if now < quiet_at:
-        return result(Wait(quiet_at, "an earlier request may yet be done"))
-    return result(Start())
+    decision: Decision | None
+    if errors:
+        decision = Refused(errors)
+    elif vanished:
+        decision = _of_vanished(vanished, len(listed), now)
+    else:
+        decision = _of_uncertain(seen, missing, now, start_after)
+    if decision is None and any(not asset.ready for asset in listed):
+        decision = Wait(None, "inputs are being processed")
+    if decision is None and now < quiet_at:
+        decision = Wait(quiet_at, "an earlier request may yet be done")
+    return Reconciled(decision or Start(), certain, newly)
+
+
+def _of_vanished(vanished: Sequence[InputFacts], listed: int, now: float) -> Unproven | Wait:
+    """The service took them, and nothing leaves a flow: the list lags, or is one page of many. Then it tells nothing of the
+    others either, and the next flow would be listed no better: it is not built anew."""
+    if any(facts.settle_deadline is not None and facts.settle_deadline <= now for facts in vanished):
+        return Unproven(f"{len(vanished):,} input(s) that the service accepted are not on its list, which shows {listed:,}")
+    return Wait(None, "an accepted input is not listed yet")
+
+
+def _of_uncertain(
+    seen: Sequence[InputFacts], missing: Sequence[InputFacts], now: float, start_after: float
+) -> Rebuild | SendAgain | Wait | None:
+    """What unknown inputs ask for; None: nothing."""
+    if any(facts.resent and not facts.answered for facts in seen):  # one of two is listed, and the other may yet be done
+        return Rebuild("an input was sent again without an answer, and may yet arrive twice")
+    unknown = [facts for facts in missing if facts.state is InputState.UNKNOWN]
+    deadlines = [facts.settle_deadline or 0.0 for facts in unknown if not facts.answered]
+    if deadlines and min(deadlines) <= now:
+        # Sending it again could make it arrive twice, however late: a new flow cannot be reached by the old request.
+        return Rebuild("an input that was sent without an answer is not listed, and may yet arrive")
+    answered = [facts for facts in unknown if facts.answered]
+    if answered:
+        start_after = max([facts.settle_deadline or 0.0 for facts in answered] + [start_after])
+        return SendAgain(tuple(facts.key for facts in answered), start_after)
+    return Wait(min(deadlines), "an input was sent without an answer") if deadlines else None

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from batcher.api import SystemClock
+from batcher.assembly import SystemClock
 from batcher.core.errors import JournalError, Reason, Stop
 from batcher.core.events import SILENT
 from batcher.core.report import Report
