@@ -38,7 +38,7 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CardState:
     """How a flow stands by the journal. `said`: why it failed, or what keeps it from being started."""
 
     state: State
@@ -84,11 +84,11 @@ class OfFlow:
 
 
 def cards_of(
-    name: str, flow: Flow | None, inputs: Sequence[Input], rows: Sequence[Row], standing: Standing | None
+    name: str, flow: Flow | None, inputs: Sequence[Input], rows: Sequence[Row], card_state: CardState | None
 ) -> OfFlow:
     """All cards of a flow; at least one."""
-    found = OfFlow(name, _flow_id(rows, standing), len(inputs) if flow is not None else -1)
-    whole = _whole(rows, standing)
+    found = OfFlow(name, _flow_id(rows, card_state), len(inputs) if flow is not None else -1)
+    whole = _whole(rows, card_state)
     given = defaultdict[str, deque[Row]](deque)
     strays: list[Row] = []
     times = Counter(item.label for item in inputs)
@@ -112,30 +112,30 @@ def cards_of(
     return found
 
 
-def _flow_id(rows: Sequence[Row], standing: Standing | None) -> str:
-    if standing is not None and standing.flow_id:
-        return standing.flow_id
+def _flow_id(rows: Sequence[Row], card_state: CardState | None) -> str:
+    if card_state is not None and card_state.flow_id:
+        return card_state.flow_id
     return rows[0].flow_id if rows else ""
 
 
-def _whole(rows: Sequence[Row], standing: Standing | None) -> Standing:
+def _whole(rows: Sequence[Row], card_state: CardState | None) -> CardState:
     """How the flow stands as a whole: the journal knows of failures and problems, the list of ends."""
-    if standing is None:
-        standing = Standing(State.RUNNING if rows else State.PENDING)
-    if standing.state is not State.RUNNING:
-        return standing
+    if card_state is None:
+        card_state = CardState(State.RUNNING if rows else State.PENDING)
+    if card_state.state is not State.RUNNING:
+        return card_state
     for row in rows:
-        if row.flow_id in ("", standing.flow_id) or not standing.flow_id:
+        if row.flow_id in ("", card_state.flow_id) or not card_state.flow_id:
             end = end_of(row.state)
             if row.state in ("collected", "missing", "gone", "refused") or end is End.COMPLETED:
-                return Standing(State.MISSING, standing.flow_id, "it has no output")
+                return CardState(State.MISSING, card_state.flow_id, "it has no output")
             if end is not None:
                 state = State.FAILED if end is End.FAILED else State.ABORTED
-                return Standing(state, standing.flow_id, row.reason)
-    return standing
+                return CardState(state, card_state.flow_id, row.reason)
+    return card_state
 
 
-def _card(row: Row, source: Input | None, whole: Standing, members: tuple[tuple[str, str], ...], unsure: bool) -> Card:
+def _card(row: Row, source: Input | None, whole: CardState, members: tuple[tuple[str, str], ...], unsure: bool) -> Card:
     earlier = bool(whole.flow_id) and row.flow_id != whole.flow_id
     match row.state:
         case "collected":

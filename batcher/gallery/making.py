@@ -21,7 +21,7 @@ from ..core.model import FileSource, Flow, Input, Manifest, TextSource
 from ..core.output_names import GALLERY
 from ..core.text import shown
 from ..host import system
-from .cards import Card, OfFlow, Row, Standing, State, cards_of
+from .cards import Card, CardState, OfFlow, Row, State, cards_of
 from .files import PROMPT_BYTES, Beside, Look, address, file_address, is_below, look, safe_output
 from .page import Sums, head, tail
 from .results import rows_of
@@ -32,7 +32,7 @@ IMAGES: Final = (".png", ".jpg", ".webp", ".gif")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class GalleryOptions:
     """`served`: for a web server only, without the models as scripts. `copy_inputs`: lay the inputs beside the page."""
 
     served: bool = False
@@ -58,34 +58,34 @@ class Made:
                 "page_bytes": self.page_bytes}  # fmt: skip
 
 
-Standings: TypeAlias = Callable[[Callable[[str], bool]], Mapping[str, Standing]]
+CardStates: TypeAlias = Callable[[Callable[[str], bool]], Mapping[str, CardState]]
 
 
-def make(manifest: Manifest, standings: Standings, to: Path, wishes: Wishes, now: float) -> Made:
-    """Make it. `standings` tells of the flows that are wanted, and of those that only the journal knows. Raises UsageError."""
+def make(manifest: Manifest, card_states: CardStates, to: Path, options: GalleryOptions, now: float) -> Made:
+    """Make it. `card_states`: of the flows that are wanted, and of those that only the journal knows. Raises UsageError."""
     root = Path(os.path.abspath(to))
     try:
-        return _make(manifest, standings, root, wishes, now)
+        return _make(manifest, card_states, root, options, now)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         raise UsageError(f"the gallery cannot be written: {what}{error.strerror or error}",
                          "free some space or check the folder's permissions") from error  # fmt: skip
 
 
-def _make(manifest: Manifest, standings: Standings, root: Path, wishes: Wishes, now: float) -> Made:
+def _make(manifest: Manifest, card_states: CardStates, root: Path, options: GalleryOptions, now: float) -> Made:
     names, more = _names(manifest)
 
     def wanted(name: str) -> bool:
         return not more or name in names
 
     rows = rows_of(root, manifest.batch, wanted)
-    known = standings(wanted)
+    known = card_states(wanted)
     beside = Beside(root, manifest.batch, manifest.endpoint)
     lock = os.open(os.path.dirname(beside.folder("models")), os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks
             system.lock(lock, wait=True)
-        writer = _Writer(manifest, root, beside, wishes, bool(rows))
+        writer = _Writer(manifest, root, beside, options, bool(rows))
         gone = [name for name in {**known, **rows} if name not in names]
         for of_flow in _flows(manifest, rows, known, gone):
             writer.add(of_flow)
@@ -119,7 +119,7 @@ def _of_manifest(manifest: Manifest) -> Iterator[Flow]:
 
 
 def _flows(
-    manifest: Manifest, rows: Mapping[str, list[Row]], known: Mapping[str, Standing], gone: list[str]
+    manifest: Manifest, rows: Mapping[str, list[Row]], known: Mapping[str, CardState], gone: list[str]
 ) -> Iterator[OfFlow]:
     for flow in islice(_of_manifest(manifest), MOST):
         inputs: list[Input] = []
@@ -133,13 +133,13 @@ def _flows(
 class _Writer:
     """Cards as they are put into the page: small pieces of JSON."""
 
-    def __init__(self, manifest: Manifest, root: Path, beside: Beside, wishes: Wishes, collected: bool) -> None:
+    def __init__(self, manifest: Manifest, root: Path, beside: Beside, options: GalleryOptions, collected: bool) -> None:
         self._manifest = manifest
         self._at = str(root)
         self._beside = beside
-        self._served = wishes.served
+        self._served = options.served
         # Without a list of results nothing tells the manifest's own patterns that copies are no sources.
-        self._copies = wishes.copy_inputs and collected
+        self._copies = options.copy_inputs and collected
         self._flows: list[str] = []
         self._cards: list[str] = []
         self._members: dict[str, int] = {}

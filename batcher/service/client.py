@@ -21,7 +21,7 @@ from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutpu
 from ..core.retry import Call, Fault, Reply
 from .bandwidth import Bandwidth
 from .credentials import Key
-from .downloads import Sink, download
+from .downloads import ByteSink, download
 from .endpoint import endpoint_of
 from .paging import ListQuery, list_all
 from .receiving import digest
@@ -140,7 +140,7 @@ class FlowsApi:
 
         return await self._list(ListQuery(f"{_path_of(flow_id)}/outputs", WITHOUT_DATA, OUTPUTS, each))
 
-    async def output(self, flow_id: str, asset_id: str, sink: Sink) -> Arrived | Spoiled | Reply | Fault:
+    async def output(self, flow_id: str, asset_id: str, sink: ByteSink) -> Arrived | Spoiled | Reply | Fault:
         """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output. An address that is
         named in its place is followed."""
         return await download(self._transport, f"{_path_of(flow_id)}/outputs/{quote(asset_id, safe='')}", sink)

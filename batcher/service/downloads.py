@@ -29,11 +29,11 @@ REDIRECTS: Final = (301, 302, 303, 307, 308)
 Found: TypeAlias = Arrived | Spoiled | Elsewhere
 
 
-class Sink(Protocol):
+class ByteSink(Protocol):
     async def write(self, data: bytes) -> None: ...
 
 
-async def download(transport: Transport, path: str, sink: Sink) -> Arrived | Spoiled | Reply | Fault:
+async def download(transport: Transport, path: str, sink: ByteSink) -> Arrived | Spoiled | Reply | Fault:
     """Write the output at this path to `sink`. Spoiled: the reply is whole, and no output."""
 
     async def read(response: Response, progress: Progress) -> Found:

@@ -96,7 +96,7 @@ def test_seen_once_after_it_was_sent_twice_says_nothing_of_the_other_request() -
     answered = row(1, InputState.UNKNOWN, settle_deadline=200.0, answered=True, resent=True)
     assert isinstance(decide([row(0), answered], [shown(0), shown(1)]), Wait)
     assert decide([row(0), answered], [shown(0), shown(1)], now=200.0) == Start()
-    assert decide([row(0), row(1, resent=True)], [shown(0), shown(1)]) == Start(), "its start is held back by not_before"
+    assert decide([row(0), row(1, resent=True)], [shown(0), shown(1)]) == Start(), "its start is held back by start_after"
 
 
 def equal(n: int, state: InputState = InputState.UNKNOWN, **more: object) -> InputFacts:

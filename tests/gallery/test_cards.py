@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from batcher.core.model import ABSENT, JSON, Absent, FileSource, Flow, Input, Place
-from batcher.gallery.cards import DEPTH, MEMBERS, Card, OfFlow, Row, Standing, State, cards_of, members_of
+from batcher.gallery.cards import DEPTH, MEMBERS, Card, CardState, OfFlow, Row, State, cards_of, members_of
 
 HERE = Place("m.yaml", 1, 1)
 
@@ -24,11 +24,11 @@ def row(label: str = "", asset: str = "", state: str = "collected", *, flow_id: 
     return Row(label, flow_id, asset, f"{asset}.glb" if state in ("collected", "partial") else "", state, 9, reason)
 
 
-STARTED = Standing(State.RUNNING, "f1")
+STARTED = CardState(State.RUNNING, "f1")
 
 
-def made(inputs: Sequence[Input], rows: Sequence[Row], standing: Standing | None = STARTED) -> OfFlow:
-    return cards_of("chairs", flow(), inputs, rows, standing)
+def made(inputs: Sequence[Input], rows: Sequence[Row], card_state: CardState | None = STARTED) -> OfFlow:
+    return cards_of("chairs", flow(), inputs, rows, card_state)
 
 
 def pairs(of_flow: OfFlow) -> list[tuple[str, str, State]]:
@@ -58,26 +58,26 @@ def test_an_output_of_no_known_input_is_shown_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "standing", "state", "said"),
+    ("rows", "card_state", "state", "said"),
     [
         ([], None, State.PENDING, ""),
-        ([], Standing(State.PENDING), State.PENDING, ""),
-        ([], Standing(State.PROBLEM, "", "a.png is missing"), State.PROBLEM, "a.png is missing"),
+        ([], CardState(State.PENDING), State.PENDING, ""),
+        ([], CardState(State.PROBLEM, "", "a.png is missing"), State.PROBLEM, "a.png is missing"),
         ([], STARTED, State.RUNNING, ""),
         ([row(state="running")], STARTED, State.RUNNING, ""),
         ([row(state="failed", reason="too dark")], STARTED, State.FAILED, "too dark"),
-        ([row(state="failed")], Standing(State.FAILED, "f1", "too dark"), State.FAILED, "too dark"),
+        ([row(state="failed")], CardState(State.FAILED, "f1", "too dark"), State.FAILED, "too dark"),
         ([row(state="cancelled")], STARTED, State.ABORTED, ""),
         ([row(state="completed")], STARTED, State.MISSING, "it has no output"),
         ([row("a", "1", "missing")], STARTED, State.MISSING, "the service lists no output for this input"),
         ([row("a", "1", "refused")], STARTED, State.FAILED, "the service shows this output in error"),
-        ([row("a", "1", "partial")], Standing(State.ABORTED, "f1", "by hand"), State.ABORTED, "by hand"),
+        ([row("a", "1", "partial")], CardState(State.ABORTED, "f1", "by hand"), State.ABORTED, "by hand"),
         ([row("a", "1", "gone")], STARTED, State.MISSING,
          "it was deleted from the service, and is not in the folder"),
     ],
 )  # fmt: skip
-def test_states_and_reasons(rows: list[Row], standing: Standing | None, state: State, said: str) -> None:
-    (card,) = made([source("a")], rows, standing).cards
+def test_states_and_reasons(rows: list[Row], card_state: CardState | None, state: State, said: str) -> None:
+    (card,) = made([source("a")], rows, card_state).cards
     assert (card.state, card.said) == (state, said)
 
 

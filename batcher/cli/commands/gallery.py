@@ -20,7 +20,7 @@ from ..flow_status import FlowStatus, Line, lines
 from ..readable import count
 
 if TYPE_CHECKING:
-    from ...gallery.cards import Standing
+    from ...gallery.cards import CardState
     from ...gallery.making import Made
 
 
@@ -50,33 +50,33 @@ def command(given: flags.CommonFlags, to: Path, copy_inputs: bool, served: bool)
 
 def write(manifest: Manifest, state: Path | None, to: Path, *, served: bool = False, copy_inputs: bool = False) -> Made:
     """Make the gallery from the journal and the folder. Raises UsageError, JournalError."""
-    from ...gallery.making import Wishes, make  # only now
+    from ...gallery.making import GalleryOptions, make  # only now
 
     journal = read_journal(manifest, state)
     if journal is None:
         raise UsageError("nothing was run yet, so there is nothing to see", f"begin with: batcher run {manifest.name}")
     with closing(journal):
-        def standings(wanted: Callable[[str], bool]) -> Mapping[str, Standing]:
-            return {line.facts.name: _standing(line) for line in lines(journal) if wanted(line.facts.name)}
+        def card_states(wanted: Callable[[str], bool]) -> Mapping[str, CardState]:
+            return {line.facts.name: _card_state(line) for line in lines(journal) if wanted(line.facts.name)}
 
-        return make(manifest.knowing(journal), standings, to, Wishes(served, copy_inputs), time.time())
+        return make(manifest.knowing(journal), card_states, to, GalleryOptions(served, copy_inputs), time.time())
 
 
-def _standing(line: Line) -> Standing:
-    from ...gallery.cards import Standing, State
+def _card_state(line: Line) -> CardState:
+    from ...gallery.cards import CardState, State
 
     said = line.problem.message if line.problem is not None else ""
     flow_id = line.facts.flow_id or ""
     if line.end is not None:
         state = State.ABORTED if phase(line.end.state) is Phase.ABORTED else State.FAILED
-        return Standing(state, flow_id, line.end.reason)
+        return CardState(state, flow_id, line.end.reason)
     match line.status:
         case FlowStatus.STARTED:
-            return Standing(State.RUNNING, flow_id)
+            return CardState(State.RUNNING, flow_id)
         case FlowStatus.PROBLEM:
-            return Standing(State.PROBLEM, flow_id, said)
+            return CardState(State.PROBLEM, flow_id, said)
         case _:
-            return Standing(State.PENDING, flow_id)
+            return CardState(State.PENDING, flow_id)
 
 
 def told(made: Made) -> str:
