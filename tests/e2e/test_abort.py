@@ -14,6 +14,8 @@ import pytest
 
 from .conftest import Service, batcher, begin, write_batch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[Service]:

@@ -18,6 +18,8 @@ from batcher.cli.commands.cron import command
 
 from .conftest import PNG, Service, begin, service, write_batch
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["service"]
 
 VERIFY = shutil.which("systemd-analyze")

@@ -13,6 +13,8 @@ from batcher.reporting.progress import style_of
 
 from .conftest import batcher, write_batch
 
+pytestmark = pytest.mark.slow
+
 SANDBOX = ("--endpoint", "sandbox")
 
 

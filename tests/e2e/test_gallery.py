@@ -29,7 +29,7 @@ from . import chromium
 from .conftest import Service, batcher
 from .test_report import CONTRASTS, HOSTILE
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240), pytest.mark.slow]
 in_chromium = pytest.mark.skipif(chromium.find() is None, reason=chromium.WITHOUT)
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"

@@ -12,6 +12,8 @@ import pytest
 
 from .conftest import PNG, Service, batcher, environment
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("é", "ü", "漢")
 # Python guesses UTF-8 where it finds the C locale; here it is kept from that, as a machine may.
 NO_GUESS = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

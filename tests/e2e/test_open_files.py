@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .conftest import Service, environment, write_batch
+
+pytestmark = pytest.mark.slow
 
 
 def limited(folder: Path, soft: int, hard: int | str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,8 @@ import pytest
 
 from .conftest import Service, batcher, environment, write_batch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def open_again(tmp_path: Path) -> Iterator[None]:

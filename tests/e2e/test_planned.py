@@ -15,6 +15,8 @@ from batcher.api import run as batcher_run
 
 from .conftest import PNG, Service, batcher
 
+pytestmark = pytest.mark.slow
+
 GLB = Path(__file__).parents[2] / "manifests" / "models" / "stool.glb"
 OPTIMIZE = """\
 version: 1

@@ -16,6 +16,8 @@ import pytest
 
 from .conftest import Service, environment, service, write_batch
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["service"]
 
 SESSION = b"6F9A1E0C-8B5D-4E3A-9F10-2B7C44D0A8E1"

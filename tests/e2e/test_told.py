@@ -21,6 +21,8 @@ from batcher.core.chosen import Chosen
 
 from .conftest import PNG, Service, batcher, begin, environment, write_batch
 
+pytestmark = pytest.mark.slow
+
 
 def told(folder: Path, *words: str) -> dict[str, Any]:
     """The document of a command."""

@@ -17,6 +17,8 @@ import pytest
 
 from .conftest import Service, batcher, begin, environment, service, write_batch
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["service"]
 
 

@@ -39,7 +39,7 @@ from batcher.journal.sqlite import SqliteJournal
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.service.client import FlowsApi
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 QUICK = replace(LIMITS, settle_s=0.3)
 

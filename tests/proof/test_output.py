@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from e2e.conftest import Service, batcher, begin, environment, service, write_batch
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["service"]
 
 

@@ -24,6 +24,8 @@ from .command import KEY, Service, batcher, begin, environment, serving, until, 
 from .faults_server import listening
 from .small import Batch
 
+pytestmark = pytest.mark.slow
+
 LIMITS = "settle: 300ms, retries: 1, timeout: 2s"
 SAYING = ("--verbose", "--log-format", "json", "--progress", "plain")
 

@@ -18,7 +18,7 @@ from batcher.sandbox import Sandbox, parse_fault
 
 from .small import Batch
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300), pytest.mark.slow]
 
 MOST = 1.6  # requests sent / needed
 TIMEOUT_S = 1.0  # a request is given up
