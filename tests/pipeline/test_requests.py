@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batcher.api import MemoryJournal, Settings, _operation, run
+from batcher.api import MemoryJournal, Settings, run
+from batcher.assembly import opened
 from batcher.core.events import SILENT
 from batcher.core.remote import Template
 from batcher.core.report import Report
@@ -46,7 +47,7 @@ async def test_each_attempt_at_a_list_is_taken_by_itself(tmp_path: Path) -> None
 
     async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("templates:nth=2,truncate=1")]) as sandbox:
         manifest, report = batch.manifest(sandbox.url), Report("m.yaml", "")
-        async with _operation(manifest, Settings(), MemoryJournal(), report, lambda operation: None, SILENT) as operation:
+        async with opened(manifest, Settings(), MemoryJournal(), report, lambda operation: None, SILENT) as operation:
             requests = Build(operation).requests
             first = await requests.ask_list(Call.TEMPLATES, new, lambda client, found: client.templates(found.append))
             second = await requests.ask_list(Call.TEMPLATES, new, lambda client, found: client.templates(found.append))
