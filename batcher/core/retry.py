@@ -140,6 +140,14 @@ BY_CALL: Final[dict[tuple[Call, int], Kind]] = {
 ANSWERED: Final = frozenset({500, 502})  # the service has finished with the request; a 504 is a gateway's impatience
 
 
+def is_no_api(call: Call, status: int | None) -> bool:
+    """Whether a first reply tells that something else than the Flows API answers at this address, which no retry changes: a
+    redirect (to a login page, to https), or that there is no such path or method."""
+    if call not in (Call.TEMPLATES, Call.FLOWS) or status is None:
+        return False
+    return status // 100 == 3 or status == 501 or (call is Call.FLOWS and status in (404, 405, 410))
+
+
 def classify(call: Call, what: Reply | Fault) -> Verdict:
     """The verdict on one attempt. A read that is "unknown" is merely unavailable: it can be asked again."""
     match what:

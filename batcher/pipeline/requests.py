@@ -14,7 +14,7 @@ from ..core.denials import ACCESS_CHECK
 from ..core.errors import Stop
 from ..core.model import Problem
 from ..core.remote import Listing, RemoteFlow
-from ..core.retry import Call, Fault, Kind, Reply, Verdict, classify
+from ..core.retry import Call, Fault, Kind, Reply, Verdict, classify, is_no_api
 from .access import Access
 from .ports import Client, LimiterPort
 from .reporter import Reporter
@@ -133,8 +133,8 @@ class Requests:
         match verdict.kind:
             case Kind.FATAL | Kind.NO_WAY:
                 self._fatal(verdict)
-            case Kind.REFUSED if call is Call.FLOWS and verdict.status == 404 and not self._access.reached:
-                message = f"{self._endpoint} has no /flows: {verdict.message}"
+            case _ if not self._access.reached and is_no_api(call, verdict.status):
+                message = f"{self._endpoint} has no /{call.value}: {verdict.message}"
                 self._fatal(replace(verdict, kind=Kind.NO_WAY, message=message, hint="check the endpoint's address"))
             case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self._retries.most:
                 self._reporter.request_retried(call, verdict, attempt)

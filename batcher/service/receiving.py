@@ -49,8 +49,10 @@ class Receiver:
         """A reply that is no success: its status matters, its words are shown. No redirect is followed, for the key would
         go with it."""
         if response.status // 100 == 3:
-            host = urlsplit(response.headers.get("Location", "")).netloc
-            detail = f"it redirects to {shown(host, self._mask)}; if that is right, make it the endpoint"
+            place = urlsplit(response.headers.get("Location", ""))
+            detail = f"it redirects to {shown(place.netloc or place.path or 'nowhere', self._mask)}"
+            if place.netloc:
+                detail += "; if that is right, make it the endpoint"
         else:
             detail = shown(await _words(response, progress), self._mask)
         return Reply(response.status, None, True, detail, retry_after_s(response.headers.get("Retry-After")))

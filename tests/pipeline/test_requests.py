@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from batcher.api import MemoryJournal, Settings, run
 from batcher.assembly import opened
@@ -34,6 +35,38 @@ async def test_an_endpoint_with_a_wrong_path_is_said_after_two_requests(tmp_path
         report = await batch.run(f"{sandbox.url}/api/v9")
     assert (report.exit_code, report.requests.sent) == (2, 2), report.stop
     assert "has no /flows" in str(report.stop)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(301, "redirects to www.example"), (302, "redirects to /login"), (405, "405"), (410, "410"), (501, "501")],
+)
+async def test_what_is_no_flows_api_is_said_at_once(tmp_path: Path, status: int, words: str) -> None:
+    """A login page, a website, a gateway without this path: retrying for a minute would change nothing."""
+    place = {301: "https://www.example/", 302: "/login"}.get(status)
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, headers={} if place is None else {"Location": place})
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        report = await small(tmp_path, 1, 1).run(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    finally:
+        await runner.cleanup()
+    assert report.exit_code == 2, report.stop
+    assert report.requests.sent <= 2
+    assert words in str(report.stop)
+    assert "check the endpoint's address" in str(report.stop)
+
+
+async def test_a_service_that_was_reached_may_answer_anything_later(tmp_path: Path) -> None:
+    batch = small(tmp_path, 1, 1)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("flows:nth=2,status=501")]) as sandbox:
+        report = await batch.run(sandbox.url)
+    assert report.exit_code == 0, report.stop
 
 
 async def test_each_attempt_at_a_list_is_taken_by_itself(tmp_path: Path) -> None:
