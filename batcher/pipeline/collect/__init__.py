@@ -1,6 +1,6 @@
 """Collecting: started flows are waited for, and each that has ended has its outputs listed, named, brought, and checked.
 
-    collector     which flows, one window after the other               ← `build` makes it, the public API calls it
+    collector     which flows, one window after the other               ← `parts` makes it, the public API calls it
       started_flows   the manifest and the journal → `Watched` flows
       waiting         until each has ended
       bringing        one flow at its end, step by step:
