@@ -26,7 +26,7 @@ from e2e.conftest import batcher as command
 from e2e.conftest import begin, write_batch
 from pipeline.batch import LIMITS, Batch, files, order_faults, read_record, without_tag
 
-import batcher.api
+import batcher.assembly
 from batcher.api import Settings, run
 from batcher.core.bodies import SmallBody
 from batcher.core.errors import BatcherError, JournalError, Locked, Reason, Stop, UsageError
@@ -470,7 +470,7 @@ async def test_no_write_leaves_without_a_durable_intent(tmp_path: Path, fault: s
     batch = Batch(tmp_path, files(tmp_path, 4), flows=3, limits=QUICK)
     journal = SqliteJournal(tmp_path / "j" / "m.sqlite", "m", LIMITS.settle_s)
     Watched.path, Watched.writes = tmp_path / "j" / "m.sqlite", 0
-    monkeypatch.setattr(batcher.api, "FlowsApi", Watched)
+    monkeypatch.setattr(batcher.assembly, "FlowsApi", Watched)
     async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(fault)]) as sandbox:
         report = await run(batch.manifest(sandbox.url), journal=journal)
         journal.close()
