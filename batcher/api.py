@@ -26,11 +26,10 @@ from .core.output_names import DEFAULT_NAME, parse_name
 from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
-from .host.process import is_journal, opening_a_journal, require_utf8
+from .host.process import opening_a_journal, require_utf8
 from .journal.memory import MemoryJournal
-from .journal.open import empty_journal, journal_path, read_journal, read_sibling, state_folder
+from .journal.open import empty_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
-from .journal.siblings import own_path, siblings
 from .outputs.folder import OutputFolder
 from .pipeline.abort import Running
 from .pipeline.build import Build
@@ -55,10 +54,7 @@ def load_manifest(
 
 def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
     """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write."""
-    folder, shared = state_folder(manifest, state), state is not None
-    if journal_path(manifest, state) != own_path(manifest, folder, shared=shared):
-        return None  # it goes on with the one that knows them
-    for other in siblings(manifest, folder, shared=shared):
+    for other in other_journals(manifest, state):
         if not other.gone and other.batch != manifest.batch:
             continue  # a copy is a batch of its own
         with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
@@ -139,7 +135,7 @@ async def collect(
     report = report or Report(manifest.name, manifest.endpoint)
     options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer)
     if journal is None:
-        _known_journal(manifest, settings)
+        require_journal(manifest, settings.state)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
         async with opened(manifest, settings, journal, report, started, events) as operation:
             await Build(operation).collector(folder, options).run()
@@ -207,17 +203,9 @@ async def abort(
     """The batch's flows that run on the service, as the journal knows them; aborted where `yes` says so. The journal keeps
     them as started: they are paid for. Raises Locked, JournalError, UsageError."""
     report = report or Report(manifest.name, manifest.endpoint)
-    _known_journal(manifest, settings)
+    require_journal(manifest, settings.state)
     async with opened(manifest, settings, None, report, started, events, plans=False) as operation:
         return await Build(operation).abort().run(yes), report
-
-
-def _known_journal(manifest: Manifest, settings: Settings) -> None:
-    """Raises UsageError where nothing was run yet."""
-    path = journal_path(manifest, settings.state)
-    if not is_journal(path):
-        raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
-                         "batcher run comes first; --state and --endpoint as there")  # fmt: skip
 
 
 __all__ = [

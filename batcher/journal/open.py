@@ -11,13 +11,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from ..core.errors import BatcherError
+from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..host.process import is_journal, opening_a_journal
 from .memory import MemoryJournal
 from .ports import Journal, JournalView
 from .reader import JournalReader
-from .siblings import Sibling, journal_of, named_after
+from .siblings import Sibling, journal_of, named_after, own_path, siblings
 from .sqlite import SqliteJournal
 
 FOLDER: Final = ".batcher"  # beside the manifest
@@ -51,6 +51,21 @@ def read_journal(manifest: Manifest, state: Path | None, *, next_run: bool = Fal
 def empty_journal() -> Journal:
     """One that knows nothing, and keeps nothing beyond this process."""
     return MemoryJournal()
+
+
+def require_journal(manifest: Manifest, state: Path | None) -> None:
+    """Raises UsageError where nothing was run yet."""
+    path = journal_path(manifest, state)
+    if not is_journal(path):
+        raise UsageError(f"there is no journal at {path}: nothing was run here for {manifest.endpoint}",
+                         "batcher run comes first; --state and --endpoint as there")  # fmt: skip
+
+
+def other_journals(manifest: Manifest, state: Path | None) -> Iterator[Sibling]:
+    """Those of other manifests, as long as the manifest's own knows nothing; none where it goes on with one of them."""
+    folder, shared = state_folder(manifest, state), state is not None
+    if journal_path(manifest, state) == own_path(manifest, folder, shared=shared):
+        yield from siblings(manifest, folder, shared=shared)
 
 
 def read_sibling(sibling: Sibling) -> JournalView:

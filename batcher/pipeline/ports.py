@@ -160,7 +160,7 @@ class LimiterPort(Protocol):
 
 
 class BudgetPort(Protocol):
-    """Bytes of encoded payload held at once: see `service.limiter.ByteBudget`."""
+    """Bytes of encoded payload held at once: see `service.byte_budget`."""
 
     async def take(self, count: int) -> None: ...
     def take_now(self, count: int) -> bool: ...

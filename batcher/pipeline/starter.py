@@ -83,7 +83,7 @@ class Starter:
         """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells.
 
         A start that nobody answered, and that shows in no state after the settling time, is never sent again: should the
-        service take both, both are paid for. The flow is given up and deleted, which works only while it is not started, and
+        service take both, both are paid for. The flow is given up, deleted unless it turns out to be started, and
         built anew. Where the service answered with an error (500, 502, or in words) it will not do it later, and the start is
         sent again. `said`: what this run's start was answered with."""
         flow_id = flow.facts.flow_id

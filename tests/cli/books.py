@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from batcher.api import journal_path, load_manifest
+from batcher.api import load_manifest
 from batcher.core.errors import Reason, Stop
 from batcher.core.facts import FileStat, FlowFacts, InputFacts, PutFlow, PutInput, PutRun, PutTimes, Record
 from batcher.core.lifecycle import FlowState, InputState
@@ -18,6 +18,7 @@ from batcher.core.model import ABSENT, FileSource, Input, Manifest, Place, Probl
 from batcher.core.report import Report, problem_json
 from batcher.core.retry import Call, Kind
 from batcher.core.tags import InputKeys
+from batcher.journal.open import journal_path
 from batcher.journal.sqlite import SqliteJournal
 
 URL = "http://127.0.0.1:9"  # nothing listens there: these commands use no network

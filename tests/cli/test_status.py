@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.api import journal_path
 from batcher.cli.columns import fit, width
 from batcher.cli.readable import shown, span
+from batcher.journal.open import journal_path
 from batcher.journal.sqlite import SqliteJournal
 from tests.e2e.conftest import batcher, environment
 

@@ -17,6 +17,8 @@ import pytest
 
 from .conftest import PNG, Service, batcher, begin, environment, write_batch
 
+pytestmark = pytest.mark.slow
+
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 
 

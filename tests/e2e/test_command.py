@@ -15,6 +15,8 @@ import pytest
 
 from .conftest import PNG, Service, batcher, begin, write_batch
 
+pytestmark = pytest.mark.slow
+
 
 def judge(service: Service, folder: Path, flows: int, inputs: int, complete: bool = True) -> dict:
     """No flow that was started may be wrong or started twice; when complete, nothing is left behind."""

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from batcher.api import journal_path, load_manifest
+from batcher.api import load_manifest
 from batcher.cli.page.data import gather
 from batcher.cli.page.markup import page as page_of
 from batcher.cli.page.pictures import THUMBNAILS, TOTAL_BYTES, thumbnail, thumbnails
 from batcher.core.model import Manifest
+from batcher.journal.open import journal_path
 from batcher.journal.reader import JournalReader
 from batcher.journal.sqlite import SqliteJournal
 from tests.cli import books
@@ -27,7 +28,7 @@ from tests.cli import books
 from . import chromium
 from .conftest import PNG, Service, batcher, write_batch
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 in_chromium = pytest.mark.skipif(chromium.find() is None, reason=chromium.WITHOUT)
 
 FLOWS = 10_000

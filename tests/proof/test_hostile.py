@@ -38,7 +38,7 @@ from batcher.manifest import load
 from batcher.sandbox import Sandbox, parse_fault
 from batcher.sources.dispatch import AllSources
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c\u2028\u2029]")
 NASTY = "a\x1b[2J\x1b]0;title\x07\x9b31m\u202egnp\u2066\x85\u2028\r\nfake: line\x08\x7f"

@@ -21,7 +21,7 @@ from batcher.api import Settings, load_manifest, plan, run
 from batcher.host import failpoint as boundary
 from batcher.sandbox import Sandbox, parse_fault
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 QUICK = replace(LIMITS, settle_s=0.3)
 BIG = 1_500_000  # four chunks

@@ -117,7 +117,7 @@ async def test_collect_holds_the_lock_and_needs_a_journal(tmp_path: Path) -> Non
     manifest: Manifest = batch.manifest("http://127.0.0.1:9")
     with pytest.raises(UsageError, match="nothing was run here"):
         await collect(manifest, tmp_path / "out")
-    from batcher.api import journal_path
+    from batcher.journal.open import journal_path
 
     held = SqliteJournal(journal_path(manifest, None), "m", 1.0)
     with pytest.raises(Locked):
