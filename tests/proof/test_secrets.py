@@ -199,7 +199,8 @@ def test_a_redirect_is_not_followed(service: Service, tmp_path: Path, call: str)
     with listening() as other:
         service.order(f"{call}:redirect={other.url}")
         result = batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--retries", "0")
-        assert result.returncode == 5, result.stderr
+        # At first sight it is no Flows API; later a service that was there is in trouble.
+        assert result.returncode == (2 if call in ("*", "templates") else 5), result.stderr
         assert other.url.removeprefix("http://") in result.stderr, "it says where to"
         assert other.heard == []
     assert_nowhere(result.stdout, result.stderr, *written(tmp_path))
