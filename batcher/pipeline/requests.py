@@ -21,6 +21,7 @@ from .reporter import Reporter
 from .retries import Retries
 from .shutdown import Shutdown
 
+NO_API_RETRIES: Final = 2  # of a first request that is redirected, or answered with 501
 _NO_VALUE: Final = (Reply, Fault)
 _DONE: Final = Verdict(Kind.DONE)
 
@@ -133,7 +134,7 @@ class Requests:
         match verdict.kind:
             case Kind.FATAL | Kind.NO_WAY:
                 self._fatal(verdict)
-            case _ if not self._access.reached and is_no_api(call, verdict.status):
+            case _ if self._is_no_api(call, verdict, attempt):
                 message = f"{self._endpoint} has no /{call.value}: {verdict.message}"
                 self._fatal(replace(verdict, kind=Kind.NO_WAY, message=message, hint="check the endpoint's address"))
             case Kind.THROTTLED | Kind.UNAVAILABLE if attempt <= self._retries.most:
@@ -142,6 +143,13 @@ class Requests:
                     await self._retries.pause_of_request(attempt)
                 return True
         return False
+
+    def _is_no_api(self, call: Call, verdict: Verdict, attempt: int) -> bool:
+        """Whether nothing of the service has been seen in this run, and what answers is none. What may pass, as a gateway's
+        redirect, is asked for a few times."""
+        if self._access.reached or not is_no_api(call, verdict.status):
+            return False
+        return verdict.kind is not Kind.UNAVAILABLE or attempt > min(NO_API_RETRIES, self._retries.most)
 
     async def _check(self) -> object:
         """The access check: see `core.denials`."""

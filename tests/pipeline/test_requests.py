@@ -57,9 +57,16 @@ async def test_what_is_no_flows_api_is_said_at_once(tmp_path: Path, status: int,
     finally:
         await runner.cleanup()
     assert report.exit_code == 2, report.stop
-    assert report.requests.sent <= 2
+    assert report.requests.sent <= 3
     assert words in str(report.stop)
     assert "check the endpoint's address" in str(report.stop)
+
+
+async def test_a_gateway_that_redirects_once_is_asked_again(tmp_path: Path) -> None:
+    batch = small(tmp_path, 1, 1)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("templates:nth=1,redirect=http://127.0.0.1:9")]) as sandbox:
+        report = await batch.run(sandbox.url)
+    assert report.exit_code == 0, report.stop
 
 
 async def test_a_service_that_was_reached_may_answer_anything_later(tmp_path: Path) -> None:
