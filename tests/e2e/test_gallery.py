@@ -140,7 +140,7 @@ def test_collect_writes_it_and_a_second_one_adds_to_it(service: Service, tmp_pat
 def test_failures_missing_files_and_lost_inputs_are_told(service: Service, tmp_path: Path) -> None:
     write_mixed(tmp_path, service.url)
     (tmp_path / "m.yaml").write_text((tmp_path / "m.yaml").read_text().replace('"photos/*"', '"photos/chair*"'))
-    service.order("start:nth=2,fail_flow=1")
+    service.order("start:flow=chair 1 #1?,fail_flow=1")
     assert batcher(tmp_path, "run", "m.yaml").returncode == 0
     collect = batcher(tmp_path, "collect", "m.yaml", "--to", "out", "--gallery")
     assert collect.returncode == 13
@@ -419,7 +419,7 @@ async def test_it_is_worked_by_keyboard_and_told_to_a_screen_reader(tab: chromiu
 @in_chromium
 async def test_filters_by_text_state_flow_member_and_mark(tab: chromium.Page, service: Service, tmp_path: Path) -> None:
     write_mixed(tmp_path, service.url)
-    service.order("start:nth=2,fail_flow=1")
+    service.order("start:flow=chair 1 #1?,fail_flow=1")
     assert batcher(tmp_path, "run", "m.yaml").returncode == 0
     assert batcher(tmp_path, "collect", "m.yaml", "--to", "out").returncode == 13
     assert batcher(tmp_path, "gallery", "m.yaml", "--to", "out", "--served").returncode == 0
