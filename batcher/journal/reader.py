@@ -12,10 +12,10 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from ..core.collecting import Step, step
 from ..core.errors import JournalError
@@ -27,11 +27,14 @@ from ..core.output_names import path_digest
 from ..host.process import is_journal
 from .clock import boot_name
 from .lock import is_held
+from .ports import JournalView
 from .queries import SQL, of_many, parts
 from .recovery import as_it_left
 from .rows import Row, advice, damaged, end_facts, flow_facts, input_facts, output_facts
 from .schema import readable
 from .sent_marks import read_sent_marks
+
+T = TypeVar("T")
 
 PAGE: Final = 500  # rows that one statement reads of a long table
 
@@ -66,6 +69,11 @@ class Reader:
     def _close_reader(self) -> None:
         with self.__turn:
             self.__connection.close()
+
+    # ---- asking
+
+    async def look(self, read: Callable[[JournalView], T]) -> T:
+        return read(self)  # type: ignore[arg-type]  # its heirs add `held` and `close`
 
     # ---- of itself
 

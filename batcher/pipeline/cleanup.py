@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ..core.abandoning import Unstarted, abandon
 from ..core.errors import Reason, Stop
-from ..core.facts import AddOrphan, ClearOrphan
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts
 from ..core.lifecycle import FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -37,9 +37,10 @@ class Cleanup:
 
     async def delete_orphans(self, but: frozenset[str] = frozenset()) -> frozenset[str]:
         """Delete what the journal has as orphans, but for those; returns the ids."""
-        orphans = [(flow_id, name) for flow_id, name in self._journal.orphans() if flow_id not in but]
+        known = await self._journal.look(lambda journal: journal.orphans())
+        orphans = [(flow_id, name) for flow_id, name in known if flow_id not in but]
         for flow_id, name in orphans:
-            facts = self._journal.flow(name)
+            facts = await self._flow(name)
             if facts is not None and facts.flow_id == flow_id:
                 self._journal.post(ClearOrphan(flow_id))  # it is in use: whatever the journal says, it is none
             else:
@@ -52,14 +53,17 @@ class Cleanup:
         """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
         await self._journal.record()  # what a stage has just deleted is no orphan any more
         tried = await self.delete_orphans()
-        if self._journal.watch_until > self._journal.now():
+        if await self._journal.look(lambda journal: journal.watch_until) > self._journal.now():
             await self._find_twins()
         await self.delete_orphans(tried)
-        self._report_left()
+        await self._report_left()
 
-    def _report_left(self) -> frozenset[str]:
+    async def _flow(self, name: str) -> FlowFacts | None:
+        return await self._journal.look(lambda journal: journal.flow(name))
+
+    async def _report_left(self) -> frozenset[str]:
         """A problem for each orphan that is still there; returns their ids."""
-        left = self._journal.orphans()
+        left = await self._journal.look(lambda journal: journal.orphans())
         for flow_id, name in left:
             message = f"the flow {flow_id}, given up and never started, could not be deleted"
             denied = self._orphans.undeletable(flow_id)
@@ -85,7 +89,7 @@ class Cleanup:
         for flow in listed.flows.values():
             if flow.tag is None or flow.tag.owner != self._journal.owner or flow.state not in ("created", ""):
                 continue
-            facts = self._journal.flow(flow.tag.flow)
+            facts = await self._flow(flow.tag.flow)
             if facts is None or facts.flow_id != flow.flow_id:
                 await self._journal.record(AddOrphan(flow.flow_id, flow.tag.flow))
 
@@ -112,7 +116,7 @@ class Cleanup:
     async def _delete_unstarted(self, found: list[Unstarted], listed: ListedFlows) -> list[Unstarted]:
         kept: set[str] = set()
         for flow in found:
-            facts = self._journal.flow(flow.name)
+            facts = await self._flow(flow.name)
             if facts is not None and facts.flow_id == flow.flow_id:
                 if facts.state is not FlowState.OPEN or facts.external:
                     kept.add(flow.flow_id)  # its start may be under way: the next run settles that first
@@ -123,7 +127,7 @@ class Cleanup:
                 await self._journal.record(AddOrphan(flow.flow_id, flow.name))
             await self._orphans.delete(flow.flow_id, flow.name)
         await self._journal.record()  # what is gone is no orphan any more
-        kept |= self._report_left()
+        kept |= await self._report_left()
         await self._forget_deleted(listed)
         return [replace(flow, deleted=flow.flow_id not in kept) for flow in found]
 
@@ -131,7 +135,7 @@ class Cleanup:
         """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
         asked for: that the list does not show it proves nothing."""
         shown = {flow.flow_id for flow in listed.flows.values()}
-        for facts in list(self._journal.flows()):
+        for facts in await self._journal.look(lambda journal: list(journal.flows())):
             if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in shown:
                 continue
             found = await self._requests.flow(facts.flow_id)

@@ -45,7 +45,8 @@ class Feeder:
             records += [ForgetInputs(name), Watch(self._journal.now() + WATCH_S)]
         elif plan.action is Action.REBUILD:
             self._reporter.flow_given_up(flow, "its inputs are others now", "info")
-            records += flow.abandon(filled=self._journal.count_inputs(name) > 0)
+            filled = await self._journal.look(lambda journal: journal.count_inputs(name)) > 0
+            records += flow.abandon(filled=filled)
         if plan.action in (Action.REDO, Action.REBUILD):
             inputs = partial(self._batches.inputs_anew, plan.flow, flow.facts)
             flow.replan(replace(plan, inputs=inputs))

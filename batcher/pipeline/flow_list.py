@@ -16,7 +16,7 @@ from typing import Final
 from ..core.names import Names
 from ..core.remote import Listing, RemoteFlow
 from ..core.retry import Call, Kind, Verdict
-from ..journal.ports import JournalView
+from ..journal.ports import Journal, JournalView
 from .ports import Clock
 from .requests import Requests
 from .shutdown import Shutdown
@@ -81,7 +81,7 @@ class FlowList:
     """`settle_s`: so long a list may lag behind what is known to be there."""
 
     def __init__(
-        self, requests: Requests, journal: JournalView, shutdown: Shutdown, clock: Clock, batch: str, settle_s: float
+        self, requests: Requests, journal: Journal, shutdown: Shutdown, clock: Clock, batch: str, settle_s: float
     ) -> None:
         self._requests = requests
         self._journal = journal
@@ -128,7 +128,7 @@ class FlowList:
         return ""
 
     async def _read(self) -> ListedFlows | Verdict:
-        known = frozenset(self._journal.some_flow_ids(KNOWN))
+        known = frozenset(await self._journal.look(lambda journal: journal.some_flow_ids(KNOWN)))
         found = await self._requests.ask_list(
             Call.FLOWS, lambda: _FlowsTaken(self._batch, known), lambda client, taken: client.flows(taken.take)
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, NoReturn
 
 from ..core.errors import Reason, Stop
@@ -108,7 +109,8 @@ class ListProof:
                 return after
             if not after.listing.whole:
                 return not_whole(after)
-            unknown = [flow for flow in unknown_flows(self._journal, after) if flow.flow_id not in self._adopted]
+            found = await self._journal.look(partial(unknown_flows, listed=after))
+            unknown = [flow for flow in found if flow.flow_id not in self._adopted]
             if before is not None and unknown:
                 return (f"the journal knows nothing of it, but the service has {len(unknown)} flow(s) of the batch "
                         f"“{self._batch}”")  # fmt: skip

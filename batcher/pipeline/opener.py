@@ -82,8 +82,8 @@ class Opener:
 
     async def _take(self, flow: FlowRun, flow_id: str) -> None:
         """A flow that the manifest names by its id: it must be there, unstarted, and none of ours was sent into it before."""
-        other = self._journal.name_of(flow_id)
-        if other is not None or self._journal.was_released(flow_id):
+        other, released = await self._journal.look(lambda journal: (journal.name_of(flow_id), journal.was_released(flow_id)))
+        if other is not None or released:
             known = f" as {other}" if other is not None else ""
             message = f"inputs were sent into the flow {flow_id} before{known}, and may yet arrive there"
             self._reporter.flow_failed(flow, problem_of(flow, message, "make a new flow on the service and name its id"))

@@ -69,25 +69,26 @@ class Orphans:
     async def delete_of(self, flow: FlowRun) -> bool:
         """Whether all that was abandoned of this flow is gone, in this run or an earlier one. Before that there must not be
         another one: a start of it that was lost could still arrive, and both would be paid for."""
-        while self._of(flow):
+        while await self._of(flow):
             await self._journal.record()  # what was deleted just now is no orphan any more
-            for flow_id in self._of(flow):
+            for flow_id in await self._of(flow):
                 started = await self.delete(flow_id, flow.name)
                 if started is not None:
                     flow.take_row(started)
                     return False
             await self._journal.record()
             what = "what was given up of the flow could not be deleted"
-            denied = next((verdict for one in self._of(flow) if (verdict := self.undeletable(one)) is not None), None)
+            left = await self._of(flow)
+            denied = next((verdict for one in left if (verdict := self.undeletable(one)) is not None), None)
             if denied is not None:
                 self._reporter.flow_failed(flow, problem_from_read(denied, flow, what))
                 return False
-            if self._of(flow) and not await self._retries.try_again(flow, what):
+            if left and not await self._retries.try_again(flow, what):
                 return False
         return True
 
-    def _of(self, flow: FlowRun) -> list[str]:
-        return [flow_id for flow_id, _ in self._journal.orphans(flow.name)]
+    async def _of(self, flow: FlowRun) -> list[str]:
+        return [flow_id for flow_id, _ in await self._journal.look(lambda journal: journal.orphans(flow.name))]
 
     def _still_there(self, flow_id: str, verdict: Verdict) -> None:
         """A flow is shown that the service said it does not know. Once, it may only be late to forget it."""
@@ -103,12 +104,12 @@ class Orphans:
             self._reporter.emit("flow_deleted", name, flow_id=flow_id)
             self._journal.post(ClearOrphan(flow_id))
             if verdict.status == 404:
-                self._journal.post(Watch(max(self._journal.watch_until, self._journal.now() + LOOK_S)))
+                self._journal.post(Watch(self._journal.now() + LOOK_S))
 
     async def _started_after_all(self, found: RemoteFlow, name: str) -> FlowFacts | None:
         message = f"the flow {found.flow_id} was to be deleted, but the service says that it is {found.state}"
         records: list[Record] = [ClearOrphan(found.flow_id)]
-        facts = self._journal.flow(name)
+        facts = await self._journal.look(lambda journal: journal.flow(name))
         taken = facts is not None and facts.state is FlowState.PLANNED
         if facts is not None and taken:
             # With no sums: what it was started with is no longer known, so the next run says that it changed.

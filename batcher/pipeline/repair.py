@@ -47,14 +47,14 @@ class Repair:
     async def record_seen(self, flow: FlowRun, found: Reconciled) -> None:
         """What the list says of single inputs."""
         records: list[Record] = []
-        for row in self._rows(flow, found.seen):
+        for row in await self._rows(flow, found.seen):
             records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, settle_deadline=None)))
             self._reporter.accepted(flow, row.stat.size)
         until = self._journal.now() + self._settle_s
         if self._reporter.enabled and (found.seen or found.missing):
             await self._emit_settled(flow, found)
         # Once this is past, the list is not believed.
-        missing = self._rows(flow, found.missing)
+        missing = await self._rows(flow, found.missing)
         records += [PutInput(flow.name, replace(row, settle_deadline=until)) for row in missing]
         if records:
             await self._journal.record(*records)
@@ -70,7 +70,7 @@ class Repair:
         """These were answered with an error and are not listed; whatever comes of them, the start waits until then."""
         records: list[Record] = [
             PutInput(flow.name, row.on(InputEvent.NOT_SENT, settle_deadline=None, answered=False, resent=True))
-            for row in self._rows(flow, keys)
+            for row in await self._rows(flow, keys)
         ]
         row = flow.change(start_after=max(start_after, flow.facts.start_after or 0.0))
         await self._journal.record(*records, row)
@@ -91,8 +91,11 @@ class Repair:
             return
         await self._abandon(flow, "the service found fault with inputs that it had taken")
 
-    def _rows(self, flow: FlowRun, keys: tuple[bytes, ...]) -> list[InputFacts]:
-        return list(self._journal.inputs(flow.name, keys).values())
+    async def _rows(self, flow: FlowRun, keys: tuple[bytes, ...]) -> list[InputFacts]:
+        """Those of these inputs that have a row."""
+        if not keys:
+            return []
+        return list((await self._journal.look(lambda journal: journal.inputs(flow.name, keys))).values())
 
     async def _labels(self, flow: FlowRun, keys: set[bytes]) -> dict[bytes, str]:
         return await asyncio.to_thread(labels, self._batch, flow.plan.flow, keys)

@@ -12,7 +12,7 @@ from ..core.errors import Reason, Stop
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
 from ..core.retry import Kind, Verdict
-from ..journal.ports import JournalView
+from ..journal.ports import Journal
 from .adopt import Adoption
 from .flow_list import FlowList, ListedFlows, not_whole, unknown_flows
 from .list_proof import ADVICE, ListProof
@@ -37,7 +37,7 @@ class UnknownFlows:
     """`adopt`: they are taken over, where they match."""
 
     def __init__(
-        self, flow_list: FlowList, journal: JournalView, proof: ListProof, adoption: Adoption, reporter: Reporter, batch: str,
+        self, flow_list: FlowList, journal: Journal, proof: ListProof, adoption: Adoption, reporter: Reporter, batch: str,
         *, adopt: bool,
     ) -> None:  # fmt: skip
         self._flow_list = flow_list
@@ -51,7 +51,8 @@ class UnknownFlows:
     async def check(self, found: Survey) -> Survey | None:
         """Once for each journal: are there any? Then the run stops (None), or takes over what matches where that was asked for.
         What is left to do. The first flow that is made has to show that the list may be believed: see `list_proof`."""
-        if not self._adopt and (self._journal.unknown_flows_checked or not found.works):
+        checked = await self._journal.look(lambda journal: journal.unknown_flows_checked)
+        if not self._adopt and (checked or not found.works):
             return found
         listed = await self._flow_list.read()
         if isinstance(listed, Verdict):
@@ -60,13 +61,14 @@ class UnknownFlows:
                 raise Stop(Reason.UNAVAILABLE, message, "run again later", listed.status)
             self._reporter.problem(Problem("unsettled", message, "run again later", status=listed.status))
             return None
-        unknown = unknown_flows(self._journal, listed)
+        unknown = await self._journal.look(lambda journal: unknown_flows(journal, listed))
         problem = problem_of_list(self._batch, listed, [] if self._adopt else unknown)
         if problem is not None:
             self._reporter.problem(problem)
             return None
-        if not self._journal.unknown_flows_checked:
+        if not checked:
             # What is deleted before the first flow is made would be missing from the list after it.
-            before = None if unknown or self._journal.orphans() else listed
+            orphans = await self._journal.look(lambda journal: journal.orphans())
+            before = None if unknown or orphans else listed
             self._proof.demand(before, frozenset(flow.flow_id for flow in unknown))
         return await self._adoption.adopt(unknown) if unknown else found

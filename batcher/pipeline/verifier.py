@@ -143,14 +143,14 @@ class Verifier:
             if not isinstance(listed, list):
                 return listed
             held = listed
-        rows = list(self._journal.input_rows(flow.name))
+        rows = await self._journal.look(lambda journal: list(journal.input_rows(flow.name)))
         meant, start_after = flow.plan.tally.total, flow.facts.start_after
         return reconcile(rows, expected.untagged, held, meant=meant, now=now, start_after=start_after)
 
     async def _expected(self, flow: FlowRun, flow_id: str) -> _Expected | Verdict | Reconciled:
         """From the rows; where some inputs have no tag, from the manifest, and from the data of the assets without one, too."""
         bare: list[InputFacts] = []  # without a tag; mostly none
-        total = expected_sum(_tagged(self._journal.input_rows(flow.name), bare), {})
+        total = await self._journal.look(lambda journal: expected_sum(_tagged(journal.input_rows(flow.name), bare), {}))
         if not bare:
             return _Expected(total)
         untagged = await asyncio.to_thread(_untagged, self._batch, flow.plan.flow, bare)
