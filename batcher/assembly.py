@@ -28,6 +28,7 @@ from .service.byte_budget import ByteBudget
 from .service.client import FlowsApi
 from .service.credentials import Key
 from .service.limiter import Limiter
+from .service.pace import Pace
 from .sources.dispatch import AllSources
 from .sources.images import Images
 
@@ -89,7 +90,13 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 @contextlib.asynccontextmanager
 async def open_engines(
-    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
+    manifest: Manifest,
+    settings: Settings,
+    journal: Journal,
+    report: Report,
+    *,
+    remember: bool = False,
+    plans: bool = True,
     events: Events = SILENT,
 ) -> AsyncIterator[Operation]:
     """All but the journal open, as long as this."""
@@ -97,7 +104,7 @@ async def open_engines(
     limits = manifest.limits
     rng = random.Random()
     clock = SystemClock()
-    limiter = Limiter(limits.concurrency, limits.retries, limits.rate_per_s, rng, clock.steady)
+    limiter = Limiter(limits.concurrency, limits.retries, Pace(limits.rate_per_s), rng, clock.steady)
     sources = AllSources(limits.min_age_s, clock.wall)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)

@@ -4,6 +4,7 @@
     ├── ManifestError         the manifest is wrong; `problems` lists all of it        (exit code 2)
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
+    │   └── ClaimLost         another run has gone on with the flows of this one
     ├── Locked                another run holds this manifest                          (11)
     └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 129, 130, 143)
 
@@ -45,6 +46,14 @@ class UsageError(BatcherError):
 
 class JournalError(BatcherError):
     """The journal is damaged, was written by a newer batcher, or cannot be written: what was paid for is unknown."""
+
+
+class ClaimLost(JournalError):
+    """Others work on what this run had claimed: it was away for longer than its lease. It writes nothing more of it."""
+
+    def __init__(self) -> None:
+        message = "this run was away for longer than its lease, and others went on with its flows"
+        super().__init__(message, "run again: it joins them")
 
 
 class Locked(BatcherError):

@@ -194,6 +194,7 @@ class Manifest:
     metrics: str | None = None  # absolute path of a file for Prometheus
     notes: Callable[[bool], list[Problem]] = field(default=lambda reasons: [], repr=False, compare=False)
     sifted: Callable[[CollectedView], Sifted] | None = field(default=None, repr=False, compare=False)
+    digest: str = ""  # of its text, by which several hosts tell that they have the same
 
     def knowing(self, journal: CollectedView) -> Manifest:
         """The same manifest, whose patterns leave out what the journal has collected."""

@@ -89,6 +89,8 @@ def folder_like(folder: str, name: str) -> str:
 
 def text_of(raw: bytes, findings: Findings, file: int = 0) -> str | None:
     """The text in `raw`. `file` is the file's number in `findings`; None: a problem was noted there."""
+    findings.digest.update(b"%d\0" % len(raw))
+    findings.digest.update(raw)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ terminal. Used by every module of the package.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Final
 
 from batcher.core import text as texts
@@ -45,6 +46,7 @@ class Findings:
     def __init__(self, file: str) -> None:
         self._files = [file]
         self._problems: list[Problem] = []
+        self.digest = sha256()  # of the texts of all files, and of what the environment has put into them
 
     def __bool__(self) -> bool:
         return bool(self._problems)

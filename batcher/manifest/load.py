@@ -48,7 +48,8 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
     metrics = os.path.join(folder, settings.metrics) if settings.metrics else None
     flows, notes = _sifted(plans, None)
     sifted = partial(_sifted, plans)
-    return Manifest(name, absolute, folder, batch, address, limits, flows, notify, metrics, notes=notes, sifted=sifted)
+    return Manifest(name, absolute, folder, batch, address, limits, flows, notify, metrics, notes=notes, sifted=sifted,
+                    digest=findings.digest.hexdigest())  # fmt: skip
 
 
 def _sifted(plans: list[Plan], journal: CollectedView | None) -> Sifted:
@@ -73,12 +74,19 @@ def _read(
     text: str, env: Mapping[str, str], folder: str, findings: Findings, name: str
 ) -> tuple[keys.ManifestShape | None, list[Plan]]:
     """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be read."""
-    resolve = partial(environment.resolve, env=env)
+    resolve = partial(_resolve, env=env, findings=findings)
     tree = shape.mapping(document.read(text, resolve, findings), findings)
     if tree is None:
         raise findings.error()
     settings = shape.check(tree, findings)
     return settings, flow_entries.plans(include.collect(tree, name, folder, resolve, findings), findings)
+
+
+def _resolve(text: str, env: Mapping[str, str], findings: Findings) -> str:
+    resolved = environment.resolve(text, env)
+    if resolved != text:
+        findings.digest.update(resolved.encode(errors="surrogateescape") + b"\0")
+    return resolved
 
 
 def _batch(settings: keys.ManifestShape | None, path: str, findings: Findings) -> str:

@@ -7,10 +7,12 @@ the one place, with `collect/parts.py`, that sees everything; a part sees what s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..core.collecting import CollectOptions
+from ..core.planning import Options
 from .abort import Abort
 from .access import Access
 from .adopt import Adoption
@@ -27,7 +29,7 @@ from .operation import Operation
 from .orphans import Orphans
 from .planner import Planner
 from .ports import Folder
-from .producer import Producer
+from .producer import Plans, Producer
 from .repair import Repair
 from .requests import Requests
 from .retries import Retries
@@ -87,9 +89,15 @@ class Build:
 
     @cached_property
     def planner(self) -> Planner:
+        return self.planner_with(self._operation.options)
+
+    def planner_with(self, options: Options) -> Planner:
         operation = self._operation
-        templates = Templates(self.requests, self._shutdown, asyncio.get_running_loop())
-        return Planner(operation.manifest, self._journal, operation.sources, operation.options, templates, operation.images)
+        return Planner(operation.manifest, self._journal, operation.sources, options, self._templates, operation.images)
+
+    @cached_property
+    def _templates(self) -> Templates:
+        return Templates(self.requests, self._shutdown, asyncio.get_running_loop())
 
     @cached_property
     def surveyor(self) -> Surveyor:
@@ -100,32 +108,43 @@ class Build:
     async def run(self) -> None:
         """Bring the batch to done; the outcome is in the operation's report."""
         operation = self._operation
+        notes = RunNotes(self._journal, self._reporter, self._clock)
+        if operation.crew is not None:
+            from .hosts.parts import crew_run_of  # only where there are several
+
+            await crew_run_of(operation, operation.crew, self).run(notes)
+            return
+        # Without starts there is nothing to count.
+        starts_per_run = operation.limits.starts_per_run if operation.options.start else None
+        run = BatchRun(self.preparation, self.stages(), self.cleanup, self.requests, self._reporter, self._shutdown,
+                  starts_per_run=starts_per_run)  # fmt: skip
+        await run.run(notes)
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        operation = self._operation
         adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._clock,
                             self._settle_s)  # fmt: skip
         unknown_flows = UnknownFlows(self.flow_list, self._journal, self.list_proof, adoption, self._reporter, self._batch,
                                      adopt=operation.options.adopt)  # fmt: skip
-        preparation = Preparation(self.surveyor, unknown_flows, self._reporter, self._shutdown, operation.options,
-                                  operation.limits)  # fmt: skip
-        # Without starts there is nothing to count.
-        starts_per_run = operation.limits.starts_per_run if operation.options.start else None
-        run = BatchRun(preparation, self.stages, self.cleanup, self.requests, self._reporter, self._shutdown,
-                  starts_per_run=starts_per_run)  # fmt: skip
-        await run.run(RunNotes(self._journal, self._reporter, self._clock))
+        return Preparation(self.surveyor, unknown_flows, self._reporter, self._shutdown, operation.options,
+                           operation.limits)  # fmt: skip
 
     @cached_property
     def list_proof(self) -> ListProof:
         return ListProof(self.requests, self._journal, self.flow_list, self.orphans, self._shutdown, self._batch,
                          self._settle_s)  # fmt: skip
 
-    @cached_property
-    def stages(self) -> Stages:
+    def stages(self, plans: Callable[[Schedule], Plans] | None = None) -> Stages:
+        """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
         operation = self._operation
         width = operation.limits.concurrency
         payloads = payload_queue(width)
         schedule = Schedule(max(FLOWS_OPEN, 4 * width), self._journal, self._reporter, self._shutdown)
         batches = Batches(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
         feeder = Feeder(batches, self._journal, self._reporter, self._shutdown, payloads)
-        producer = Producer(batches, schedule, self.opener, feeder, self._reporter, self._shutdown)
+        producer = Producer(plans(schedule) if plans is not None else batches, batches, schedule, self.opener, feeder,
+                            self._reporter, self._shutdown)  # fmt: skip
         workers = Workers(payloads, self.requests, self._journal, operation.sources, operation.budget, self._reporter,
                           self._settle_s)  # fmt: skip
         return Stages(producer, workers, self.finalizer, schedule, width)

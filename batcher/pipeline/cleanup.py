@@ -24,9 +24,7 @@ from .requests import Requests
 
 
 class Cleanup:
-    def __init__(
-        self, requests: Requests, journal: Journal, flow_list: FlowList, orphans: Orphans, reporter: Reporter
-    ) -> None:
+    def __init__(self, requests: Requests, journal: Journal, flow_list: FlowList, orphans: Orphans, reporter: Reporter) -> None:
         self._requests = requests
         self._journal = journal
         self._flow_list = flow_list
@@ -126,6 +124,8 @@ class Cleanup:
             else:
                 await self._journal.record(AddOrphan(flow.flow_id, flow.name))
             await self._orphans.delete(flow.flow_id, flow.name)
+        # Those of earlier runs, too: what a `clean` that was killed has deleted is no longer listed, and an orphan still.
+        await self.delete_orphans(frozenset(flow.flow_id for flow in found))
         await self._journal.record()  # what is gone is no orphan any more
         kept |= await self._report_left()
         await self._forget_deleted(listed)

@@ -15,6 +15,7 @@ from ..core.model import Limits, Manifest
 from ..core.planning import Options
 from ..core.report import Report
 from ..journal.ports import Journal
+from .hosts.ports import Crew
 from .ports import BudgetPort, Client, Clock, ImageLook, LimiterPort, Sources
 from .reporter import Reporter
 from .shutdown import Shutdown
@@ -22,7 +23,8 @@ from .shutdown import Shutdown
 
 @dataclass(slots=True, eq=False)
 class Operation:
-    """`key_wait_s`: so long another key is waited for, where one is refused. A port may be replaced until the work begins."""
+    """`key_wait_s`: so long another key is waited for, where one is refused. `crew`: the other runs of the batch, where there
+    may be some. A port may be replaced until the work begins."""
 
     manifest: Manifest
     options: Options
@@ -37,6 +39,7 @@ class Operation:
     images: ImageLook | None = None
     events: Events = SILENT
     key_wait_s: float = 0.0
+    crew: Crew | None = None
     reporter: Reporter = field(init=False)
     shutdown: Shutdown = field(init=False)
 

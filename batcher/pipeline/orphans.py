@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from ..core.facts import ClearOrphan, FlowFacts, PutFlow, Record, Watch
+from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, PutFlow, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -47,6 +47,8 @@ class Orphans:
         flow is paid for, and this is its row from now on, unless the journal has another flow for it meanwhile."""
         found = await self._requests.flow(flow_id)
         if isinstance(found, RemoteFlow) and found.state in ("created", ""):
+            # Once more: by now another run may be at it, and then this one may not delete it any more.
+            await self._journal.record(AddOrphan(flow_id, name))
             verdict = await self._requests.ask(Call.DELETE, lambda client: client.delete(flow_id))
             assert isinstance(verdict, Verdict)  # a deletion's reply has no value
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):

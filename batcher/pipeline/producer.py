@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..core.errors import Stop
 from ..core.lifecycle import FlowState
@@ -46,10 +46,20 @@ class _Tasks:
     settled: Callable[[FlowRun], None]
 
 
+class Plans(Protocol):
+    """Where the flows come from that are to be worked on: `Batches`, or the queue that several runs share."""
+
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+        """A few plans that have work; `read`: with what is to be sent of them, as far as there is room for it. None stands
+        for a stretch without any, [] for the end."""
+
+
 class Producer:
     def __init__(
-        self, batches: Batches, schedule: Schedule, opener: Opener, feeder: Feeder, reporter: Reporter, shutdown: Shutdown
-    ) -> None:
+        self, plans: Plans, batches: Batches, schedule: Schedule, opener: Opener, feeder: Feeder, reporter: Reporter,
+        shutdown: Shutdown,
+    ) -> None:  # fmt: skip
+        self._plans = plans
         self._batches = batches
         self._schedule = schedule
         self._opener = opener
@@ -75,7 +85,7 @@ class Producer:
             if (flow := schedule.next_again()) is not None:
                 await self._again(tasks, flow)
             elif more:
-                found = await self._batches.next_plans(read=not schedule.starts.closed)
+                found = await self._plans.next_plans(read=not schedule.starts.closed)
                 more = bool(found)
                 for plan, first in found:
                     if plan is not None and await self._may_begin(tasks, plan):
@@ -110,7 +120,7 @@ class Producer:
             await self._begin(tasks, plan, history=flow.history)
             return
         state = plan.facts.state if plan.facts is not None else FlowState.PLANNED
-        self._schedule.starts.settle(flow.history.start_announced, state)
+        self._schedule.over(flow, state)
         for problem in plan.problems:
             self._reporter.problem(problem)
         if spent:
@@ -119,9 +129,7 @@ class Producer:
         if plan.action not in (Action.DONE, Action.WAITING):
             self._reporter.report.flows.failed += 1
 
-    async def _begin(
-        self, tasks: _Tasks, plan: FlowPlan, first: Batch | None = None, history: History | None = None
-    ) -> None:
+    async def _begin(self, tasks: _Tasks, plan: FlowPlan, first: Batch | None = None, history: History | None = None) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._schedule.begin()

@@ -57,7 +57,19 @@ class Preparation:
 
     async def prepare(self) -> Survey | None:
         """What is to be done; None, with the problems said, where the run must not begin. Raises Stop."""
-        found = await asyncio.to_thread(self._surveyor.survey)
+        return await self.judge(await self.look())
+
+    @property
+    def goes_on(self) -> bool:
+        """Past sources that are at fault."""
+        return self._options.keep_going
+
+    async def look(self) -> Survey:
+        """The whole plan, and all that is wrong with it. Raises Stop."""
+        return await asyncio.to_thread(self._surveyor.survey)
+
+    async def judge(self, found: Survey) -> Survey | None:
+        """What is to be done; None, with the problems said, where the run must not begin. Raises Stop."""
         if not self._may_go_on(found.problems):
             return None
         left = await self._shutdown.in_time(self._unknown_flows.check(found))
@@ -78,9 +90,7 @@ class Preparation:
 class Stages:
     """Producer, workers and finalizer, at work at the same time. `width`: requests in flight at most."""
 
-    def __init__(
-        self, producer: Producer, workers: Workers, finalizer: Finalizer, schedule: Schedule, width: int
-    ) -> None:
+    def __init__(self, producer: Producer, workers: Workers, finalizer: Finalizer, schedule: Schedule, width: int) -> None:
         self._producer = producer
         self._workers = workers
         self._finalizer = finalizer

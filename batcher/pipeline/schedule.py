@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from ..core.facts import PutTimes
+from ..core.lifecycle import FlowState
 from ..journal.ports import Journal
 from .flow_run import FlowRun
 from .reporter import Reporter
@@ -28,6 +30,7 @@ class Schedule:
         self._again: deque[FlowRun] = deque()
         self._changed = asyncio.Event()
         self.starts = Starts(None, 0)
+        self.ended: Callable[[FlowRun, FlowState], None] = lambda flow, state: None  # that was all of it for this run
         self.active = 0  # flows that are worked on
         shutdown.on_stop(lambda stop: self._changed.set())
 
@@ -42,12 +45,17 @@ class Schedule:
         if comes_again:
             self._again.append(flow)
         else:
-            self.starts.settle(flow.history.start_announced, flow.facts.state)
+            self.over(flow, flow.facts.state)
             if flow.failed and flow.problem is None and self._shutdown.stop is None:
                 self._reporter.report.flows.failed += 1
         self.active -= 1
         self._slots.release()
         self._changed.set()
+
+    def over(self, flow: FlowRun, state: FlowState) -> None:
+        """That was all of the flow for this run."""
+        self.starts.settle(flow.history.start_announced, state)
+        self.ended(flow, state)
 
     def next_again(self) -> FlowRun | None:
         """A flow that is to be planned anew, if there is one."""

@@ -5,11 +5,13 @@ In: requests that want to leave, verdicts on those that did. Out: leave to go, i
 - a rate: requests leave evenly, however late the loop's timers come.
 - a pause that the service asked for holds everybody.
 - an outage (nothing but failures): one probe at a time, with backoff; `retries` + 1 failed ones end the run.
+- what is shared with other runs of the batch (`share`): how many of the requests in flight are this run's, who probes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -18,23 +20,22 @@ from typing import Final
 from ..core.adaptive import Adaptive
 from ..core.errors import Reason, Stop
 from ..core.retry import PAUSE_CAP_S, Kind, Verdict, backoff_s
+from .pace import Pace
 
-CATCH_UP_S: Final = (0.01, 0.05)  # a request that left late by up to one interval (within these) makes up for it
 OUTAGE_AFTER: Final = 6  # failures in a row, with no success between: 5 % of 503 make that once in 64 million
 
 
 class Limiter:
-    """One per run. `stopping` is asked before each request leaves; when it says so, nothing leaves any more."""
+    """One per run. After `close` nothing leaves any more. `pace`: how many leave per second."""
 
-    def __init__(
-        self, concurrency: int, retries: int, rate_per_s: float | None, rng: random.Random,
-        steady: Callable[[], float],
-    ) -> None:  # fmt: skip
+    def __init__(self, concurrency: int, retries: int, pace: Pace, rng: random.Random, steady: Callable[[], float]) -> None:
         self.adaptive = Adaptive(concurrency)
         self._retries = retries
-        self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
-        self._late_s = min(max(self._interval_s, CATCH_UP_S[0]), CATCH_UP_S[1])
-        self._next_at = 0.0
+        self._pace = pace
+        # What one run among several may do: requests in flight, until when (steady seconds), whether it may probe.
+        self._most: float = math.inf
+        self._until = math.inf
+        self._probing = True
         self._rng = rng
         self._steady = steady
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -61,6 +62,37 @@ class Limiter:
     def outage(self) -> bool:
         """Whether one request at a time asks if the service is back."""
         return self._outage
+
+    # ---- among several runs
+
+    @property
+    def most(self) -> int:
+        """Requests that it lets go at once, at most; 0 where it has no share."""
+        return 0 if math.isinf(self._most) else int(self._most)
+
+    def share(self, most: int, until: float, probes: bool) -> None:
+        """From now on this run may have so many requests in flight, until then (steady seconds); `probes`: in an outage it is
+        the one that asks whether the service is back."""
+        self._most, self._until, self._probing = most, until, probes
+        self._serve()
+
+    @property
+    def failed_probes(self) -> int | None:
+        """Of this outage; None while there is none."""
+        return self._probes if self._outage else None
+
+    def heard_of_outage(self, failed_probes: int | None) -> None:
+        """What another run's probes came to, in an outage that this run sees, too: None: the service is back."""
+        if failed_probes is None:
+            self._in_a_row = self._probes = 0
+            self._outage = False
+        else:
+            self._probes = max(self._probes, failed_probes)
+            if self._probes > self._retries:
+                self._give_up("another run has asked for it, and it does not answer", None)
+        self._serve()
+
+    # ---- leaving
 
     def enter_now(self) -> float | None:
         """As `enter`, where there is leave at once; None: wait with `enter`."""
@@ -146,8 +178,7 @@ class Limiter:
         elif self._outage:
             self._probes += 1
             if self._probes > self._retries:
-                self.close(Stop(Reason.UNAVAILABLE, f"the service is unavailable: {verdict.message}",
-                                "check the endpoint and the network; run again later", verdict.status))  # fmt: skip
+                self._give_up(verdict.message, verdict.status)
             self._probe_at = now + backoff_s(self._probes + 1, self._rng)
         else:
             self._in_a_row += 1
@@ -155,20 +186,27 @@ class Limiter:
                 self._outage, self._probes, self._stragglers = True, 0, self.in_flight
                 self._probe_at = now + backoff_s(0, self._rng)
 
+    def _give_up(self, why: str, status: int | None) -> None:
+        self.close(Stop(Reason.UNAVAILABLE, f"the service is unavailable: {why}",
+                        "check the endpoint and the network; run again later", status))  # fmt: skip
+
     def _may_go(self, now: float) -> bool:
-        if now < self._pause_until or now < self._next_at or (self._outage and now < self._probe_at):
+        if now < self._pause_until or now < self._pace.next_at or now >= self._until:
             return False
-        return self.in_flight < (1 if self._outage else self.adaptive.allowed(now))
+        if self._outage:
+            return self._probing and now >= self._probe_at and self.in_flight < min(1, self._most)
+        return self.in_flight < min(self.adaptive.allowed(now), self._most)
 
     def _go(self, now: float) -> None:
         if not self.in_flight:
             self._stragglers = 0  # however they ended
             self.adaptive.idle(now - self._idle_since)
         self.in_flight += 1
-        if self._interval_s:
-            self._next_at = max(now - self._late_s, self._next_at) + self._interval_s
+        self._pace.went(now)
 
     def _serve(self) -> None:
+        if self._waiting:
+            self._pace.want(len(self._waiting))
         while self._waiting and self._may_go(now := self._steady()):
             waiter = self._waiting.popleft()
             if not waiter.done():
@@ -180,7 +218,9 @@ class Limiter:
     def _set_timer(self) -> None:
         """Look again when the time alone may have let somebody through; replies look by themselves."""
         now = self._steady()
-        at = max(self._pause_until, self._next_at, self._probe_at if self._outage else 0.0)
+        at = max(self._pause_until, self._pace.next_at, self._probe_at if self._outage else 0.0)
+        if math.isinf(at) or now >= self._until or (self._outage and not self._probing):
+            return  # `share`, or more of a shared pace, serves
         if at <= now and self.in_flight:
             change = self.adaptive.next_change()
             if change is None or self._outage:

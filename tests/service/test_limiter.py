@@ -12,6 +12,7 @@ import pytest
 from batcher.core.errors import Reason, Stop
 from batcher.core.retry import Kind, Verdict
 from batcher.service.limiter import Limiter
+from batcher.service.pace import Pace
 
 pytestmark = pytest.mark.anyio
 DONE = Verdict(Kind.DONE)
@@ -19,7 +20,7 @@ DOWN = Verdict(Kind.UNAVAILABLE, "503", 503)
 
 
 def limiter(concurrency: int = 4, retries: int = 3, rate: float | None = None) -> Limiter:
-    return Limiter(concurrency, retries, rate, random.Random(1), time.monotonic)
+    return Limiter(concurrency, retries, Pace(rate), random.Random(1), time.monotonic)
 
 
 async def test_never_more_in_flight_than_the_concurrency() -> None:
@@ -112,7 +113,7 @@ async def test_pause_that_ends_between_two_looks_at_the_clock_leaves_nobody_wait
     """`_may_go` says no, for the pause is not over; when the timer is to be set it is. Nobody else is in flight, so without
     a timer nobody would ever look again."""
     clock = Creeping()
-    one = Limiter(4, 3, None, random.Random(1), clock)
+    one = Limiter(4, 3, Pace(None), random.Random(1), clock)
     one.leave(Verdict(Kind.THROTTLED, "429", 429, pause_s=1.0), await one.enter())
     clock.at, clock.step = 100.8, 0.09  # two looks find the pause on, at 100.89 and 100.98; the third is past it
     waiting = asyncio.ensure_future(one.enter())
@@ -121,7 +122,7 @@ async def test_pause_that_ends_between_two_looks_at_the_clock_leaves_nobody_wait
 
 
 async def test_request_that_is_cancelled_while_it_waits_takes_no_place() -> None:
-    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    one = Limiter(1, 3, Pace(None), random.Random(1), time.monotonic)
     entered = await one.enter()
     first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
     await asyncio.sleep(0)
@@ -133,7 +134,7 @@ async def test_request_that_is_cancelled_while_it_waits_takes_no_place() -> None
 
 
 async def test_request_that_is_cancelled_just_when_it_may_go_gives_its_place_on() -> None:
-    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    one = Limiter(1, 3, Pace(None), random.Random(1), time.monotonic)
     entered = await one.enter()
     first, second = asyncio.ensure_future(one.enter()), asyncio.ensure_future(one.enter())
     await asyncio.sleep(0)
@@ -144,7 +145,7 @@ async def test_request_that_is_cancelled_just_when_it_may_go_gives_its_place_on(
 
 
 async def test_end_of_the_run_wakes_all_who_wait() -> None:
-    one = Limiter(1, 3, None, random.Random(1), time.monotonic)
+    one = Limiter(1, 3, Pace(None), random.Random(1), time.monotonic)
     await one.enter()
     waiting = [asyncio.ensure_future(one.enter()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -157,7 +158,7 @@ async def test_end_of_the_run_wakes_all_who_wait() -> None:
 
 async def test_silences_in_a_row_are_an_outage_and_one_probe_at_a_time_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batcher.service.limiter.backoff_s", lambda attempt, rng: 0.001)
-    one = Limiter(16, 9, None, random.Random(1), time.monotonic)
+    one = Limiter(16, 9, Pace(None), random.Random(1), time.monotonic)
     for _ in range(12):
         for entered in [await one.enter() for _ in range(4)]:
             one.leave(DONE, entered)

@@ -1,0 +1,303 @@
+"""The runs that work on one batch at the same time: who is alive, who plans, what waits, and what is shared.
+
+In: what a run tells with its heartbeats. Out: what it hears; jobs. Made once for each run; called in its loop by the pipeline's
+`hosts`. Every piece of work is a transaction of its own, by the database's clock, and may be done twice.
+
+A session lasts as long as there are runs: it has one manifest, is planned once, and its queue is emptied when the next begins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from ...core.crew import Done, Heard, Job, Member, Told, Totals, share_of
+from ...core.errors import ClaimLost, UsageError
+from .address import Address
+from .link import Connection, Link
+from .queue import Queue
+from .statements import SQL
+
+T = TypeVar("T")
+
+
+class Crew:
+    """`run`: this run's random name. `place`: its host and process, for people. `most`: requests in flight of all runs
+    together; `held`: flows that it holds at most; `starts`: flows that may be started in one session (None: no bound)."""
+
+    def __init__(
+        self, address: Address, run: str, place: str, *, lease_s: float, most: int, held: int, starts: int | None
+    ) -> None:
+        self._link = Link(address, self._lost)
+        self._queue = Queue(lease_s, held)
+        self._run = run
+        self._place = place
+        self._starts = starts
+        self._values = {"run": run, "lease": lease_s, "most": most, "place": place}
+        self.lease_s = lease_s
+        self.leads = False  # it plans, and sweeps
+
+    @property
+    def bounded(self) -> bool:
+        """Whether not more than so many flows may be started in one session."""
+        return self._starts is not None
+
+    def halt(self) -> None:
+        """The run is to end: a database that is away is not waited for any longer."""
+        self._link.halt()
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    def _lost(self) -> None:
+        self.leads = False
+
+    async def _do(self, work: Callable[[Connection], Awaitable[T]], *, member: bool = True) -> T:
+        """In one transaction; where this run is no member any more, nothing is done. Raises ClaimLost, Stop."""
+
+        async def transaction(connection: Connection) -> T:
+            async with connection.transaction():
+                if member and not await _rows(connection, "is_member", self._values):
+                    raise ClaimLost
+                return await work(connection)
+
+        return await self._link.run(transaction)
+
+    # ---- belonging
+
+    async def join(self, digest: str) -> None:
+        """Become a member. `digest`: of the manifest. Raises UsageError where a run that is alive has another."""
+
+        async def work(connection: Connection) -> None:
+            number, known, _, swept, *_ = await _row(connection, "session")
+            await self._expel(connection)
+            others = await _rows(connection, "another_place")
+            if others and not swept and known != digest:
+                raise UsageError(f"the run on {others[0][0]} has another manifest than this one on {self._place}",
+                                 "bring the same manifest to both; or wait until that run has ended")  # fmt: skip
+            if not others or swept:  # those that are there are about to leave
+                number += 1
+                await self._begin_session(connection, {"session": number, "digest": digest})
+            await _do(connection, "join", {**self._values, "session": number, "backend": self._link.backend})
+
+        self._queue.forget()
+        self.leads = False
+        await self._link.run(_install)
+        await self._do(work, member=False)
+
+    @staticmethod
+    async def _begin_session(connection: Connection, values: dict[str, object]) -> None:
+        await Queue.clear(connection)
+        for name in ("begin_session", "forget_crew", "forget_lacking", "forget_redone", "forget_claims"):
+            await _do(connection, name, values)
+
+    async def _expel(self, connection: Connection) -> None:
+        """Runs that are dead, or frozen, are none of us any more. What they had done stays counted."""
+        runs = [row[0] for row in await _rows(connection, "expel", self._values)]
+        if runs:
+            await _do(connection, "drop_claims", {"runs": runs})
+            await _do(connection, "drop_prober", {"runs": runs})
+
+    async def beat(self, told: Told) -> Heard:
+        """A sign of life, for this run and for the jobs that it holds. Raises ClaimLost where it is too late."""
+
+        async def work(connection: Connection) -> Heard:
+            session, _, planned, swept, totals, prober, failed = await _row(connection, "session")
+            await self._expel(connection)
+            if not await _rows(connection, "is_member", self._values):
+                raise ClaimLost
+            await _do(connection, "beat", {**self._values, **asdict(told.done), "in_flight": told.in_flight,
+                                           "backend": self._link.backend})  # fmt: skip
+            await self._queue.beat(connection)
+            members, allotted = await self._allot(connection)
+            probes = await self._probing(connection, told, prober, failed)
+            done = Done(*await _row(connection, "done_by_all"))
+            return Heard(members, allotted, probes, session, planned, swept, Totals(**totals), done)
+
+        return await self._do(work, member=False)
+
+    async def _allot(self, connection: Connection) -> tuple[list[Member], int]:
+        """This run's share of the requests in flight: less at once, more once the others have let go of it."""
+        rows = await _rows(connection, "members")
+        index = next(at for at, row in enumerate(rows) if row[0] == self._run)
+        most = min(row[4] for row in rows)
+        share, mine = share_of(most, len(rows), index), rows[index][3]
+        allotted = min(share, mine + max(0, most - sum(row[3] for row in rows)))
+        if allotted > mine:  # less is written once it is so
+            await _do(connection, "allot", {**self._values, "allotted": allotted})
+        return [Member(*row[:3]) for row in rows], allotted
+
+    async def _probing(
+        self, connection: Connection, told: Told, prober: str | None, failed: int
+    ) -> tuple[bool, int] | None:
+        """Who asks whether the service is back: the first of those that see an outage, as long as it sees one."""
+        seen, mine = told.failed_probes, prober == self._run
+        if seen is None and mine:
+            await _do(connection, "put_prober", {"prober": None, "failed": 0})
+        if seen is None or (prober is None and told.follows):
+            return None if prober is None or mine else (False, failed)
+        if prober is not None and not mine:
+            return False, failed
+        failed = max(seen, failed)
+        await _do(connection, "put_prober", {"prober": self._run, "failed": failed})
+        return True, failed
+
+    async def leave(self) -> None:
+        """What is held is others' from now on."""
+
+        async def work(connection: Connection) -> None:
+            await self._queue.give_back(connection, self._queue.names, 0.0)
+            await _do(connection, "leave", self._values)
+            await _do(connection, "drop_claims", {"runs": [self._run]})
+
+        await self._do(work)
+
+    # ---- planning
+
+    async def try_lead(self) -> bool:
+        """Whether this run plans, and sweeps; one of all does."""
+
+        async def work(connection: Connection) -> bool:
+            taken = bool((await _row(connection, "try_lead"))[0])
+            if not taken:
+                await _do(connection, "end_dead_leader", {})
+            return taken
+
+        if not self.leads:
+            self.leads = await self._do(work)
+        return self.leads
+
+    async def resign(self, *, lacking: bool = False) -> None:
+        """Another is to plan; `lacking`: this run lacks sources."""
+
+        async def work(connection: Connection) -> None:
+            await _do(connection, "put_lacking_member", {**self._values, "lacking": lacking})
+            if self.leads:
+                await _do(connection, "unlead", {})
+
+        await self._do(work)
+        self.leads = False
+
+    async def put(self, jobs: Sequence[Job]) -> None:
+        """Let these wait in the queue, each once; what was paid for again in this session is not again."""
+
+        async def work(connection: Connection) -> None:
+            redone = [job.name for job in jobs if job.redo_of is not None]
+            new = {row[0] for row in await _rows(connection, "put_redone", {"names": redone})} if redone else set()
+            await Queue.put(connection, [job for job in jobs if job.redo_of is None or job.name in new])
+
+        await self._lead(work)
+
+    async def planned(self, totals: Totals) -> None:
+        """All that is to be done waits in the queue."""
+        await self._lead(lambda connection: _do(connection, "planned", {"totals": json.dumps(asdict(totals))}))
+
+    async def swept(self) -> None:
+        """What was left on the service is gone: the session is at its end."""
+        await self._lead(lambda connection: _do(connection, "swept", {}))
+
+    async def _lead(self, work: Callable[[Connection], Awaitable[None]]) -> None:
+        """Where this connection still has the lock. Raises ClaimLost."""
+
+        async def checked(connection: Connection) -> None:
+            if not self.leads:
+                raise ClaimLost
+            await work(connection)
+
+        await self._do(checked)
+
+    # ---- jobs
+
+    async def take(self, count: int) -> list[Job]:
+        """So many jobs at most, which are this run's from now on; as many as may yet be started."""
+
+        async def work(connection: Connection) -> list[Job]:
+            room = await self._room(connection, count)
+            jobs = await self._queue.take(connection, room) if room > 0 else []
+            await self._add_starts(connection, len(jobs))
+            return jobs
+
+        return await self._do(work)
+
+    async def place(self) -> bool:
+        """Whether one more flow may be started, which was never in the queue."""
+
+        async def work(connection: Connection) -> bool:
+            free = await self._room(connection, 1) > 0
+            await self._add_starts(connection, int(free))
+            return free
+
+        return await self._do(work)
+
+    async def done(self, names: Sequence[str], unused: int) -> None:
+        """Nothing is left to do for these flows. `unused`: of them, those that no start was announced of."""
+
+        async def work(connection: Connection) -> None:
+            await self._queue.done(connection, names)
+            await self._add_starts(connection, -unused)
+
+        await self._do(work)
+
+    async def give_back(self, names: Sequence[str], after_s: float = 0.0) -> None:
+        """Others may work on these, after so long."""
+
+        async def work(connection: Connection) -> None:
+            await self._queue.give_back(connection, names, after_s)
+            await self._add_starts(connection, -len(names))
+
+        await self._do(work)
+
+    async def _room(self, connection: Connection, count: int) -> int:
+        return count if self._starts is None else min(count, self._starts - (await _row(connection, "starts"))[0])
+
+    async def _add_starts(self, connection: Connection, count: int) -> None:
+        if self._starts is not None and count:
+            await _do(connection, "add_starts", {"count": count})
+
+    async def lacks(self, name: str) -> bool:
+        """This run lacks sources of the flow: whether every other run does, too."""
+
+        async def work(connection: Connection) -> bool:
+            values = {"flow": name, "run": self._run}
+            await _do(connection, "put_lacking", values)
+            return bool((await _row(connection, "may_have", values))[0] == 0)
+
+        return await self._do(work)
+
+    async def left(self) -> tuple[int, int]:
+        """How many flows wait, and how many are worked on by anybody."""
+        return await self._do(Queue.left)
+
+    # ---- what is shared
+
+    async def reserve(self, what: str, count: int, per_s: float) -> float:
+        """The next `count` requests or bytes, of which so many leave per second: in how many seconds the first may."""
+        values = {"what": what, "takes": count / per_s}
+        return await self._link.run(lambda connection: _reserve(connection, values))
+
+
+async def _reserve(connection: Connection, values: dict[str, object]) -> float:
+    return max(0.0, float((await _row(connection, "reserve", values))[0]))
+
+
+async def _install(connection: Connection) -> None:
+    """One at a time; whoever loses the connection in the middle lets go of the lock."""
+    await _do(connection, "lock_queue_install", {})
+    try:
+        await Queue.install(connection)
+    finally:
+        await _do(connection, "unlock_queue_install", {})
+
+
+async def _do(connection: Connection, name: str, values: dict[str, Any]) -> None:
+    await connection.execute(SQL[name].encode(), values)
+
+
+async def _rows(connection: Connection, name: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    return await (await connection.execute(SQL[name].encode(), values or {})).fetchall()
+
+
+async def _row(connection: Connection, name: str, values: dict[str, Any] | None = None) -> tuple[Any, ...]:
+    return (await _rows(connection, name, values))[0]

@@ -1,0 +1,112 @@
+-- Every statement of the crew and its queue, by name. Loaded by crew.py.
+-- A run is dead once it has said nothing for as long as the lease; the time that the database was not there does not count.
+
+-- name: lock_queue_install
+SELECT pg_advisory_lock(hashtext(current_schema() || ' queue'));
+
+-- name: unlock_queue_install
+SELECT pg_advisory_unlock(hashtext(current_schema() || ' queue'));
+
+-- name: is_member
+SELECT 1 FROM crew WHERE id=%(run)s AND left_at IS NULL FOR SHARE;
+
+-- name: session
+SELECT number, digest, planned, swept, totals, prober, failed_probes FROM session FOR UPDATE;
+
+-- name: begin_session
+UPDATE session SET number=%(session)s, digest=%(digest)s, planned=false, swept=false, totals='{}', starts=0, prober=NULL,
+    failed_probes=0;
+
+-- name: forget_crew
+DELETE FROM crew WHERE left_at IS NOT NULL;
+
+-- name: forget_lacking
+DELETE FROM lacking;
+
+-- name: forget_redone
+DELETE FROM redone;
+
+-- name: forget_claims
+UPDATE claims SET run=NULL WHERE run IS NOT NULL;
+
+-- name: another_place
+SELECT place FROM crew WHERE left_at IS NULL LIMIT 1;
+
+-- name: join
+INSERT INTO crew(id, session, place, backend, most) VALUES (%(run)s, %(session)s, %(place)s, %(backend)s, %(most)s)
+ON CONFLICT (id) DO UPDATE SET session=excluded.session, backend=excluded.backend, beat=clock_timestamp(), left_at=NULL,
+    allotted=0;
+
+-- name: expel
+UPDATE crew SET left_at=clock_timestamp(), allotted=0 WHERE left_at IS NULL
+    AND greatest(beat, pg_postmaster_start_time()) <= clock_timestamp() - make_interval(secs => %(lease)s) RETURNING id;
+
+-- name: drop_claims
+UPDATE claims SET run=NULL WHERE run = ANY(%(runs)s);
+
+-- name: drop_prober
+UPDATE session SET prober=NULL WHERE prober = ANY(%(runs)s);
+
+-- name: beat
+UPDATE crew SET beat=clock_timestamp(), backend=%(backend)s, allotted=least(allotted, %(in_flight)s), started=%(started)s,
+    uploaded=%(uploaded)s, uploaded_bytes=%(uploaded_bytes)s WHERE id=%(run)s;
+
+-- name: members
+SELECT id, place, lacking, allotted, most FROM crew WHERE left_at IS NULL ORDER BY joined, id;
+
+-- name: allot
+UPDATE crew SET allotted=%(allotted)s WHERE id=%(run)s;
+
+-- name: put_prober
+UPDATE session SET prober=%(prober)s, failed_probes=%(failed)s;
+
+-- name: done_by_all
+SELECT coalesce(sum(started), 0)::bigint, coalesce(sum(uploaded), 0)::bigint, coalesce(sum(uploaded_bytes), 0)::bigint
+FROM crew WHERE session=(SELECT number FROM session);
+
+-- name: leave
+UPDATE crew SET left_at=clock_timestamp(), allotted=0 WHERE id=%(run)s;
+
+-- name: try_lead
+SELECT pg_try_advisory_lock(hashtext(current_schema() || ' lead'));
+
+-- name: unlead
+SELECT pg_advisory_unlock(hashtext(current_schema() || ' lead'));
+
+-- name: end_dead_leader
+-- A leader that is frozen keeps its connection: that is ended, once the run is none of us any more.
+SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN crew c ON c.backend=l.pid
+WHERE l.locktype='advisory' AND l.granted AND c.left_at IS NOT NULL
+    AND l.objid::bigint = hashtext(current_schema() || ' lead')::bit(32)::bigint
+    AND l.database = (SELECT oid FROM pg_database WHERE datname=current_database());
+
+-- name: put_lacking_member
+UPDATE crew SET lacking=%(lacking)s WHERE id=%(run)s;
+
+-- name: put_redone
+INSERT INTO redone SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING RETURNING flow;
+
+-- name: planned
+UPDATE session SET planned=true, totals=%(totals)s;
+
+-- name: swept
+UPDATE session SET swept=true;
+
+-- name: starts
+SELECT starts FROM session FOR UPDATE;
+
+-- name: add_starts
+UPDATE session SET starts=greatest(0, starts+%(count)s);
+
+-- name: own_jobs
+SELECT id FROM pgqueuer WHERE id = ANY(%(ids)s) AND queue_manager_id=%(manager)s AND status='picked' FOR UPDATE;
+
+-- name: put_lacking
+INSERT INTO lacking VALUES (%(flow)s, %(run)s) ON CONFLICT DO NOTHING;
+
+-- name: may_have
+SELECT count(*) FROM crew WHERE left_at IS NULL AND id NOT IN (SELECT run FROM lacking WHERE flow=%(flow)s);
+
+-- name: reserve
+UPDATE pace SET next_at = greatest(next_at, clock_timestamp()) + make_interval(secs => %(takes)s) WHERE what=%(what)s
+RETURNING extract(epoch FROM next_at - clock_timestamp())::float8 - %(takes)s;

@@ -1,0 +1,124 @@
+"""The queue in which flows wait to be worked on: PgQueuer's, in the batch's own schema.
+
+In: names of flows, from the run that planned them. Out: `Job`s, each to one run at a time; one whose run says nothing for as
+long as the lease is given to another. Used by the crew, on a connection of its own.
+
+PgQueuer's dispatcher is not used, for it takes a job that is cancelled for done: what is used are its tables and statements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import uuid4
+
+from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
+from pgqueuer.models import Job as QueueJob
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+from pgqueuer.queries import Queries
+from pgqueuer.types import QueueEntrypoint, QueueManagerId
+
+from ...core.crew import Job
+from .link import Connection
+from .statements import SQL
+
+FLOW: Final = QueueEntrypoint("flow")
+OWN_JOBS: Final = SQL["own_jobs"]
+_UNLIMITED: Final = {FLOW: EntrypointExecutionParameter(concurrency_limit=0)}
+
+
+class Queue:
+    """`lease_s`: how long a job is its run's without a sign of life. `most`: jobs that one run holds."""
+
+    def __init__(self, lease_s: float, most: int) -> None:
+        self._lease = timedelta(seconds=lease_s)
+        self._most = most
+        self._me = QueueManagerId(uuid4())
+        self._held: dict[str, QueueJob] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the flows that are held."""
+        return list(self._held)
+
+    def forget(self) -> None:
+        """They are others' by now."""
+        self._held.clear()
+        self._me = QueueManagerId(uuid4())
+
+    @staticmethod
+    async def install(connection: Connection) -> None:
+        """Make its tables, or bring an older PgQueuer's up to date. Called by one at a time, outside of a transaction."""
+        queries = _queries(connection)
+        if not await queries.schema_is_installed():
+            await queries.install(create_schema=False)
+        elif (await queries.plan_upgrade()).statements:
+            await queries.apply_upgrade()
+
+    @staticmethod
+    async def clear(connection: Connection) -> None:
+        """Forget the jobs of an earlier session, and what PgQueuer has logged of them."""
+        queries = _queries(connection)
+        await queries.clear_queue(FLOW)
+        await queries.clear_queue_log(FLOW)
+
+    @staticmethod
+    async def put(connection: Connection, jobs: Sequence[Job]) -> None:
+        """Those that do not wait there already."""
+        payloads: list[bytes | None] = [json.dumps([job.name, job.redo_of]).encode() for job in jobs]
+        keys: list[str | None] = [hashlib.sha256(job.name.encode(errors="surrogatepass")).hexdigest() for job in jobs]
+        await _queries(connection).enqueue([FLOW] * len(jobs), payloads, [0] * len(jobs), dedupe_key=keys, on_conflict="skip")
+
+    async def take(self, connection: Connection, count: int) -> list[Job]:
+        """So many jobs at most. In their order, those first whose run has died or is frozen."""
+        found = await _queries(connection).dequeue(count, _UNLIMITED, self._me, self._most, self._lease)
+        jobs: list[Job] = []
+        for one in found:
+            name, redo_of = json.loads(one.payload or b"[]")
+            self._held[name] = one
+            jobs.append(Job(name, redo_of, one.id))
+        return jobs
+
+    async def beat(self, connection: Connection) -> None:
+        """A sign of life for all that are held."""
+        if self._held:
+            await _queries(connection).update_heartbeat([job.id for job in self._held.values()])
+
+    async def done(self, connection: Connection, names: Sequence[str]) -> None:
+        """Nothing is left to be done for these, in this session."""
+        jobs = await self._own(connection, names)
+        if jobs:
+            await _queries(connection).log_jobs([(job, "successful", None) for job in jobs])
+        self._drop(names)
+
+    async def give_back(self, connection: Connection, names: Sequence[str], after_s: float) -> None:
+        """Others may have these, after so long."""
+        for job in await self._own(connection, names):
+            await _queries(connection).retry_job(job, timedelta(seconds=after_s), None)
+        self._drop(names)
+
+    @staticmethod
+    async def left(connection: Connection) -> tuple[int, int]:
+        """How many jobs wait, and how many are worked on, by anybody."""
+        sizes = [size for size in await _queries(connection).queue_size() if size.entrypoint == FLOW]
+        waiting = sum(size.count for size in sizes if size.status == "queued")
+        return waiting, sum(size.count for size in sizes) - waiting
+
+    async def _own(self, connection: Connection, names: Sequence[str]) -> list[QueueJob]:
+        """Those of these jobs that are ours still. Within a transaction, in which nobody else takes them."""
+        held = [self._held[name] for name in names if name in self._held]
+        values = {"ids": [job.id for job in held], "manager": self._me}
+        rows = await connection.execute(OWN_JOBS.encode(), values)
+        ours = {row[0] for row in await rows.fetchall()}
+        return [job for job in held if job.id in ours]
+
+    def _drop(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._held.pop(name, None)
+
+
+def _queries(connection: Connection) -> Queries:
+    return Queries(PsycopgDriver(connection))

@@ -1,0 +1,216 @@
+"""What the producer of one run works on: flows from the queue that several runs share.
+
+In: jobs. Out: plans, of flows that this run has claimed; what has ended leaves the queue, what this host cannot do goes back into
+it. Made once for each time that a run belongs to the others; called by the producer, and by the schedule when a flow has ended.
+
+Where this run has the lead, it fills the queue first. A journal that knows nothing has to be given proof that the service's list
+of flows can be believed, before any other run may create a flow: the leader works on the first ones alone, which no other sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from ...core.crew import Job
+from ...core.errors import Reason, Stop
+from ...core.lifecycle import FlowState
+from ...core.model import Flow, Problem
+from ...core.planning import Action, FlowPlan
+from ..batches import Batch
+from ..flow_run import FlowRun
+from ..planner import Planner
+from ..reporter import Reporter
+from ..shutdown import Shutdown
+from .flow_finder import FlowFinder
+from .lead import Lead, job_of
+from .membership import Membership
+from .ports import Crew, SharedJournal
+
+JOBS: Final = 32  # taken at once, at most
+IDLE_S: Final = 0.3  # between two looks at a queue in which nothing waits
+BACK_S: Final = 1.0  # a flow whose sources are not here is offered to others for so long
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Ended:
+    name: str
+    unused: bool  # no start of it was announced
+
+
+class JobFeed:
+    """`planner_of`: a planner for this job. `held`: flows that may be held at a time."""
+
+    def __init__(
+        self, crew: Crew, journal: SharedJournal, membership: Membership, lead: Lead, finder: FlowFinder,
+        planner_of: Callable[[Job], Planner], reporter: Reporter, shutdown: Shutdown, held: int,
+    ) -> None:  # fmt: skip
+        self._crew = crew
+        self._journal = journal
+        self._membership = membership
+        self._lead = lead
+        self._finder = finder
+        self._planner_of = planner_of
+        self._reporter = reporter
+        self._shutdown = shutdown
+        self._most = held
+        self._thread = ThreadPoolExecutor(1, "jobs")
+        self._held: set[str] = set()
+        self._ended: list[_Ended] = []
+        self._told_lacking = False
+        self._changed = asyncio.Event()
+        shutdown.on_stop(lambda stop: self._changed.set())
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # ---- for the producer
+
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+        await self._close_ended()
+        if self._shutdown.stop is not None or self._lead.failed:
+            return []
+        found = await (self._from_queue() if self._membership.heard.planned else self._before_it_is_planned())
+        if found is None:
+            return []
+        if not found:
+            await self._wait()
+        return [(plan, None) for plan in found] or [(None, None)]
+
+    def ended(self, flow: FlowRun, state: FlowState) -> None:
+        """That was all of it for this run. Where the run is to end, others go on with what is not done."""
+        if self._shutdown.stop is None or state is FlowState.STARTED:
+            unused = not flow.history.start_announced and state is not FlowState.STARTING
+            self._ended.append(_Ended(flow.name, unused))
+            self._changed.set()
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(IDLE_S):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    # ---- before the queue is full
+
+    async def _before_it_is_planned(self) -> list[FlowPlan] | None:
+        """None: this run is over."""
+        lead, members = self._lead, self._membership.heard.members
+        others = [member for member in members if not member.lacking]
+        if lead.lacks and not others:
+            lead.say_lacking()  # nobody has them
+            return None
+        if lead.lacks or not await lead.take():
+            return []
+        if not lead.prepared:
+            await lead.prepare(alone=len(others) < 2)
+            return []
+        if not await self._journal.look(lambda journal: journal.unknown_flows_checked):
+            return await self._first_flows()
+        while jobs := await self._in_thread(lead.some_jobs):
+            self._shutdown.check()
+            await self._crew.put(jobs)
+        await lead.planned()
+        self._membership.note_planned()
+        return []
+
+    async def _first_flows(self) -> list[FlowPlan]:
+        """The next flow, for this run alone; one at a time."""
+        if self._held:
+            return []
+        plan = await self._in_thread(self._lead.next_plan)
+        if plan is None:
+            await self._lead.planned()
+            self._membership.note_planned()
+            return []
+        if not await self._crew.place():
+            return []
+        flow, job = plan.flow, job_of(plan)
+        await self._journal.claim([flow.name])
+        self._held.add(flow.name)
+        return await self._working([await self._in_thread(lambda: self._plan(job, flow))])
+
+    # ---- jobs
+
+    async def _from_queue(self) -> list[FlowPlan] | None:
+        """None: nothing is left for anybody."""
+        room = min(JOBS, self._most - len(self._held))
+        if room <= 0:
+            return []
+        jobs = await self._crew.take(room)
+        if jobs:
+            self._held.update(job.name for job in jobs)
+            await self._journal.claim([job.name for job in jobs])
+            return await self._working(await self._plans(jobs))
+        waiting, working = await self._crew.left()
+        if not working and self._crew.bounded and waiting:
+            message = f"--max-starts (limits.starts_per_run) is reached, and {waiting:,} flow(s) remain"
+            self._shutdown.halt(Stop(Reason.LIMIT, message, "run again: the next run goes on"))
+            return None
+        return [] if waiting or working or self._held else None
+
+    async def _plans(self, jobs: list[Job]) -> list[FlowPlan]:
+        """As this host sees them now. What the manifest does not have here is given back."""
+
+        def plan() -> tuple[list[FlowPlan], list[str]]:
+            flows = self._finder.find({job.name for job in jobs})
+            plans = [self._plan(job, flows[job.name]) for job in jobs if job.name in flows]
+            return plans, [job.name for job in jobs if job.name not in flows]
+
+        plans, missing = await self._in_thread(plan)
+        for name in missing:
+            message = "the manifest does not have it on this host"
+            await self._lacks(name, [Problem("source", message, "every host should see the same files", flow=name)])
+        return plans
+
+    def _plan(self, job: Job, flow: Flow) -> FlowPlan:
+        return self._planner_of(job).flow(flow)
+
+    async def _working(self, plans: list[FlowPlan]) -> list[FlowPlan]:
+        """Those that have work; of the others it is said what they are."""
+        for plan in plans:
+            if plan.action.works:
+                continue
+            name = plan.flow.name
+            if plan.action is Action.BLOCKED and all(problem.kind == "source" for problem in plan.problems):
+                await self._lacks(name, [replace(problem, flow=name) for problem in plan.problems])
+                continue
+            for problem in plan.problems:
+                self._reporter.problem(problem)
+            self._reporter.report.flows.failed += plan.action is Action.BLOCKED
+            self._ended.append(_Ended(name, unused=True))
+        return [plan for plan in plans if plan.action.works]
+
+    async def _lacks(self, name: str, problems: list[Problem]) -> None:
+        """Sources of the flow are at fault here: another run may have them."""
+        if await self._crew.lacks(name):
+            for problem in problems:
+                self._reporter.problem(problem)
+            self._reporter.report.flows.failed += 1
+            self._ended.append(_Ended(name, unused=True))
+            return
+        if not self._told_lacking:
+            self._told_lacking = True
+            message = f"{problems[0].message}: other runs are offered what this host lacks sources of"
+            self._reporter.problem(Problem("note", message, "every host should see the same files", flow=name))
+        await self._journal.release([name])
+        await self._crew.give_back([name], BACK_S)
+        self._held.discard(name)
+
+    async def _close_ended(self) -> None:
+        """What has ended leaves the queue, once all of it is durable. Raises ClaimLost, and then it stays there."""
+        ended, self._ended = self._ended, []
+        if ended:
+            names = [one.name for one in ended]
+            await self._journal.release(names)
+            await self._crew.done(names, sum(one.unused for one in ended))
+            self._held.difference_update(names)

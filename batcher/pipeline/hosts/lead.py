@@ -1,0 +1,129 @@
+"""The run that leads: it looks at everything before the first write, fills the queue, and sweeps at the end.
+
+In: the lead, which one run has at a time. Out: a full queue; flows that have to be worked on before it is filled. Called by the
+job feed, step by step, so that the planner's thread does one thing at a time; when the leader dies another begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from ...core.crew import Job, Totals
+from ...core.model import Problem
+from ...core.planning import Action, FlowPlan
+from ..cleanup import Cleanup
+from ..planner import Planner
+from ..reporter import Reporter
+from ..run import Preparation
+from ..survey import Survey
+from .ports import Crew, SharedJournal
+
+STEP: Final = 500  # flows that are put into the queue at once
+
+
+
+class Lead:
+    """One run's. `planner`: what the preparation has looked at."""
+
+    def __init__(
+        self, crew: Crew, journal: SharedJournal, preparation: Preparation, planner: Planner, cleanup: Cleanup,
+        reporter: Reporter,
+    ) -> None:  # fmt: skip
+        self._crew = crew
+        self._journal = journal
+        self._preparation = preparation
+        self._planner = planner
+        self._cleanup = cleanup
+        self._reporter = reporter
+        self._left: Survey | None = None  # what is to be done, once that is known
+        self._work: Iterator[FlowPlan | Problem] | None = None
+        self._lacking: list[Problem] = []  # sources that this run lacks, and another may have
+        self.failed = False  # the batch must not begin: it is said why
+
+    async def take(self) -> bool:
+        """Whether this run has the lead. One that gets it begins anew."""
+        if self._crew.leads:
+            return True
+        if not await self._crew.try_lead():
+            return False
+        self._left = self._work = None
+        await self._journal.take_lead()
+        return True
+
+    async def prepare(self, *, alone: bool) -> None:
+        """Look at everything, once for each lead. `alone`: no other run can have the sources that this one lacks."""
+        report = self._reporter.report
+        before = report.flows.started, report.inputs.uploaded, report.inputs.bytes
+        report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
+        report.flows.changed = report.flows.failed = report.inputs.failed = 0
+        found = await self._preparation.look()
+        lacking = [problem for problem in found.problems if problem.kind == "source"]
+        if lacking and not alone and not self._preparation.goes_on:
+            await self._hand_over(lacking)
+            report.flows.started, report.inputs.uploaded, report.inputs.bytes = before
+            return
+        self._left = await self._preparation.judge(found)
+        self.failed = self._left is None
+        if self._left is not None and await self._crew.left() == (0, 0):
+            await self._cleanup.delete_orphans()  # a lost start of what was given up must find it gone
+
+    async def _hand_over(self, lacking: list[Problem]) -> None:
+        """Another run is to lead, which may have the sources."""
+        self._lacking = lacking
+        flows = len({problem.flow for problem in lacking})
+        message = f"this host lacks sources of {flows:,} flow(s), the first: {lacking[0].message}; another run is to plan"
+        self._reporter.problem(Problem("note", message, "every host should see the same files", lacking[0].place))
+        await self._crew.resign(lacking=True)
+
+    def say_lacking(self) -> None:
+        """No run has the sources: that is what is wrong."""
+        for problem in self._lacking:
+            self._reporter.problem(problem)
+        self.failed = True
+
+    @property
+    def lacks(self) -> bool:
+        return bool(self._lacking)
+
+    @property
+    def prepared(self) -> bool:
+        return self._left is not None
+
+    def next_plan(self) -> FlowPlan | None:
+        """In the planner's thread: the next flow that has work, in the manifest's order; None at the end."""
+        return next(self._plans(), None)
+
+    def _plans(self) -> Iterator[FlowPlan]:
+        if self._work is None:
+            self._work = self._planner.work() if self._left is not None and self._left.works else iter(())
+        return (plan for plan in self._work if isinstance(plan, FlowPlan) and self._waits(plan))
+
+    def _waits(self, plan: FlowPlan) -> bool:
+        """Whether it is to be worked on: also where its sources are at fault here, if another host may have them."""
+        lacking = plan.action is Action.BLOCKED and all(problem.kind == "source" for problem in plan.problems)
+        return plan.action.works or (lacking and bool(plan.problems))
+
+    def some_jobs(self) -> list[Job]:
+        """In the planner's thread: the next ones for the queue."""
+        return [job_of(plan) for plan in islice(self._plans(), STEP)]
+
+    async def planned(self) -> None:
+        """The queue is full. What this run has done itself by now is told with its heartbeats."""
+        flows, inputs = self._reporter.report.flows, self._reporter.report.inputs
+        await self._crew.planned(Totals(flows.total, inputs.total, flows.started - flows.started_now,
+                                        inputs.uploaded - inputs.uploaded_now, inputs.bytes - inputs.bytes_now))  # fmt: skip
+
+    async def sweep(self) -> None:
+        """What was given up, and twins, as far as the service's list shows them. Raises Stop."""
+        await self._cleanup.sweep()
+        await self._crew.swept()
+
+
+def job_of(plan: FlowPlan) -> Job:
+    """A flow that is to be paid for again is so once: with the id that it has now."""
+    facts = plan.facts
+    return Job(plan.flow.name, facts.flow_id if plan.action is Action.REDO and facts is not None else None)
+
+

@@ -1,0 +1,105 @@
+"""This run as one of several: it says that it is alive, and passes on what the runs share.
+
+In: the crew. Out: what was heard last; a limiter that lets go of no more than this run's share, and of nothing once its lease
+may be over. Made once for each run; kept going beside the stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+from typing import Final, Protocol
+
+from ...core.crew import Done, Heard, Told
+from ...core.report import Report
+from ..ports import Clock
+from .ports import Crew, SharedJournal
+
+BEATS: Final = 6  # heartbeats in one lease, at least
+BEAT_S: Final = 1.0  # between two of them, at most: so soon a run hears what has changed
+RESYNC: Final = 10  # heartbeats between two looks at the database's clock
+
+
+class SharedLimiter(Protocol):
+    """Of the limiter, what several runs share: see `service.limiter`."""
+
+    in_flight: int
+
+    @property
+    def failed_probes(self) -> int | None: ...
+    @property
+    def most(self) -> int:
+        """Requests that it lets go at once, at most."""
+
+    def share(self, most: int, until: float, probes: bool) -> None: ...
+    def heard_of_outage(self, failed_probes: int | None) -> None: ...
+
+
+class Membership:
+    """`digest`: of the manifest."""
+
+    def __init__(
+        self, crew: Crew, journal: SharedJournal, limiter: SharedLimiter, report: Report, clock: Clock, digest: str
+    ) -> None:
+        self._crew = crew
+        self._journal = journal
+        self._limiter = limiter
+        self._report = report
+        self._clock = clock
+        self._digest = digest
+        self._in_outage = False  # another run asks whether the service is back
+        self._session = 0
+        self.heard: Heard
+
+    async def join(self) -> None:
+        """Raises UsageError where a run that is alive has another manifest."""
+        self._limiter.share(0, math.inf, True)
+        await self._crew.join(self._digest)
+        await self._journal.resync()
+        await self._beat()
+        self._session = self.heard.session
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do for anybody, in the session that this run has joined."""
+        return self.heard.swept or self.heard.session != self._session
+
+    async def keep(self) -> None:
+        """Say that it is alive, until cancelled. Raises ClaimLost, Stop."""
+        pause_s = min(BEAT_S, self._crew.lease_s / BEATS)
+        for number in range(1, 1 << 62):
+            await asyncio.sleep(pause_s)
+            await self._beat()
+            if number % RESYNC == 0:
+                await self._journal.resync()
+
+    async def _beat(self) -> None:
+        """Once. What is let go until the next must end with the lease that this one begins."""
+        inputs, limiter = self._report.inputs, self._limiter
+        done = Done(self._report.flows.started_now, inputs.uploaded_now, inputs.bytes_now)
+        until = self._clock.steady() + self._crew.lease_s
+        told = Told(max(limiter.in_flight, limiter.most), done, limiter.failed_probes, self._in_outage)
+        self.heard = heard = await self._crew.beat(told)
+        if not self._crew.leads:
+            self._journal.drop_lead()
+        probes = heard.probes
+        limiter.share(heard.allotted, until, probes is None or probes[0])
+        if told.failed_probes is not None and probes is not None and not probes[0]:
+            self._in_outage = True
+            limiter.heard_of_outage(probes[1])
+        elif self._in_outage and probes is None:
+            self._in_outage = False
+            limiter.heard_of_outage(None)
+
+    async def tell(self) -> None:
+        """What this run has done, once more, before it leaves."""
+        await self._beat()
+
+    def note_planned(self) -> None:
+        """This run has planned: that is known before the next heartbeat says so."""
+        self.heard = replace(self.heard, planned=True)
+
+    def lose(self) -> None:
+        """It is none of the runs any more: nothing leaves until it has joined again."""
+        self._limiter.share(0, math.inf, True)

@@ -1,0 +1,65 @@
+"""How the parts of one run among several are put together: see `pipeline.build`, which has the others.
+
+In: an operation with a crew. Out: its `CrewRun`. Called by `build`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from ...core.crew import Job
+from ...core.planning import Options
+from ..operation import Operation
+from ..planner import Planner
+from ..schedule import Schedule
+from .crew_run import CrewRun, Turn
+from .flow_finder import FlowFinder
+from .job_feed import JobFeed
+from .lead import Lead
+from .membership import Membership, SharedLimiter
+from .ports import Crew, SharedJournal
+
+if TYPE_CHECKING:
+    from ..build import Build
+
+
+def held_at_once(concurrency: int) -> int:
+    """Flows that one run holds at most: enough to keep every request busy, and few, so that the last ones are shared out."""
+    return max(16, 4 * concurrency)
+
+
+def crew_run_of(operation: Operation, crew: Crew, build: Build) -> CrewRun:
+    journal = cast(SharedJournal, operation.journal)  # who has a crew has such a one
+    limiter = cast(SharedLimiter, operation.limiter)
+    membership = Membership(crew, journal, limiter, operation.report, operation.clock, operation.manifest.digest)
+    turn = partial(_turn, operation, crew, journal, membership, build)
+    return CrewRun(crew, journal, membership, turn, build.requests, operation.reporter, operation.shutdown)
+
+
+def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: Membership, build: Build) -> Turn:
+    lead = Lead(crew, journal, build.preparation, build.planner, build.cleanup, operation.reporter)
+    finder = FlowFinder(operation.manifest, operation.shutdown.check)
+    feeds: list[JobFeed] = []
+
+    def feed(schedule: Schedule) -> JobFeed:
+        made = JobFeed(crew, journal, membership, lead, finder, partial(_planner_of, operation, build), operation.reporter,
+                       operation.shutdown, held_at_once(operation.limits.concurrency))  # fmt: skip
+        schedule.ended = made.ended
+        feeds.append(made)
+        return made
+
+    stages = build.stages(feed)
+    return Turn(stages, feeds[0], lead)
+
+
+def _planner_of(operation: Operation, build: Build, job: Job) -> Planner:
+    """A flow is paid for again where its job says so, and it has the id still that it had then: once, whoever does it."""
+
+    def redo(name: str) -> bool:
+        facts = operation.journal.flow(name) if job.redo_of is not None else None
+        return facts is not None and facts.flow_id == job.redo_of
+
+    options: Options = replace(operation.options, redo=redo, resubmit_changed=False, only=lambda name: True)
+    return build.planner_with(options)

@@ -1,0 +1,78 @@
+"""How many requests leave per second. In: requests as they want to leave. Out: when the next one may. Asked by the limiter.
+
+`Pace` is one run's own. Where several runs share a rate, `SharedPace` has it in slices: moments at which a request may leave,
+handed out by whoever keeps them for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+CATCH_UP_S: Final = (0.01, 0.05)  # a request that left late by up to one interval (within these) makes up for it
+SLICE_S: Final = 0.25  # moments are taken for so long at a time: what a run that is killed had taken is lost to the others
+
+
+class Pace:
+    """Evenly, however late the loop's timers come. `rate_per_s` None: without a bound."""
+
+    def __init__(self, rate_per_s: float | None) -> None:
+        self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
+        self._late_s = min(max(self._interval_s, CATCH_UP_S[0]), CATCH_UP_S[1])
+        self.next_at = 0.0  # steady seconds; infinite while it is not known
+
+    def went(self, now: float) -> None:
+        """A request has left."""
+        if self._interval_s:
+            self.next_at = max(now - self._late_s, self.next_at) + self._interval_s
+
+    def want(self, waiting: int) -> None:
+        """So many requests wait."""
+
+
+class SharedPace(Pace):
+    """`take(count, interval_s)` reserves so many moments, one each interval, and tells how far away the first is; `ready` is
+    called when there are more. What is taken and not used is nobody's, so no more is taken than waits."""
+
+    def __init__(self, rate_per_s: float, take: Callable[[int, float], Awaitable[float]], steady: Callable[[], float]) -> None:
+        super().__init__(rate_per_s)
+        self._slice = max(1, round(rate_per_s * SLICE_S))
+        self._take = take
+        self._steady = steady
+        self._moments: deque[float] = deque()
+        self._taking: asyncio.Task[None] | None = None
+        self.next_at = math.inf
+        self.ready: Callable[[], None] = lambda: None
+
+    def went(self, now: float) -> None:
+        self._moments.popleft()
+        self._look(now)
+
+    def want(self, waiting: int) -> None:
+        self._look(self._steady())
+        if self._taking is None and len(self._moments) < min(waiting, self._slice):
+            self._taking = asyncio.get_running_loop().create_task(self._take_some(min(waiting, self._slice)))
+            self._taking.add_done_callback(self._taken)
+
+    async def _take_some(self, count: int) -> None:
+        first = await self._take(count, self._interval_s) + self._steady()
+        self._moments += (first + number * self._interval_s for number in range(count))
+
+    def _taken(self, taking: asyncio.Task[None]) -> None:
+        self._taking = None
+        if not taking.cancelled() and taking.exception() is None:  # else whoever keeps them is away, and says so itself
+            self._look(self._steady())
+            self.ready()
+
+    def _look(self, now: float) -> None:
+        """Moments that are long past are not made up for."""
+        while self._moments and self._moments[0] < now - self._late_s - self._interval_s:
+            self._moments.popleft()
+        self.next_at = self._moments[0] if self._moments else math.inf
+
+    def close(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
