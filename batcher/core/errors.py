@@ -4,6 +4,7 @@
     ├── ManifestError         the manifest is wrong; `problems` lists all of it        (exit code 2)
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
+    │   └── ClaimLost         other runs went on with the flows of this one         (12)
     ├── Locked                another run holds this manifest                          (11)
     └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 129, 130, 143)
 
@@ -45,6 +46,14 @@ class UsageError(BatcherError):
 
 class JournalError(BatcherError):
     """The journal is damaged, was written by a newer batcher, or cannot be written: what was paid for is unknown."""
+
+
+class ClaimLost(JournalError):
+    """Others have gone on with the flows of this run: it may write nothing of them, and send nothing, any more."""
+
+    def __init__(self) -> None:
+        super().__init__("this run was away for longer than its lease, and others went on with its flows",
+                         "they finish them; run again to join in")  # fmt: skip
 
 
 class Locked(BatcherError):

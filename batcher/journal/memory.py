@@ -11,8 +11,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ..core.collecting import Step, step
 from ..core.facts import (
@@ -44,6 +45,9 @@ from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.output_names import path_digest
 from ..host.system import uptime
+from .ports import JournalView
+
+T = TypeVar("T")
 
 
 class MemoryJournal:
@@ -113,6 +117,9 @@ class MemoryJournal:
                         self._outputs[output.flow_id][output.asset_id] = replace(seen, state=output.state)
                 case PutOutput(output):
                     self._outputs.setdefault(output.flow_id, {})[output.asset_id] = output
+
+    async def look(self, read: Callable[[JournalView], T]) -> T:
+        return read(self)
 
     def mark_sent(self, key: bytes) -> None:
         pass

@@ -1,25 +1,26 @@
 """What is asked of a journal, as Protocols: all that the stages, `status`, `report` and completion read and write.
 
-Nothing else of this room is known to the stages: the same ones run with SQLite or with a journal in memory, and later with
-PostgreSQL. A journal that does all of this as `tests/journal/test_conformance.py` asks is one for every command; `open.py`
-picks the engine.
+Nothing else of this room is known to the stages: the same ones run with SQLite, with PostgreSQL, or with a journal in memory. A
+journal that does all of this as `tests/journal/test_conformance.py` asks is one for every command; `open.py` picks the engine.
 
 Threads: every read may be called from any thread, the loop's included, by many at once. Reads return values and do not
 await: the planner, the survey and the lists of results ask in threads of their own; what is asked on the loop is one row or
-a few, and one walk where the service has flows that the journal does not know. Who walks all flows asks for what goes with
-them in one of the bulk forms (`flows_named`, `flows_and_ends`, `ends`, `counts`, `tallies`, `flow_times`), never a flow at a
-time. `record`, `post`, `mark_sent` and `close` belong to the thread of the loop.
+a few, and one walk where the service has flows that the journal does not know; `look` asks for it. Who walks all flows asks for
+what goes with them in one of the bulk forms (`flows_named`, `flows_and_ends`, `ends`, `counts`, `tallies`, `flow_times`), never
+a flow at a time. `record`, `post`, `look`, `mark_sent` and `close` belong to the thread of the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, Record
 from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
+
+T = TypeVar("T")
 
 
 class JournalView(Protocol):
@@ -136,6 +137,10 @@ class Journal(JournalView, Protocol):
 
     def post(self, *records: Record) -> None:
         """Hand over in order; durable at the latest when a later `record` returns. Raises nothing: that `record` does."""
+
+    async def look(self, read: Callable[[JournalView], T]) -> T:
+        """What `read` finds, without holding up the loop: at once where a read is quick, in a thread where it asks another
+        machine."""
 
     def mark_sent(self, key: bytes) -> None:
         """Synchronous and cheap: the last byte of this announced request is about to leave. Survives kill -9 (not the

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from ..core.errors import JournalError, UsageError
 from ..core.facts import AddOrphan, Record
@@ -28,6 +28,7 @@ from ..host.process import NOT_YOURS
 from ..host.system import to_disk, uptime
 from .clock import JournalClock, boot_name
 from .lock import hold
+from .ports import JournalView
 from .queries import SQL
 from .reader import Reader
 from .records import write_records
@@ -41,6 +42,7 @@ COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's tim
 CHECKPOINT_ROWS: Final = 2000  # between two checkpoints: a log of 16 MB at most, for a row touches two pages
 BUSY_MS: Final = 3000  # the loop waits so long where somebody else holds the database
 
+T = TypeVar("T")
 _Waiter: TypeAlias = "asyncio.Future[None]"
 
 
@@ -154,6 +156,9 @@ class SqliteJournal(Reader):
     def post(self, *records: Record) -> None:
         self._items.append((records, None))
         self._write_soon()
+
+    async def look(self, read: Callable[[JournalView], T]) -> T:
+        return read(self)
 
     def mark_sent(self, key: bytes) -> None:
         self._sent_marks.mark(key)
