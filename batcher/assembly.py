@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Final
 
 from .core.errors import Reason, Stop, UsageError
@@ -20,7 +19,7 @@ from .core.model import SANDBOX, Manifest
 from .core.planning import Options
 from .core.report import Report
 from .host.process import requests_at_once, require_utf8
-from .journal.open import journal_path, open_journal, state_folder
+from .journal.open import State, images_path, open_journal, state_folder
 from .journal.ports import Journal
 from .pipeline.operation import Operation
 from .service.bandwidth import Bandwidth
@@ -36,11 +35,12 @@ from .sources.images import Images
 class Settings:
     """What flags say beyond the manifest. `key` is asked for the API key (None: no key), and again after each 401; where it
     has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
-    for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
+    for the whole run (None: the manifest's). `state`: the folder of the journal, or its address in PostgreSQL (None:
+    `.batcher` beside the manifest)."""
 
     options: Options = field(default_factory=Options)
     key: Callable[[], str | None] = lambda: None
-    state: Path | None = None
+    state: State | None = None
     ca_file: str | None = None
     max_duration_s: float | None = None
     key_wait_s: float = 0.0
@@ -69,7 +69,7 @@ def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
 
 
 @contextlib.asynccontextmanager
-async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str]:
+async def _endpoint(manifest: Manifest, state: State | None) -> AsyncIterator[str]:
     """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
     if manifest.endpoint != SANDBOX:
         yield manifest.endpoint
@@ -103,7 +103,7 @@ async def open_engines(
         stack.callback(sources.close)
         images = None
         if plans and (limits.check_images or limits.max_pixels is not None):
-            memory = journal_path(manifest, settings.state).with_suffix(".images")
+            memory = images_path(manifest, settings.state)
             images = Images(limits.check_images, limits.max_pixels, memory, remember=remember)
             stack.callback(images.close)
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))

@@ -54,6 +54,10 @@ class Address:
         text = f"{manifest.batch}\0{manifest.endpoint}"
         return replace(self, schema=f"batcher_{slug}_{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}")
 
+    @property
+    def has_password(self) -> bool:
+        return any(name in _SECRET for name, _ in self.parameters)
+
     def hidden(self, message: str) -> str:
         """The message in one line, and without a password, whoever made it."""
         for name, value in self.parameters:

@@ -300,3 +300,13 @@ WHERE i.state = 'sending' OR i.settle_deadline > d.deadline;
 
 -- name: time
 SELECT extract(epoch FROM clock_timestamp())::float8;
+
+-- name: journals
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'claims' AND has_schema_privilege(n.oid, 'USAGE')
+    AND has_table_privilege(to_regclass(format('%%I.meta', n.nspname)), 'SELECT')
+    AND has_table_privilege(to_regclass(format('%%I.flows', n.nspname)), 'SELECT')
+ORDER BY n.nspname;
+
+-- name: any_flow
+SELECT EXISTS (SELECT 1 FROM flows);

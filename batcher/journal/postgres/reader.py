@@ -185,9 +185,13 @@ class Reader:
         return [(row[0], json.loads(row[1])) for row in self._ask("runs")]
 
 
+class NoJournal(JournalError):
+    """There is none at that address."""
+
+
 class PostgresReader(Reader):
     """A journal that is only looked at. `address` has its schema. Raises UsageError where the database refuses,
-    Stop(UNAVAILABLE) where it is away, JournalError where it has no such journal or one of another version."""
+    Stop(UNAVAILABLE) where it is away, NoJournal where it has no such schema, JournalError where it is of another version."""
 
     def __init__(self, address: Address) -> None:
         line = Line(address, Patience(OPEN_S), session=SESSION)
@@ -205,7 +209,7 @@ class PostgresReader(Reader):
             return
         line.close()
         if version == 0:
-            raise JournalError(f"there is no journal at {address}", "nothing has been run here yet")
+            raise NoJournal(f"there is no journal at {address}", "nothing has been run here yet")
         raise JournalError(f"the journal {address} was written by an older batcher (schema {version})",
                            "batcher run brings it up to date")  # fmt: skip
 
