@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from .assembly import DEFAULT_SETTINGS, Settings, fitting, open_engines, opened
+from .assembly import DEFAULT_SETTINGS, LEASE_S, Settings, fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
 from .core.errors import Reason, Stop, UsageError
@@ -28,7 +28,7 @@ from .core.report import Report
 from .core.retry import Verdict
 from .host.process import opening_a_journal, require_utf8
 from .journal.memory import MemoryJournal
-from .journal.open import empty_journal, other_journals, read_journal, read_sibling, require_journal
+from .journal.open import State, empty_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
 from .outputs.folder import OutputFolder
 from .pipeline.abort import Running
@@ -52,7 +52,7 @@ def load_manifest(
     return load(path, env if env is not None else {}, endpoint=endpoint)
 
 
-def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
+def _renamed(manifest: Manifest, state: State | None) -> Problem | None:
     """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write."""
     for other in other_journals(manifest, state):
         if not other.gone and other.batch != manifest.batch:
@@ -63,7 +63,7 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
             continue
         was = os.path.basename(other.manifest) if other.here else other.manifest
         knows = f"its journal knows the flow “{flow.name}” as {'started' if flow.started else 'begun'}, from the same files"
-        away = f"; to {'pay for all of it again' if flow.started else 'begin all of it anew'}, move {other.path} away"
+        away = f"; to {'pay for all of it again' if flow.started else 'begin all of it anew'}, {other.put_away}"
         if not other.gone:
             return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
                            f"give this one another `batch`{away}")  # fmt: skip
@@ -97,7 +97,7 @@ async def run(
         return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
-        async with opened(manifest, settings, journal, report, started, events) as operation:
+        async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             await build.run()
             limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
@@ -209,6 +209,7 @@ async def abort(
 
 
 __all__ = [
+    "LEASE_S",
     "Limits",
     "Manifest",
     "MemoryJournal",

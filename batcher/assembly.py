@@ -11,51 +11,59 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import Final
 
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
-from .core.model import SANDBOX, Manifest
+from .core.model import SANDBOX, Limits, Manifest
 from .core.planning import Options
 from .core.report import Report
 from .host.process import requests_at_once, require_utf8
-from .journal.open import journal_path, open_journal, state_folder
+from .journal.open import State, images_path, open_crew, open_journal, run_name, state_folder
 from .journal.ports import Journal
+from .journal.postgres.address import Address
+from .pipeline.hosts.ports import Crew, held_at_once
 from .pipeline.operation import Operation
-from .service.bandwidth import Bandwidth
+from .service.bandwidth import Bandwidth, SharedBandwidth
 from .service.byte_budget import ByteBudget
 from .service.client import FlowsApi
 from .service.credentials import Key
 from .service.limiter import Limiter
-from .service.pace import Pace
+from .service.pace import Pace, SharedPace
 from .sources.dispatch import AllSources
 from .sources.images import Images
+
+LEASE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What flags say beyond the manifest. `key` is asked for the API key (None: no key), and again after each 401; where it
     has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
-    for the whole run (None: the manifest's). `state`: the folder of the journal (None: `.batcher` beside the manifest)."""
+    for the whole run (None: the manifest's). `state`: the folder of the journal, or its address in PostgreSQL (None:
+    `.batcher` beside the manifest). `lease_s`: where several runs share a database, how long one of them may say nothing."""
 
     options: Options = field(default_factory=Options)
     key: Callable[[], str | None] = lambda: None
-    state: Path | None = None
+    state: State | None = None
     ca_file: str | None = None
     max_duration_s: float | None = None
     key_wait_s: float = 0.0
+    lease_s: float = LEASE_S
 
 
 DEFAULT_SETTINGS: Final = Settings()
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time; `wall`: where it is not to be trusted, another clock for the time of day."""
 
-    wall = staticmethod(time.time)
     steady = staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
+
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self.wall = wall
 
 
 def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
@@ -70,7 +78,7 @@ def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
 
 
 @contextlib.asynccontextmanager
-async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str]:
+async def _endpoint(manifest: Manifest, state: State | None) -> AsyncIterator[str]:
     """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
     if manifest.endpoint != SANDBOX:
         yield manifest.endpoint
@@ -90,51 +98,62 @@ async def _endpoint(manifest: Manifest, state: Path | None) -> AsyncIterator[str
 
 @contextlib.asynccontextmanager
 async def open_engines(
-    manifest: Manifest,
-    settings: Settings,
-    journal: Journal,
-    report: Report,
-    *,
-    remember: bool = False,
-    plans: bool = True,
-    events: Events = SILENT,
-) -> AsyncIterator[Operation]:
-    """All but the journal open, as long as this."""
+    manifest: Manifest, settings: Settings, journal: Journal, report: Report, *, remember: bool = False, plans: bool = True,
+    events: Events = SILENT, crew: Crew | None = None,
+) -> AsyncIterator[Operation]:  # fmt: skip
+    """All but the journal open, as long as this. `crew`: other runs, with whom the limits are shared."""
     manifest = manifest.knowing(journal)
     limits = manifest.limits
     rng = random.Random()
-    clock = SystemClock()
-    limiter = Limiter(limits.concurrency, limits.retries, Pace(limits.rate_per_s), rng, clock.steady)
-    sources = AllSources(limits.min_age_s, clock.wall)
+    clock = SystemClock() if crew is None else SystemClock(journal.now)
+    pace, bandwidth = _shared_limits(limits, crew, clock.steady)
+    limiter = Limiter(limits.concurrency, limits.retries, pace, rng, clock.steady)
+    pace.ready = limiter.serve
+    sources = AllSources(limits.min_age_s, time.time)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         images = None
         if plans and (limits.check_images or limits.max_pixels is not None):
-            memory = journal_path(manifest, settings.state).with_suffix(".images")
+            memory = images_path(manifest, settings.state)
             images = Images(limits.check_images, limits.max_pixels, memory, remember=remember)
             stack.callback(images.close)
         url = await stack.enter_async_context(_endpoint(manifest, settings.state))
-        bandwidth = Bandwidth(limits.bandwidth_bytes_per_s, clock.steady)
         client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
                           bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
         await stack.enter_async_context(client)
         yield Operation(manifest, settings.options, journal, client, sources, clock, limiter,
-                      ByteBudget(limits.memory_bytes), rng, report, images, events,
-                      key_wait_s=settings.key_wait_s)  # fmt: skip
+                      ByteBudget(limits.memory_bytes), rng, report, images, events, key_wait_s=settings.key_wait_s,
+                      crew=crew)  # fmt: skip
+
+
+def _shared_limits(limits: Limits, crew: Crew | None, steady: Callable[[], float]) -> tuple[Pace, Bandwidth]:
+    """Of this run alone, or its part of what all runs may do together."""
+    rate, bytes_per_s = limits.rate_per_s, limits.bandwidth_bytes_per_s
+    if crew is None:
+        return Pace(rate), Bandwidth(bytes_per_s, steady)
+    pace = SharedPace(rate, partial(crew.reserve, "request"), steady) if rate else Pace(None)
+    shared = SharedBandwidth(bytes_per_s, partial(crew.reserve, "byte"), steady) if bytes_per_s else Bandwidth(None, steady)
+    return pace, shared
 
 
 @contextlib.asynccontextmanager
 async def opened(
     manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Operation], None],
-    events: Events, *, plans: bool = True,
+    events: Events, *, plans: bool = True, joins: bool = False,
 ) -> AsyncIterator[Operation]:  # fmt: skip
-    """The journal held, the edges open, the deadline set."""
+    """The journal held, the edges open, the deadline set. `joins`: other runs may be at work, where the journal is in a
+    database that several share."""
     manifest = fitting(manifest, events)
-    own = None
+    own, crew = None, None
     if journal is None:
-        journal = own = open_journal(manifest, settings.state)
+        run, state = run_name(), settings.state
+        journal = own = open_journal(manifest, state, run=run, exclusive=not joins)
+        if joins and isinstance(state, Address):
+            held = held_at_once(manifest.limits.concurrency)
+            crew = open_crew(manifest, state, run, lease_s=settings.lease_s, held=held)
     try:
-        async with open_engines(manifest, settings, journal, report, remember=True, plans=plans, events=events) as operation:
+        engines = open_engines(manifest, settings, journal, report, remember=True, plans=plans, events=events, crew=crew)
+        async with engines as operation:
             started(operation)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s

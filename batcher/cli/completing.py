@@ -9,11 +9,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from ..journal.open import State
 
 NAMES_MAX: Final = 3000
 NAMES_S: Final = 1.0
@@ -55,10 +57,10 @@ def flows(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     return [CompletionItem(name) for name in list(found) if name not in given]
 
 
-def _names(manifest: str, state: Path | None) -> Iterator[str]:
+def _names(manifest: str, state: State | None) -> Iterator[str]:
     from ..journal.open import known_names
 
-    yield from known_names(manifest, None if state is None else Path(state))
+    yield from known_names(manifest, state)
     from ..api import load_manifest
     from ..core.model import Flow
 

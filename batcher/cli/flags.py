@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
+from ..core.errors import UsageError
 from ..core.exit_codes import ExitCode
+from ..journal.postgres.address import Address, is_address
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from . import completing
 from .output import say
@@ -23,8 +25,10 @@ from .output import say
 F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
+    _Folder = click.Path[Any]
     _Number = click.ParamType[float]
 else:
+    _Folder = click.Path
     _Number = click.ParamType  # before click 8.4 it takes no parameter when it runs
 
 
@@ -42,6 +46,18 @@ class _Parsed(_Number):
             self.fail(str(error), param, ctx)
 
 
+class _State(_Folder):
+    """A folder, or the address of a database."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not is_address(value):
+            return super().convert(value, param, ctx)
+        try:
+            return Address.parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
 DURATION: Final = _Parsed("duration", parse_duration)
 SIZE: Final = _Parsed("size", parse_size)
 
@@ -56,7 +72,7 @@ class CommonFlags:
 
     manifest: str
     endpoint: str | None
-    state: Path | None
+    state: Path | Address | None
     ca_file: str | None
     as_json: bool
     quiet: bool
@@ -69,7 +85,8 @@ class CommonFlags:
 MANIFEST: Final = click.argument("manifest", shell_complete=completing.manifests)
 COMMON: Final = (
     click.option("--endpoint", metavar="URL", envvar="BATCHER_ENDPOINT", help="instead of the manifest's"),
-    click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="folder of the journal"),
+    click.option("--state", type=_State(file_okay=False, path_type=Path), metavar="FOLDER", envvar="BATCHER_STATE",
+                 help="where the journal lies; or postgresql://USER@HOST/DB, which hosts share"),
     click.option("--ca-file", type=click.Path(), help="certificates to trust instead of the system's, as PEM"),
     click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout, nothing else there"),
     click.option("--quiet", is_flag=True, help="say nothing unless something is wrong"),
@@ -134,6 +151,9 @@ MAX_STARTS: Final = click.option("--max-starts", "starts_per_run", type=click.In
                                  help=f"start so many flows at most, then end with {ExitCode.LIMIT}; the next run goes on",
                                 )  # fmt: skip
 
+
+LEASE: Final = click.option("--lease", "lease_s", type=DURATION, default="30s", show_default=True,
+                            help="of runs that share a database: one that is silent for so long loses its flows")  # fmt: skip
 
 REQUESTS: Final = grouped(CONCURRENCY, RATE, TIMEOUT, RETRIES)  # of commands that send no files
 

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import Final
 
 from ..core.chosen import listed, plain
 from ..core.errors import UsageError
 from ..core.facts import FlowFacts
 from ..core.model import Manifest, Place
-from ..journal.open import read_journal
+from ..journal.open import State, read_journal
 from .output import say
 from .readable import count
 
 MOST_BYTES: Final = 64 << 20  # of a list; one of a million names has some 40 MB
 
 
-def wanted(manifest: Manifest, state: Path | None, path: str) -> dict[str, Place]:
+def wanted(manifest: Manifest, state: State | None, path: str) -> dict[str, Place]:
     """Names or patterns, and where each stands. Raises UsageError where the list cannot be read."""
     found: dict[str, Place] = {}
     attempts: dict[str, str] = {}
@@ -57,7 +56,7 @@ def _read(path: str) -> str:
         raise UsageError(f"{path}:{line}: --redo-from: the line is not UTF-8", "name a list of flows, one per line") from error
 
 
-def _made_again(manifest: Manifest, state: Path | None, attempts: dict[str, str]) -> list[str]:
+def _made_again(manifest: Manifest, state: State | None, attempts: dict[str, str]) -> list[str]:
     """The names whose flow is another one by now than the list is about."""
     journal = read_journal(manifest, state) if attempts else None
     if journal is None:

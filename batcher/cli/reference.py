@@ -31,6 +31,7 @@ ENVIRONMENT: Final = (
     ("GENERIO_API_KEY", "the API key; it is never printed, logged or stored"),
     ("GENERIO_API_KEY_FILE", "a file that holds the key, instead; read again at each 401, for up to 10 s"),
     ("BATCHER_ENDPOINT", "instead of the manifest's `endpoint`; `--endpoint` wins over it"),
+    ("BATCHER_STATE", "the folder of the journal, or its address in PostgreSQL; `--state` wins over it"),
     ("NO_COLOR", "set to anything: no colours, as with `TERM=dumb`; without a terminal there are none anyway"),
     ("TERM", "`dumb`: no colours"),
     ("COLUMNS", "the width that tables are fitted to, where it is not the terminal's"),

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 import click
 
-from ..api import Settings, load_manifest
+from ..api import LEASE_S, Settings, load_manifest
 from ..core.chosen import Chosen
 from ..core.errors import ManifestError, UsageError
 from ..core.events import SILENT, Events
@@ -96,7 +96,8 @@ def settings(
         adopt=options.get("adopt", False),
     )
     wait_s = KEY_WAIT_S if os.environ.get("GENERIO_API_KEY_FILE") else 0.0  # a variable of ours cannot change
-    return Settings(chosen, partial(read_key, mask), given.state, given.ca_file, options.get("max_duration"), wait_s)
+    return Settings(chosen, partial(read_key, mask), given.state, given.ca_file, options.get("max_duration"), wait_s,
+                    options.get("lease_s", LEASE_S))  # fmt: skip
 
 
 def load(given: CommonFlags, options: Mapping[str, Any] = {}) -> Manifest:

@@ -4,7 +4,7 @@
     ├── ManifestError         the manifest is wrong; `problems` lists all of it        (exit code 2)
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
-    │   └── ClaimLost         another run has gone on with the flows of this one
+    │   └── ClaimLost         other runs went on with the flows of this one         (12)
     ├── Locked                another run holds this manifest                          (11)
     └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 129, 130, 143)
 
@@ -49,11 +49,11 @@ class JournalError(BatcherError):
 
 
 class ClaimLost(JournalError):
-    """Others work on what this run had claimed: it was away for longer than its lease. It writes nothing more of it."""
+    """Others have gone on with the flows of this run: it may write nothing of them, and send nothing, any more."""
 
     def __init__(self) -> None:
-        message = "this run was away for longer than its lease, and others went on with its flows"
-        super().__init__(message, "run again: it joins them")
+        super().__init__("this run was away for longer than its lease, and others went on with its flows",
+                         "they finish them; run again to join in")  # fmt: skip
 
 
 class Locked(BatcherError):

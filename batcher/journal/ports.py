@@ -1,8 +1,8 @@
 """What is asked of a journal, as Protocols: all that the stages, `status`, `report` and completion read and write.
 
-Nothing else of this room is known to the stages: the same ones run with SQLite or with a journal in memory, and later with
-PostgreSQL. A journal that does all of this as `tests/journal/test_conformance.py` asks is one for every command; `open.py`
-picks the engine.
+Nothing else of this room is known to the stages: the same ones run with SQLite, with PostgreSQL, or with a journal in memory.
+A journal that does all of this as `tests/journal/test_conformance.py` asks is one for every command; `open.py` picks the
+engine.
 
 Threads: every read may be called from any thread, by many at once. Reads return values and do not await: the planner, the
 survey and the lists of results ask in threads of their own; what is asked on the loop goes through `look`. Who walks all

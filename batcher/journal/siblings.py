@@ -18,6 +18,7 @@ from pathlib import Path
 from ..core.errors import JournalError
 from ..core.model import Manifest
 from ..host.process import is_journal
+from .postgres.address import Address
 from .reader import JournalReader
 
 SUFFIXES = (".yaml", ".yml")
@@ -25,10 +26,11 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class Sibling:
-    """Another journal of the same endpoint. `manifest`: the path of its manifest; `here`: in the folder of the one that asks;
-    `told`: the journal itself says so (an older batcher's does not, and `batch` is a guess then)."""
+    """Another journal of the same endpoint. `path`: its file, or its schema. `manifest`: the path of its manifest; `here`: in
+    the folder of the one that asks; `told`: the journal itself says so (an older batcher's does not, and `batch` is a guess
+    then)."""
 
-    path: Path
+    path: Path | Address
     manifest: str
     batch: str
     here: bool
@@ -37,6 +39,13 @@ class Sibling:
     @property
     def gone(self) -> bool:
         return not os.path.lexists(self.manifest)
+
+    @property
+    def put_away(self) -> str:
+        """What to do where it is not to be found any more."""
+        if isinstance(self.path, Path):
+            return f"move {self.path} away"
+        return f"drop the schema {self.path.schema} of its database"
 
 
 def own_path(manifest: Manifest, folder: Path, *, shared: bool) -> Path:
@@ -49,7 +58,7 @@ def journal_of(manifest: Manifest, folder: Path, *, shared: bool) -> Path:
     own = own_path(manifest, folder, shared=shared)
     for sibling in siblings(manifest, folder, shared=shared):
         renamed = sibling.gone or sibling.manifest == manifest.path
-        if sibling.batch == manifest.batch and sibling.here and renamed:
+        if sibling.batch == manifest.batch and sibling.here and renamed and isinstance(sibling.path, Path):
             return sibling.path
     return own
 

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from ..core.errors import JournalError, UsageError
 from ..core.facts import AddOrphan, Record
@@ -41,6 +41,7 @@ COMMIT_ROWS: Final = 1024  # enough for one commit: some 15 ms of the loop's tim
 CHECKPOINT_ROWS: Final = 2000  # between two checkpoints: a log of 16 MB at most, for a row touches two pages
 BUSY_MS: Final = 3000  # the loop waits so long where somebody else holds the database
 
+T = TypeVar("T")
 _Waiter: TypeAlias = "asyncio.Future[None]"
 
 

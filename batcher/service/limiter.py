@@ -74,7 +74,7 @@ class Limiter:
         """From now on this run may have so many requests in flight, until then (steady seconds); `probes`: in an outage it is
         the one that asks whether the service is back."""
         self._most, self._until, self._probing = most, until, probes
-        self._serve()
+        self.serve()
 
     @property
     def failed_probes(self) -> int | None:
@@ -90,7 +90,7 @@ class Limiter:
             self._probes = max(self._probes, failed_probes)
             if self._probes > self._retries:
                 self._give_up("another run has asked for it, and it does not answer", None)
-        self._serve()
+        self.serve()
 
     # ---- leaving
 
@@ -114,13 +114,13 @@ class Limiter:
             return now
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
-        self._serve()
+        self.serve()
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.in_flight -= 1
-                self._serve()
+                self.serve()
             else:
                 waiter.cancel()
             raise
@@ -137,7 +137,7 @@ class Limiter:
         if verdict is not None:
             self._learn(verdict, now, now - entered, timed, full)
         if self._waiting:
-            self._serve()
+            self.serve()
         return now
 
     def _learn(self, verdict: Verdict, now: float, took_s: float, timed: bool, full: bool) -> None:
@@ -204,7 +204,8 @@ class Limiter:
         self.in_flight += 1
         self._pace.went(now)
 
-    def _serve(self) -> None:
+    def serve(self) -> None:
+        """Let go who may: time has passed, or more may leave."""
         if self._waiting:
             self._pace.want(len(self._waiting))
         while self._waiting and self._may_go(now := self._steady()):
@@ -238,4 +239,4 @@ class Limiter:
 
     def _tick(self) -> None:
         self._timer = None
-        self._serve()
+        self.serve()

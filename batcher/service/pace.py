@@ -23,6 +23,7 @@ class Pace:
         self._interval_s = 1.0 / rate_per_s if rate_per_s else 0.0
         self._late_s = min(max(self._interval_s, CATCH_UP_S[0]), CATCH_UP_S[1])
         self.next_at = 0.0  # steady seconds; infinite while it is not known
+        self.ready: Callable[[], None] = lambda: None  # called when that has come nearer
 
     def went(self, now: float) -> None:
         """A request has left."""
@@ -34,18 +35,18 @@ class Pace:
 
 
 class SharedPace(Pace):
-    """`take(count, interval_s)` reserves so many moments, one each interval, and tells how far away the first is; `ready` is
-    called when there are more. What is taken and not used is nobody's, so no more is taken than waits."""
+    """`take(count, per_s)` reserves so many moments, so many a second, and tells how far away the first is. What is taken and
+    not used is nobody's, so no more is taken than waits."""
 
     def __init__(self, rate_per_s: float, take: Callable[[int, float], Awaitable[float]], steady: Callable[[], float]) -> None:
         super().__init__(rate_per_s)
+        self._per_s = rate_per_s
         self._slice = max(1, round(rate_per_s * SLICE_S))
         self._take = take
         self._steady = steady
         self._moments: deque[float] = deque()
         self._taking: asyncio.Task[None] | None = None
         self.next_at = math.inf
-        self.ready: Callable[[], None] = lambda: None
 
     def went(self, now: float) -> None:
         self._moments.popleft()
@@ -58,7 +59,7 @@ class SharedPace(Pace):
             self._taking.add_done_callback(self._taken)
 
     async def _take_some(self, count: int) -> None:
-        first = await self._take(count, self._interval_s) + self._steady()
+        first = await self._take(count, self._per_s) + self._steady()
         self._moments += (first + number * self._interval_s for number in range(count))
 
     def _taken(self, taking: asyncio.Task[None]) -> None:

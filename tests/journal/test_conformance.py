@@ -42,8 +42,10 @@ from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes
 from batcher.journal.memory import MemoryJournal
 from batcher.journal.ports import Journal, JournalView
+from batcher.journal.postgres.reader import PostgresReader
 from batcher.journal.reader import JournalReader
 from batcher.journal.sqlite import SqliteJournal
+from tests.postgres import journal_at, server
 
 pytestmark = pytest.mark.anyio
 
@@ -59,10 +61,12 @@ FLOW = FlowFacts("a flow", FlowState.OPEN, "id-1", 2, False, b"m", b"q", b"c", 1
 ENGINES: dict[str, Callable[[Path], Journal]] = {
     "sqlite": lambda folder: SqliteJournal(folder / "s" / "j.sqlite", "b", 15),
     "memory": lambda folder: MemoryJournal(),
+    "postgres": journal_at,
 }
 # What looks at a journal of that engine from outside, for plan, status and report.
 READERS: dict[str, Callable[[Path], JournalView]] = {
     "sqlite": lambda folder: JournalReader(folder / "s" / "j.sqlite", "b"),
+    "postgres": lambda folder: PostgresReader(server().address(folder)),
 }
 
 
@@ -230,6 +234,11 @@ async def test_new_journal_knows_nothing(journal) -> None:
     assert (journal.tallies(), journal.flow_times(), journal.bad_ends(), journal.about) == ({}, {}, {}, {})
     assert not journal.unknown_flows_checked
     assert journal.held in (True, None)
+
+
+async def test_look_finds_what_a_read_finds(journal) -> None:
+    await journal.record(PutFlow(FLOW))
+    assert await journal.look(lambda view: view.flow("a flow")) == FLOW
 
 
 async def test_its_time_goes_on(journal) -> None:

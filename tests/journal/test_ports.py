@@ -9,6 +9,8 @@ import pytest
 
 from batcher.journal.memory import MemoryJournal
 from batcher.journal.ports import Journal, JournalView
+from batcher.journal.postgres.journal import PostgresJournal
+from batcher.journal.postgres.reader import PostgresReader
 from batcher.journal.reader import JournalReader
 from batcher.journal.sqlite import SqliteJournal
 
@@ -22,7 +24,14 @@ def asked(port: type) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("engine", "port"), [(SqliteJournal, Journal), (MemoryJournal, Journal), (JournalReader, JournalView)]
+    ("engine", "port"),
+    [
+        (SqliteJournal, Journal),
+        (MemoryJournal, Journal),
+        (PostgresJournal, Journal),
+        (JournalReader, JournalView),
+        (PostgresReader, JournalView),
+    ],
 )
 def test_an_engine_has_all_of_the_port(engine: type, port: type) -> None:
     assert len(asked(port)) > 25

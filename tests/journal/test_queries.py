@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import batcher.journal
+from batcher.journal.postgres.statements import SQL as POSTGRES
 from batcher.journal.queries import SQL, VALUES_MAX, of_many, of_rows, parse, parts
 from batcher.journal.schema import migrate
 
@@ -31,6 +32,14 @@ def test_every_statement_is_used_and_none_is_missing() -> None:
     assert used == set(SQL)
 
 
+def test_every_statement_for_postgres_is_used_and_none_is_missing() -> None:
+    text = "".join(path.read_text("utf-8") for path in (ROOM / "postgres").glob("*.py"))
+    named = re.findall(r'"(\w+)"', text)
+    assert set(POSTGRES) <= set(named)
+    used = re.findall(r'(?:SQL\[|ask\(connection, |_ask\(|_ask_each\(|_put\(connection, )"(\w+)"', text)
+    assert set(used) <= set(POSTGRES)
+
+
 def test_sql_stands_in_its_files_only() -> None:
     for path in Path(batcher.__file__).parent.rglob("*.py"):
         if "sandbox" not in path.parts:  # which has a store of its own
@@ -39,8 +48,8 @@ def test_sql_stands_in_its_files_only() -> None:
 
 def test_no_other_place_names_an_engine() -> None:
     for path in Path(batcher.__file__).parent.rglob("*.py"):
-        if path.parent != ROOM:
-            assert not re.search(r"SqliteJournal|JournalReader", path.read_text("utf-8")), path
+        if not path.is_relative_to(ROOM):
+            assert not re.search(r"SqliteJournal|JournalReader|PostgresJournal|PostgresReader", path.read_text("utf-8")), path
 
 
 def test_lists_and_rows_have_as_many_marks_as_values() -> None:

@@ -20,6 +20,7 @@ from . import gallery as gallery_command
 
 if TYPE_CHECKING:
     from ...gallery.making import Made
+    from ...journal.open import State
 
 
 @flags.command("collect", "wait for started flows and download their outputs")
@@ -57,7 +58,7 @@ def command(
     output.conclude(report, given.as_json, given.quiet, "\n".join([collected(report), *pages]))
 
 
-def _gallery(manifest: Manifest, state: Path | None, to: Path, report: Report) -> Made | None:
+def _gallery(manifest: Manifest, state: State | None, to: Path, report: Report) -> Made | None:
     """The page of what is there now. That it cannot be written is told as what ended the collect, after all that it brought."""
     if report.outputs is None or (report.stop is not None and report.stop.reason is not Reason.DEADLINE):
         return None

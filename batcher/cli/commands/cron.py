@@ -18,7 +18,8 @@ import click
 from ...api import load_manifest
 from ...core.errors import BatcherError, UsageError
 from ...core.model import SANDBOX, Manifest
-from ...journal.open import state_folder
+from ...journal.open import State, state_folder
+from ...journal.postgres.address import Address
 from .. import flags, output, schedules, setup
 from .run import command as run
 
@@ -102,8 +103,17 @@ def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str
     for flag, value in {"--endpoint": given.endpoint, "--log-format": given.log_format}.items():
         words += [flag, value] if value is not None else []
     for flag, path in paths.items():
-        words += [flag, os.path.abspath(path)] if path is not None else []
+        words += [flag, _whole(path)] if path is not None else []
     return [*words, *run_flags]
+
+
+def _whole(path: State | str) -> str:
+    """As it is called from any folder. Raises UsageError for an address with a password."""
+    if not isinstance(path, Address):
+        return os.path.abspath(path)
+    if path.has_password:
+        raise UsageError("the password in --state would stand in the crontab", "put it into ~/.pgpass or a PGPASSFILE")
+    return str(path)
 
 
 def _batcher() -> list[str]:
@@ -134,9 +144,9 @@ def _name(path: str) -> str:
     return "batcher-" + ("-".join(filter(None, stem.split("-")))[:60] or "batch")
 
 
-def _written(manifest: Manifest, state: Path | None, log_file: str | None, run_flags: Sequence[str]) -> list[str]:
+def _written(manifest: Manifest, state: State | None, log_file: str | None, run_flags: Sequence[str]) -> list[str]:
     """The folders that a run writes into; they exist."""
-    found = [state_folder(manifest, state.absolute() if state is not None else None)]
+    found = [state_folder(manifest, state.absolute() if isinstance(state, Path) else state)]
     parsed = run.make_context("run", [manifest.path, *run_flags]).params
     metrics = parsed["metrics"] or manifest.metrics
     found += [Path(path).parent for path in (metrics, log_file and os.path.abspath(log_file)) if path]

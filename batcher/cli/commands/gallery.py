@@ -13,7 +13,7 @@ import click
 from ...core.aborting import Phase, phase
 from ...core.errors import BatcherError, UsageError
 from ...core.model import Manifest
-from ...journal.open import read_journal
+from ...journal.open import State, read_journal
 from ...reporting.progress import size
 from .. import flags, output, setup
 from ..flow_status import FlowStatus, Line, lines
@@ -48,7 +48,7 @@ def command(given: flags.CommonFlags, to: Path, copy_inputs: bool, served: bool)
         output.out(told(made))
 
 
-def write(manifest: Manifest, state: Path | None, to: Path, *, served: bool = False, copy_inputs: bool = False) -> Made:
+def write(manifest: Manifest, state: State | None, to: Path, *, served: bool = False, copy_inputs: bool = False) -> Made:
     """Make the gallery from the journal and the folder. Raises UsageError, JournalError."""
     from ...gallery.making import GalleryOptions, make  # only now
 

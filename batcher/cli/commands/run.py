@@ -25,6 +25,7 @@ from .collect import collected
 @flags.RETRIES
 @click.option("--max-duration", type=flags.DURATION, help="end in order after this long; a later run resumes")
 @flags.MAX_STARTS
+@flags.LEASE
 @click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
 @flags.RESUBMIT_CHANGED
 @flags.REDO

@@ -11,7 +11,6 @@ import sys
 import time
 from collections import deque
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -19,7 +18,7 @@ import click
 from ...core.errors import BatcherError, UsageError
 from ...core.model import Manifest
 from ...core.report import Report
-from ...journal.open import empty_journal, read_journal
+from ...journal.open import State, empty_journal, read_journal
 from .. import flags, output, setup
 from ..flow_status import BatchStatus, Line, batch_status
 from ..status_table import Pace, Terminal, lines_of, totals
@@ -57,7 +56,7 @@ def command(given: flags.CommonFlags, everything: bool, watch: bool, interval: f
         output.out("\n".join(lines))
 
 
-def _look(manifest: Manifest, state: Path | None) -> BatchStatus:
+def _look(manifest: Manifest, state: State | None) -> BatchStatus:
     with closing(read_journal(manifest, state) or empty_journal()) as journal:
         return batch_status(journal)
 
@@ -82,7 +81,7 @@ def _columns() -> int:
     return max(40, shutil.get_terminal_size((80, 24)).columns)
 
 
-def _watch(manifest: Manifest, state: Path | None, interval_s: float) -> None:
+def _watch(manifest: Manifest, state: State | None, interval_s: float) -> None:
     """Until Ctrl-C. Each picture is written at once, over the one before it, so that nothing flickers."""
 
     def ended(number: int, frame: object) -> None:

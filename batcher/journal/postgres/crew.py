@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 from ...core.crew import Done, Heard, Job, Member, Told, Totals, share_of
 from ...core.errors import ClaimLost, UsageError
 from .address import Address
+from .crew_statements import SQL
 from .link import Connection, Link
 from .queue import Queue
-from .statements import SQL
 
 T = TypeVar("T")
 

