@@ -1,0 +1,194 @@
+"""Several runs of one batch, which share a journal in PostgreSQL: killed, frozen for longer than their lease, cut off.
+
+Hosts are processes here. Each round has a batch of its own; runs that die are started again, as a scheduler would. The
+service's record judges: every flow started once, with exactly its inputs, whoever was at it, and nothing left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+import pytest
+
+from tests.postgres import Server, own_server
+
+from .harness import PNG, Judge, Service, Tally, asset, environment
+
+pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
+
+LEASE_S: Final = 1.5
+LATEST_S: Final = 3.0  # of the late commits below
+HOSTS: Final = 4
+RUNS: Final = 8  # of the command, until it must be done once nobody is killed any more
+FAULTS: Final = (
+    "upload:p=0.2,lost_reply=close", "create:p=0.2,lost_reply=reset", "start:p=0.2,lost_reply=close",
+    "delete:p=0.2,lost_reply=close", "upload:p=0.05,late_commit=600ms", "upload:p=0.02,late_commit=3s",
+    "create:p=0.1,late_commit=600ms", "start:p=0.1,late_commit=2s", "*:p=0.05,status=503",
+)  # fmt: skip
+MANIFEST: Final = """\
+version: 1
+batch: %s
+limits: {concurrency: 16, settle: 1s, timeout: 5s, retries: 6}
+defaults: {template: model_generate_fromimage}
+flows:
+- each: {table: flows.csv}
+  name: "{name}"
+  inputs: [{file: a.png, additional: {of: "{name}"}}, {file: b.png}]
+"""
+Say = Callable[[str], None]
+
+
+class Crew:
+    """The runs of one batch, as processes in their folder."""
+
+    def __init__(self, folder: Path, batch: str, flows: int, service: Service, state: str) -> None:
+        self.folder = folder
+        self.batch = batch
+        folder.mkdir()
+        names = [f"f{number}" for number in range(flows)]
+        contents = {name: PNG + os.urandom(400) for name in ("a", "b")}
+        for name, content in contents.items():
+            (folder / f"{name}.png").write_bytes(content)
+        (folder / "flows.csv").write_text("name\n" + "\n".join(names) + "\n")
+        (folder / "m.yaml").write_text(MANIFEST % batch)
+        self.meant = {
+            name: [Counter([asset(contents["a"], {"of": name}), asset(contents["b"])])] for name in names
+        }
+        self._words = ("run", "m.yaml", "--endpoint", service.url, "--state", state, "--lease", f"{LEASE_S}s")
+        self.codes: Counter[int] = Counter()
+        self._logs = 0
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        self._logs += 1
+        with (self.folder / f"log{self._logs}.txt").open("wb") as log:
+            command = [sys.executable, "-m", "batcher", *self._words, "--progress", "none", *words]
+            return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log)
+
+    def end(self, process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
+        code = process.wait(within_s)
+        self.codes[code] += 1
+        assert code in (0, 5, 12, -signal.SIGKILL), f"exit code {code}: {self.logs()}"
+        return code
+
+    def run(self) -> int:
+        return self.end(self.begin())
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("log*.txt")))
+
+    def complete(self) -> None:
+        """Run it until it is done, and once more for what came late."""
+        codes = [self.run()]
+        while codes[-1] != 0:
+            assert len(codes) < RUNS, f"not done after {codes}: {self.logs()}"
+            codes.append(self.run())
+        sleep(LATEST_S + 0.5)
+        assert self.run() == 0, self.logs()
+        assert "Traceback" not in self.logs(), self.logs()
+
+
+@dataclass
+class Chaos:
+    """What happens to the runs: `events` times one of them is killed, or frozen for three leases."""
+
+    crew: Crew
+    rng: random.Random
+    events: int
+    kills: int = 0
+    freezes: int = 0
+    _frozen: list[tuple[float, subprocess.Popen[bytes]]] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        runs = [self.crew.begin() for _ in range(HOSTS)]
+        over = monotonic() + 100
+        while runs and monotonic() < over:
+            sleep(self.rng.uniform(0.1, 0.8))
+            self._thaw()
+            for process in [one for one in runs if one.poll() is not None]:
+                runs.remove(process)
+                if self.crew.end(process) != 0 and self.events:
+                    runs.append(self.crew.begin())
+            awake = [one for one in runs if one not in [process for _, process in self._frozen]]
+            if awake and self.events:
+                self._strike(self.rng.choice(awake))
+        self._thaw(now=True)
+        for process in runs:
+            self.crew.end(process)
+
+    def _strike(self, process: subprocess.Popen[bytes]) -> None:
+        self.events -= 1
+        if self.rng.random() < 0.5:
+            process.kill()
+            self.kills += 1
+        else:
+            process.send_signal(signal.SIGSTOP)
+            self._frozen.append((monotonic() + 3 * LEASE_S, process))
+            self.freezes += 1
+
+    def _thaw(self, *, now: bool = False) -> None:
+        for until, process in list(self._frozen):
+            if now or monotonic() > until:
+                process.send_signal(signal.SIGCONT)
+                self._frozen.remove((until, process))
+
+
+def rounds(folder: Path, count: int, flows: int, events: int, seed: int, say: Say, server: Server, faults: tuple[str, ...]) -> None:
+    total, kills, freezes, codes, wrong = Tally(), 0, 0, Counter[int](), []
+    with Service(folder / "store") as service:
+        for number in range(count):
+            rng = random.Random(f"{seed}:{number}")
+            crew = Crew(folder / f"r{number}", f"h{number}", flows, service, server.url)
+            chaos = Chaos(crew, rng, events)
+            service.order(*rng.sample(faults, min(5, len(faults))), "*:latency=20ms")
+            chaos()
+            service.order()
+            crew.complete()
+            found = Judge(crew.batch, crew.meant)(service.record())
+            total += found
+            kills, freezes, codes = kills + chaos.kills, freezes + chaos.freezes, codes + crew.codes
+            if found.wrong:
+                wrong.append(f"round {number}: {found}\n{crew.logs()}")
+    say(f"{HOSTS} runs over {flows} flows, {count} rounds: {kills} kills, {freezes} freezes of 3 leases: {total}; codes {dict(codes)}")
+    assert not wrong, "\n".join(wrong)
+    assert total.started == count * flows
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with _serving() as made:
+        yield made
+
+
+@contextmanager
+def _serving() -> Iterator[Server]:
+    with ExitStack() as stack:
+        made = own_server()
+        stack.callback(made.made.cleanup)
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_runs_that_are_killed_and_frozen_break_nothing(tmp_path: Path, seed: int, say: Say, server: Server) -> None:
+    rounds(tmp_path, 1, 40, 5, seed, say, server, ())
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("faults", [(), FAULTS], ids=["calm", "lossy"])
+def test_many_runs_that_are_killed_and_frozen_break_nothing(
+    tmp_path: Path, seed: int, say: Say, server: Server, faults: tuple[str, ...]
+) -> None:
+    count, flows = int(os.environ.get("PROOF_ROUNDS", "60")), int(os.environ.get("PROOF_FLOWS", "400"))
+    rounds(tmp_path, count, flows, 10, seed, say, server, faults)
