@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import batcher.journal
+from batcher.journal.postgres.crew_statements import SQL as CREW
 from batcher.journal.postgres.statements import SQL as POSTGRES
 from batcher.journal.queries import SQL, VALUES_MAX, of_many, of_rows, parse, parts
 from batcher.journal.schema import migrate
@@ -38,6 +39,8 @@ def test_every_statement_for_postgres_is_used_and_none_is_missing() -> None:
     assert set(POSTGRES) <= set(named)
     used = re.findall(r'(?:SQL\[|ask\(connection, |_ask\(|_ask_each\(|_put\(connection, )"(\w+)"', text)
     assert set(used) <= set(POSTGRES)
+    assert set(CREW) <= set(named)
+    assert set(re.findall(r'(?:execute|rows?)\(connection, "(\w+)"', text)) <= set(CREW)
 
 
 def test_sql_stands_in_its_files_only() -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...core.crew import Done, Heard, Job, Member, Told, Totals, share_of
 from ...core.errors import ClaimLost, UsageError
 from .address import Address
-from .crew_statements import SQL
+from .crew_statements import execute, row, rows
 from .link import Connection, Link
 from .queue import Queue
 
@@ -59,7 +59,7 @@ class Crew:
 
         async def transaction(connection: Connection) -> T:
             async with connection.transaction():
-                if member and not await _rows(connection, "is_member", self._values):
+                if member and not await rows(connection, "is_member", self._values):
                     raise ClaimLost
                 return await work(connection)
 
@@ -71,16 +71,16 @@ class Crew:
         """Become a member. `digest`: of the manifest. Raises UsageError where a run that is alive has another."""
 
         async def work(connection: Connection) -> None:
-            number, known, _, swept, *_ = await _row(connection, "session")
+            number, known, _, swept, *_ = await row(connection, "session")
             await self._expel(connection)
-            others = await _rows(connection, "another_place")
+            others = await rows(connection, "another_place")
             if others and not swept and known != digest:
                 raise UsageError(f"the run on {others[0][0]} has another manifest than this one on {self._place}",
                                  "bring the same manifest to both; or wait until that run has ended")  # fmt: skip
             if not others or swept:  # those that are there are about to leave
                 number += 1
                 await self._begin_session(connection, {"session": number, "digest": digest})
-            await _do(connection, "join", {**self._values, "session": number, "backend": self._link.backend})
+            await execute(connection, "join", {**self._values, "session": number, "backend": self._link.backend})
 
         self._queue.forget()
         self.leads = False
@@ -91,43 +91,43 @@ class Crew:
     async def _begin_session(connection: Connection, values: dict[str, object]) -> None:
         await Queue.clear(connection)
         for name in ("begin_session", "forget_crew", "forget_lacking", "forget_redone", "forget_claims"):
-            await _do(connection, name, values)
+            await execute(connection, name, values)
 
     async def _expel(self, connection: Connection) -> None:
         """Runs that are dead, or frozen, are none of us any more. What they had done stays counted."""
-        runs = [row[0] for row in await _rows(connection, "expel", self._values)]
+        runs = [one[0] for one in await rows(connection, "expel", self._values)]
         if runs:
-            await _do(connection, "drop_claims", {"runs": runs})
-            await _do(connection, "drop_prober", {"runs": runs})
+            await execute(connection, "drop_claims", {"runs": runs})
+            await execute(connection, "drop_prober", {"runs": runs})
 
     async def beat(self, told: Told) -> Heard:
         """A sign of life, for this run and for the jobs that it holds. Raises ClaimLost where it is too late."""
 
         async def work(connection: Connection) -> Heard:
-            session, _, planned, swept, totals, prober, failed = await _row(connection, "session")
+            session, _, planned, swept, totals, prober, failed = await row(connection, "session")
             await self._expel(connection)
-            if not await _rows(connection, "is_member", self._values):
+            if not await rows(connection, "is_member", self._values):
                 raise ClaimLost
-            await _do(connection, "beat", {**self._values, **asdict(told.done), "in_flight": told.in_flight,
+            await execute(connection, "beat", {**self._values, **asdict(told.done), "in_flight": told.in_flight,
                                            "backend": self._link.backend})  # fmt: skip
             await self._queue.beat(connection)
             members, allotted = await self._allot(connection)
             probes = await self._probing(connection, told, prober, failed)
-            done = Done(*await _row(connection, "done_by_all"))
+            done = Done(*await row(connection, "done_by_all"))
             return Heard(members, allotted, probes, session, planned, swept, Totals(**totals), done)
 
         return await self._do(work, member=False)
 
     async def _allot(self, connection: Connection) -> tuple[list[Member], int]:
         """This run's share of the requests in flight: less at once, more once the others have let go of it."""
-        rows = await _rows(connection, "members")
-        index = next(at for at, row in enumerate(rows) if row[0] == self._run)
-        most = min(row[4] for row in rows)
-        share, mine = share_of(most, len(rows), index), rows[index][3]
-        allotted = min(share, mine + max(0, most - sum(row[3] for row in rows)))
+        members = await rows(connection, "members")
+        index = next(at for at, one in enumerate(members) if one[0] == self._run)
+        most = min(one[4] for one in members)
+        share, mine = share_of(most, len(members), index), members[index][3]
+        allotted = min(share, mine + max(0, most - sum(one[3] for one in members)))
         if allotted > mine:  # less is written once it is so
-            await _do(connection, "allot", {**self._values, "allotted": allotted})
-        return [Member(*row[:3]) for row in rows], allotted
+            await execute(connection, "allot", {**self._values, "allotted": allotted})
+        return [Member(*one[:3]) for one in members], allotted
 
     async def _probing(
         self, connection: Connection, told: Told, prober: str | None, failed: int
@@ -135,13 +135,13 @@ class Crew:
         """Who asks whether the service is back: the first of those that see an outage, as long as it sees one."""
         seen, mine = told.failed_probes, prober == self._run
         if seen is None and mine:
-            await _do(connection, "put_prober", {"prober": None, "failed": 0})
+            await execute(connection, "put_prober", {"prober": None, "failed": 0})
         if seen is None or (prober is None and told.follows):
             return None if prober is None or mine else (False, failed)
         if prober is not None and not mine:
             return False, failed
         failed = max(seen, failed)
-        await _do(connection, "put_prober", {"prober": self._run, "failed": failed})
+        await execute(connection, "put_prober", {"prober": self._run, "failed": failed})
         return True, failed
 
     async def leave(self) -> None:
@@ -149,8 +149,8 @@ class Crew:
 
         async def work(connection: Connection) -> None:
             await self._queue.give_back(connection, self._queue.names, 0.0)
-            await _do(connection, "leave", self._values)
-            await _do(connection, "drop_claims", {"runs": [self._run]})
+            await execute(connection, "leave", self._values)
+            await execute(connection, "drop_claims", {"runs": [self._run]})
 
         await self._do(work)
 
@@ -160,9 +160,9 @@ class Crew:
         """Whether this run plans, and sweeps; one of all does."""
 
         async def work(connection: Connection) -> bool:
-            taken = bool((await _row(connection, "try_lead"))[0])
+            taken = bool((await row(connection, "try_lead"))[0])
             if not taken:
-                await _do(connection, "end_dead_leader", {})
+                await execute(connection, "end_dead_leader", {})
             return taken
 
         if not self.leads:
@@ -173,9 +173,9 @@ class Crew:
         """Another is to plan; `lacking`: this run lacks sources."""
 
         async def work(connection: Connection) -> None:
-            await _do(connection, "put_lacking_member", {**self._values, "lacking": lacking})
+            await execute(connection, "put_lacking_member", {**self._values, "lacking": lacking})
             if self.leads:
-                await _do(connection, "unlead", {})
+                await execute(connection, "unlead", {})
 
         await self._do(work)
         self.leads = False
@@ -185,18 +185,18 @@ class Crew:
 
         async def work(connection: Connection) -> None:
             redone = [job.name for job in jobs if job.redo_of is not None]
-            new = {row[0] for row in await _rows(connection, "put_redone", {"names": redone})} if redone else set()
+            new = {one[0] for one in await rows(connection, "put_redone", {"names": redone})} if redone else set()
             await Queue.put(connection, [job for job in jobs if job.redo_of is None or job.name in new])
 
         await self._lead(work)
 
     async def planned(self, totals: Totals) -> None:
         """All that is to be done waits in the queue."""
-        await self._lead(lambda connection: _do(connection, "planned", {"totals": json.dumps(asdict(totals))}))
+        await self._lead(lambda connection: execute(connection, "planned", {"totals": json.dumps(asdict(totals))}))
 
     async def swept(self) -> None:
         """What was left on the service is gone: the session is at its end."""
-        await self._lead(lambda connection: _do(connection, "swept", {}))
+        await self._lead(lambda connection: execute(connection, "swept", {}))
 
     async def _lead(self, work: Callable[[Connection], Awaitable[None]]) -> None:
         """Where this connection still has the lock. Raises ClaimLost."""
@@ -231,11 +231,13 @@ class Crew:
 
         return await self._do(work)
 
-    async def done(self, names: Sequence[str], unused: int) -> None:
-        """Nothing is left to do for these flows. `unused`: of them, those that no start was announced of."""
+    async def done(self, names: Sequence[str], unused: int, done: Done) -> None:
+        """Nothing is left to do for these flows. `unused`: of them, those that no start was announced of. `done`: by this run
+        so far, so that whoever finds the queue empty knows of all."""
 
         async def work(connection: Connection) -> None:
             await self._queue.done(connection, names)
+            await execute(connection, "put_done", {**self._values, **asdict(done)})
             await self._add_starts(connection, -unused)
 
         await self._do(work)
@@ -250,19 +252,19 @@ class Crew:
         await self._do(work)
 
     async def _room(self, connection: Connection, count: int) -> int:
-        return count if self._starts is None else min(count, self._starts - (await _row(connection, "starts"))[0])
+        return count if self._starts is None else min(count, self._starts - (await row(connection, "starts"))[0])
 
     async def _add_starts(self, connection: Connection, count: int) -> None:
         if self._starts is not None and count:
-            await _do(connection, "add_starts", {"count": count})
+            await execute(connection, "add_starts", {"count": count})
 
     async def lacks(self, name: str) -> bool:
         """This run lacks sources of the flow: whether every other run does, too."""
 
         async def work(connection: Connection) -> bool:
             values = {"flow": name, "run": self._run}
-            await _do(connection, "put_lacking", values)
-            return bool((await _row(connection, "may_have", values))[0] == 0)
+            await execute(connection, "put_lacking", values)
+            return bool((await row(connection, "may_have", values))[0] == 0)
 
         return await self._do(work)
 
@@ -279,25 +281,13 @@ class Crew:
 
 
 async def _reserve(connection: Connection, values: dict[str, object]) -> float:
-    return max(0.0, float((await _row(connection, "reserve", values))[0]))
+    return max(0.0, float((await row(connection, "reserve", values))[0]))
 
 
 async def _install(connection: Connection) -> None:
     """One at a time; whoever loses the connection in the middle lets go of the lock."""
-    await _do(connection, "lock_queue_install", {})
+    await execute(connection, "lock_queue_install", {})
     try:
         await Queue.install(connection)
     finally:
-        await _do(connection, "unlock_queue_install", {})
-
-
-async def _do(connection: Connection, name: str, values: dict[str, Any]) -> None:
-    await connection.execute(SQL[name].encode(), values)
-
-
-async def _rows(connection: Connection, name: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-    return await (await connection.execute(SQL[name].encode(), values or {})).fetchall()
-
-
-async def _row(connection: Connection, name: str, values: dict[str, Any] | None = None) -> tuple[Any, ...]:
-    return (await _rows(connection, name, values))[0]
+        await execute(connection, "unlock_queue_install", {})

@@ -33,13 +33,14 @@ UPDATE claims SET run=NULL WHERE run IS NOT NULL;
 SELECT place FROM crew WHERE left_at IS NULL LIMIT 1;
 
 -- name: join
-INSERT INTO crew(id, session, place, backend, most) VALUES (%(run)s, %(session)s, %(place)s, %(backend)s, %(most)s)
+INSERT INTO crew(id, session, place, backend, lease_s, most)
+VALUES (%(run)s, %(session)s, %(place)s, %(backend)s, %(lease)s, %(most)s)
 ON CONFLICT (id) DO UPDATE SET session=excluded.session, backend=excluded.backend, beat=clock_timestamp(), left_at=NULL,
     allotted=0;
 
 -- name: expel
 UPDATE crew SET left_at=clock_timestamp(), allotted=0 WHERE left_at IS NULL
-    AND greatest(beat, pg_postmaster_start_time()) <= clock_timestamp() - make_interval(secs => %(lease)s) RETURNING id;
+    AND greatest(beat, pg_postmaster_start_time()) <= clock_timestamp() - make_interval(secs => lease_s) RETURNING id;
 
 -- name: drop_claims
 UPDATE claims SET run=NULL WHERE run = ANY(%(runs)s);
@@ -50,6 +51,9 @@ UPDATE session SET prober=NULL WHERE prober = ANY(%(runs)s);
 -- name: beat
 UPDATE crew SET beat=clock_timestamp(), backend=%(backend)s, allotted=least(allotted, %(in_flight)s), started=%(started)s,
     uploaded=%(uploaded)s, uploaded_bytes=%(uploaded_bytes)s WHERE id=%(run)s;
+
+-- name: put_done
+UPDATE crew SET started=%(started)s, uploaded=%(uploaded)s, uploaded_bytes=%(uploaded_bytes)s WHERE id=%(run)s;
 
 -- name: members
 SELECT id, place, lacking, allotted, most FROM crew WHERE left_at IS NULL ORDER BY joined, id;

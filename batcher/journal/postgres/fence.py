@@ -122,6 +122,7 @@ class Fence:
             ((epoch,),) = ask(connection, "take_lead", self._run)
             if ask(connection, "claimed")[0][0]:
                 raise psycopg.Rollback(transaction)
+            connection.execute(SQL["release_dead"])
             deadline = self._now() + self._settle_s
             connection.execute(SQL["watch_all"], (deadline + WATCH_S,))
             for name in SETTLE_ALL:

@@ -217,10 +217,17 @@ SELECT size, mtime_ns, inode, flow_id, asset_id
 FROM outputs WHERE (flow_id, asset_id) > (%s, %s) AND state = 'collected' ORDER BY flow_id, asset_id LIMIT %s;
 
 -- name: held
-SELECT EXISTS (SELECT 1 FROM claims WHERE run IS NOT NULL) OR EXISTS (SELECT 1 FROM lead WHERE run IS NOT NULL);
+-- By a run that says that it is alive.
+SELECT EXISTS (SELECT 1 FROM crew r WHERE r.left_at IS NULL
+    AND greatest(r.beat, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => r.lease_s));
 
 -- name: claimed
-SELECT EXISTS (SELECT 1 FROM claims WHERE run IS NOT NULL);
+-- By a run that may be alive; what the dead had claimed is nobody's.
+SELECT EXISTS (SELECT 1 FROM claims c LEFT JOIN crew r ON r.id=c.run WHERE c.run IS NOT NULL AND (r.id IS NULL
+    OR r.left_at IS NULL AND greatest(r.beat, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => r.lease_s)));
+
+-- name: release_dead
+UPDATE claims SET run = NULL, epoch = epoch + 1 WHERE run IS NOT NULL;
 
 -- name: claim
 INSERT INTO claims(flow, epoch, run) SELECT flow, 1, %s FROM unnest(%s::text[]) AS r(flow) ORDER BY flow

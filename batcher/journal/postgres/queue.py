@@ -22,11 +22,10 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
 from ...core.crew import Job
-from .crew_statements import SQL
+from .crew_statements import rows
 from .link import Connection
 
 FLOW: Final = QueueEntrypoint("flow")
-OWN_JOBS: Final = SQL["own_jobs"]
 _UNLIMITED: Final = {FLOW: EntrypointExecutionParameter(concurrency_limit=0)}
 
 
@@ -111,8 +110,7 @@ class Queue:
         """Those of these jobs that are ours still. Within a transaction, in which nobody else takes them."""
         held = [self._held[name] for name in names if name in self._held]
         values = {"ids": [job.id for job in held], "manager": self._me}
-        rows = await connection.execute(OWN_JOBS.encode(), values)
-        ours = {row[0] for row in await rows.fetchall()}
+        ours = {one[0] for one in await rows(connection, "own_jobs", values)}
         return [job for job in held if job.id in ours]
 
     def _drop(self, names: Sequence[str]) -> None:

@@ -134,7 +134,8 @@ class CrewRun:
         if heard.planned:
             report.flows.total, report.inputs.total = totals.flows, totals.inputs
             report.flows.started = totals.started + done.started
-            report.inputs.uploaded = totals.uploaded + done.uploaded
+            # What was uploaded into a flow that another run then had to build anew is counted by both.
+            report.inputs.uploaded = min(totals.inputs, totals.uploaded + done.uploaded)
             report.inputs.bytes = totals.uploaded_bytes + done.uploaded_bytes
         report.flows.pending = max(0, report.flows.total - report.flows.started - report.flows.failed)
         report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)

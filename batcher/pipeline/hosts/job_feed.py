@@ -212,5 +212,5 @@ class JobFeed:
         if ended:
             names = [one.name for one in ended]
             await self._journal.release(names)
-            await self._crew.done(names, sum(one.unused for one in ended))
+            await self._crew.done(names, sum(one.unused for one in ended), self._membership.done)
             self._held.difference_update(names)

@@ -62,6 +62,12 @@ class Membership:
         self._session = self.heard.session
 
     @property
+    def done(self) -> Done:
+        """By this run itself, so far."""
+        inputs = self._report.inputs
+        return Done(self._report.flows.started_now, inputs.uploaded_now, inputs.bytes_now)
+
+    @property
     def over(self) -> bool:
         """Whether nothing is left to do for anybody, in the session that this run has joined."""
         return self.heard.swept or self.heard.session != self._session
@@ -78,10 +84,9 @@ class Membership:
 
     async def _beat(self) -> None:
         """Once. What is let go until the next must end with the lease that this one begins."""
-        inputs, limiter = self._report.inputs, self._limiter
-        done = Done(self._report.flows.started_now, inputs.uploaded_now, inputs.bytes_now)
+        limiter = self._limiter
         until = self._clock.steady() + self._crew.lease_s
-        told = Told(max(limiter.in_flight, limiter.most), done, limiter.failed_probes, self._in_outage)
+        told = Told(max(limiter.in_flight, limiter.most), self.done, limiter.failed_probes, self._in_outage)
         self.heard = heard = await self._crew.beat(told)
         if self._led and not self._crew.leads:
             await self._journal.drop_lead()

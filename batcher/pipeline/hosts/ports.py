@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ...core.crew import Heard, Job, Told, Totals
+from ...core.crew import Done, Heard, Job, Told, Totals
 from ...core.errors import Stop
 from ...journal.ports import Journal
 
@@ -53,8 +53,9 @@ class Crew(Protocol):
     async def place(self) -> bool:
         """Whether one more flow may be started, which was never in the queue."""
 
-    async def done(self, names: Sequence[str], unused: int) -> None:
-        """Nothing is left to do for these. `unused`: of them, those that no start was announced of."""
+    async def done(self, names: Sequence[str], unused: int, done: Done) -> None:
+        """Nothing is left to do for these. `unused`: of them, those that no start was announced of. `done`: by this run so
+        far."""
 
     async def give_back(self, names: Sequence[str], after_s: float = 0.0) -> None: ...
     async def lacks(self, name: str) -> bool:

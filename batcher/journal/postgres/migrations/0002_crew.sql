@@ -11,7 +11,7 @@ INSERT INTO session DEFAULT VALUES;
 CREATE TABLE crew(
     id text PRIMARY KEY, session bigint NOT NULL, place text NOT NULL, backend integer NOT NULL,
     joined timestamptz NOT NULL DEFAULT clock_timestamp(), beat timestamptz NOT NULL DEFAULT clock_timestamp(),
-    left_at timestamptz, most integer NOT NULL, allotted integer NOT NULL DEFAULT 0, lacking boolean NOT NULL DEFAULT false,
+    left_at timestamptz, lease_s double precision NOT NULL, most integer NOT NULL, allotted integer NOT NULL DEFAULT 0, lacking boolean NOT NULL DEFAULT false,
     started bigint NOT NULL DEFAULT 0, uploaded bigint NOT NULL DEFAULT 0, uploaded_bytes bigint NOT NULL DEFAULT 0);
 
 -- When the next request, and the next byte, of all runs may leave.
