@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 CATCH_UP_S: Final = (0.01, 0.05)  # a request that left late by up to one interval (within these) makes up for it
-SLICE_S: Final = 0.25  # moments are taken for so long at a time: what a run that is killed had taken is lost to the others
+SLICE_S: Final = 0.25  # moments for so long are taken at a time, at most: those of a run that is killed are lost to the others
+LATE_S: Final = 0.5
 
 
 class Pace:
@@ -35,13 +36,15 @@ class Pace:
 
 
 class SharedPace(Pace):
-    """`take(count, per_s)` reserves so many moments, so many a second, and tells how far away the first is. What is taken and
-    not used is nobody's, so no more is taken than waits."""
+    """`take(count, per_s)` reserves so many moments, so many a second, and tells how far away the first is. A run may use a
+    moment late, within `LATE_S`; then it is lost, for all. So a run takes about as many at a time as it needs: more, as long as
+    all of them are used."""
 
     def __init__(self, rate_per_s: float, take: Callable[[int, float], Awaitable[float]], steady: Callable[[], float]) -> None:
         super().__init__(rate_per_s)
         self._per_s = rate_per_s
-        self._slice = max(1, round(rate_per_s * SLICE_S))
+        self._most = max(1, round(rate_per_s * SLICE_S))
+        self._size = 1
         self._take = take
         self._steady = steady
         self._moments: deque[float] = deque()
@@ -51,16 +54,24 @@ class SharedPace(Pace):
     def went(self, now: float) -> None:
         self._moments.popleft()
         self._look(now)
+        if len(self._moments) <= self._size // 2:
+            self._get(self._size)
 
     def want(self, waiting: int) -> None:
         self._look(self._steady())
-        if self._taking is None and len(self._moments) < min(waiting, self._slice):
-            self._taking = asyncio.get_running_loop().create_task(self._take_some(min(waiting, self._slice)))
+        if len(self._moments) < waiting:
+            self._get(max(waiting, self._size))
+
+    def _get(self, count: int) -> None:
+        """Take more, where that is not under way."""
+        if self._taking is None:
+            self._taking = asyncio.get_running_loop().create_task(self._take_some(min(count, self._most)))
             self._taking.add_done_callback(self._taken)
 
     async def _take_some(self, count: int) -> None:
         first = await self._take(count, self._per_s) + self._steady()
         self._moments += (first + number * self._interval_s for number in range(count))
+        self._size = min(self._most, 2 * self._size)
 
     def _taken(self, taking: asyncio.Task[None]) -> None:
         self._taking = None
@@ -69,11 +80,7 @@ class SharedPace(Pace):
             self.ready()
 
     def _look(self, now: float) -> None:
-        """Moments that are long past are not made up for."""
-        while self._moments and self._moments[0] < now - self._late_s - self._interval_s:
+        while self._moments and self._moments[0] < now - max(LATE_S, self._interval_s):
             self._moments.popleft()
+            self._size = max(1, self._size // 2)
         self.next_at = self._moments[0] if self._moments else math.inf
-
-    def close(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
