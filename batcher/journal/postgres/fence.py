@@ -18,6 +18,7 @@ import psycopg
 
 from ...core.errors import ClaimLost
 from ...core.facts import WATCH_S
+from ...host.failpoint import failpoint
 from .folding import Folded
 from .statements import SQL, Connection, ask
 from .texts import original, stored
@@ -28,17 +29,25 @@ SETTLE_ALL: Final = "settle_all_flows", "settle_all_inputs"
 
 
 @contextlib.contextmanager
-def pipelined(connection: Connection) -> Iterator[None]:
-    """What is executed within is sent at once, and has been answered at its end: one round trip, or two. Raises
-    psycopg.Error."""
+def transaction(connection: Connection) -> Iterator[Callable[[], None]]:
+    """What is executed within is sent without a wait; what it yields waits until that has been answered. Raises psycopg.Error.
+
+    The pipeline lasts until the commit: after its end the server would not tell any more how long a run is idle within its
+    transaction (what psycopg sends then takes the time-out away), and a frozen run would keep its locks."""
     with connection.pipeline() as pipeline:
         try:
-            yield
+            connection.execute("BEGIN")
+            yield pipeline.sync
+            failpoint("before commit")
+            ended = connection.execute("COMMIT")
             pipeline.sync()
-        except psycopg.Error:
+        except BaseException:
             with contextlib.suppress(psycopg.Error):
                 pipeline.sync()
             raise
+    if ended.statusmessage != "COMMIT":
+        raise psycopg.InternalError("the transaction was rolled back")
+    failpoint("after commit")
 
 
 class Fence:
@@ -89,16 +98,15 @@ class Fence:
         """From now on these flows are this run's; what an earlier owner left open is settled. The deadlines are counted from
         when the locks are had: an owner that was just announcing something has done so by then."""
         flows = sorted({stored(name) for name in names})
-        with connection.transaction():
-            with pipelined(connection):
-                connection.execute(SQL["share_lead"])
-                claimed = connection.execute(SQL["claim"], (self._run, flows), binary=True)
+        with transaction(connection) as answered:
+            connection.execute(SQL["share_lead"])
+            claimed = connection.execute(SQL["claim"], (self._run, flows), binary=True)
+            answered()
             epochs = {original(flow): epoch for flow, epoch in claimed.fetchall()}
             deadline = self._now() + self._settle_s
-            with pipelined(connection):
-                connection.execute(SQL["watch_claimed"], (deadline + WATCH_S, flows))
-                for name in SETTLE_CLAIMED:
-                    connection.execute(SQL[name], (deadline, flows))
+            connection.execute(SQL["watch_claimed"], (deadline + WATCH_S, flows))
+            for name in SETTLE_CLAIMED:
+                connection.execute(SQL[name], (deadline, flows))
         self._epochs |= epochs
 
     def release(self, connection: Connection, names: Sequence[str]) -> None:
@@ -118,10 +126,10 @@ class Fence:
 
     def take_all(self, connection: Connection) -> bool:
         """Lead, and settle what is open in any flow; whether that could be done: nobody may have a claim."""
-        with connection.transaction() as transaction:
+        with connection.transaction() as whole:
             ((epoch,),) = ask(connection, "take_lead", self._run)
             if ask(connection, "claimed")[0][0]:
-                raise psycopg.Rollback(transaction)
+                raise psycopg.Rollback(whole)
             deadline = self._now() + self._settle_s
             connection.execute(SQL["watch_all"], (deadline + WATCH_S,))
             for name in SETTLE_ALL:

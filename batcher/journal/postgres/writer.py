@@ -21,8 +21,7 @@ import psycopg
 
 from ...core.errors import BatcherError, ClaimLost, JournalError, Stop
 from ...core.facts import Record
-from ...host.failpoint import failpoint
-from .fence import Fence, pipelined
+from .fence import Fence, transaction
 from .folding import Folded, fold
 from .line import Line
 from .records import write_folded
@@ -153,15 +152,11 @@ class Writer:
 
     def _commit(self, folded: Folded, connection: Connection) -> None:
         """One transaction, two round trips. It may be repeated: its rows are whole, and it locks and checks its claims anew."""
-        with pipelined(connection):
-            connection.execute("BEGIN")
+        with transaction(connection) as answered:
             check = self._fence.lock(connection, folded)
             write_folded(connection, folded)
-        check()
-        failpoint("before commit")
-        if connection.execute("COMMIT").statusmessage != "COMMIT":
-            raise psycopg.OperationalError("the transaction was rolled back")
-        failpoint("after commit")
+            answered()
+            check()
 
     def _begin_anew(self, connection: Connection) -> None:
         self._fence.leave(connection)
