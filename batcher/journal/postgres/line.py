@@ -8,7 +8,6 @@ by the writer, in its own.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import threading
@@ -25,8 +24,6 @@ from .address import Address
 from .statements import SQL, Connection
 
 T = TypeVar("T")
-
-logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it would tell of each connection that is lost within a pipeline
 
 AWAY_S: Final = 600.0  # how long a run waits for its database
 OPEN_S: Final = 10.0  # and whoever opens it

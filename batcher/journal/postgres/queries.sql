@@ -1,6 +1,12 @@
 -- Every statement of the journal, by name; the migrations have files of their own. Loaded by statements.py. Many rows come as
 -- arrays, one for each column.
 
+-- name: begin
+BEGIN;
+
+-- name: commit
+COMMIT;
+
 -- name: set_session
 SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value);
 

@@ -21,11 +21,12 @@ import psycopg
 
 from ...core.errors import BatcherError, ClaimLost, JournalError, Stop
 from ...core.facts import Record
-from .fence import Fence, transaction
+from ...host.failpoint import failpoint
+from .fence import BEGIN, Fence
 from .folding import Folded, fold
 from .line import Line
-from .records import write_folded
-from .statements import Connection
+from .records import statements_of
+from .statements import SQL, Connection, together
 
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 COMMIT_ROWS: Final = 2048  # enough for one transaction
@@ -152,11 +153,12 @@ class Writer:
 
     def _commit(self, folded: Folded, connection: Connection) -> None:
         """One transaction, two round trips. It may be repeated: its rows are whole, and it locks and checks its claims anew."""
-        with transaction(connection) as answered:
-            check = self._fence.lock(connection, folded)
-            write_folded(connection, folded)
-            answered()
-            check()
+        locks, check = self._fence.locks(folded)
+        found = together(connection, BEGIN, *locks, *statements_of(folded))
+        check(found[1 : 1 + len(locks)])
+        failpoint("before commit")
+        connection.execute(SQL["commit"])
+        failpoint("after commit")
 
     def _begin_anew(self, connection: Connection) -> None:
         self._fence.leave(connection)
