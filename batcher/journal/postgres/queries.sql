@@ -1,6 +1,12 @@
 -- Every statement of the journal, by name; the migrations have files of their own. Loaded by statements.py. Many rows come as
 -- arrays, one for each column.
 
+-- name: begin
+BEGIN;
+
+-- name: commit
+COMMIT;
+
 -- name: set_session
 SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value);
 
@@ -15,7 +21,10 @@ SELECT pg_try_advisory_lock(%s);
 SELECT pg_try_advisory_lock_shared(%s);
 
 -- name: lock_migration
-SELECT pg_advisory_xact_lock(%s);
+SELECT pg_advisory_lock(%s);
+
+-- name: unlock_migration
+SELECT pg_advisory_unlock(%s);
 
 -- name: table
 SELECT to_regclass(%s)::oid;

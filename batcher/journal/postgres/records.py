@@ -1,7 +1,6 @@
 """How folded records change the database.
 
-In: `Folded`, a connection within a transaction. Out: rows; one statement for each kind, with an array for each column. Called
-by the writer, in a pipeline: nothing is waited for here.
+In: `Folded`. Out: one statement for each kind, with an array for each column. No I/O. Called by the writer.
 """
 
 from __future__ import annotations
@@ -15,39 +14,37 @@ from ...core.facts import RUNS_KEPT, FlowFacts, InputFacts, OutputFacts, PutRun
 from ...core.measuring import FlowTimes
 from ..rows import end_row, flow_row, input_row, output_row
 from .folding import Folded
-from .statements import SQL, Connection
+from .statements import Statement
 from .texts import stored, stored_all
 
 
-def write_folded(connection: Connection, folded: Folded) -> None:
+def statements_of(folded: Folded) -> list[Statement]:
     """Rows that several hosts may write stand in the order of their keys: two that met in another order would wait for each
-    other. Raises psycopg.Error, here or at the end of the pipeline."""
-    _put(connection, "put_times", _times_rows(folded.early_times))
-    _put(connection, "put_flows", [_flow_row(facts) for facts in folded.flows.values()])
-    if folded.forgotten:
-        connection.execute(SQL["delete_inputs"], ([stored(name) for name in sorted(folded.forgotten)],))
-    _put(connection, "put_inputs", _input_rows(folded.inputs))
-    _put(connection, "put_times", _times_rows(folded.times))
-    _put(connection, "put_orphans", [stored_all(row) for row in sorted(folded.orphans.items()) if row[1] is not None])
-    if gone := [stored(flow_id) for flow_id, flow in sorted(folded.orphans.items()) if flow is None]:
-        connection.execute(SQL["delete_orphans"], (gone,))
-    _put(connection, "put_released", [(stored(flow_id),) for flow_id in sorted(folded.released)])
-    if folded.watch_until is not None:
-        connection.execute(SQL["put_watch"], (folded.watch_until,))
-    if folded.unknown_flows_checked:
-        connection.execute(SQL["put_meta"], ("unknown_flows_checked", "1"))
-    if folded.runs:
-        _put(connection, "put_runs", [_run_row(folded.runs[began]) for began in sorted(folded.runs)])
-        connection.execute(SQL["forget_runs"], (RUNS_KEPT,))
-    _put(connection, "put_ends", [stored_all(end_row(folded.ends[flow_id])) for flow_id in sorted(folded.ends)])
-    _put(connection, "put_outputs", _output_rows(folded.outputs))
-    _put(connection, "see_outputs", _output_rows(folded.seen))
+    other."""
+    gone = [stored(flow_id) for flow_id, flow in sorted(folded.orphans.items()) if flow is None]
+    orphans = [stored_all(row) for row in sorted(folded.orphans.items()) if row[1] is not None]
+    return [
+        *_put("put_times", _times_rows(folded.early_times)),
+        *_put("put_flows", [_flow_row(facts) for facts in folded.flows.values()]),
+        *_put("delete_inputs", [(stored(name),) for name in sorted(folded.forgotten)]),
+        *_put("put_inputs", _input_rows(folded.inputs)),
+        *_put("put_times", _times_rows(folded.times)),
+        *_put("put_orphans", orphans),
+        *_put("delete_orphans", [(flow_id,) for flow_id in gone]),
+        *_put("put_released", [(stored(flow_id),) for flow_id in sorted(folded.released)]),
+        *([("put_watch", (folded.watch_until,))] if folded.watch_until is not None else []),
+        *([("put_meta", ("unknown_flows_checked", "1"))] if folded.unknown_flows_checked else []),
+        *_put("put_runs", [_run_row(folded.runs[began]) for began in sorted(folded.runs)]),
+        *([("forget_runs", (RUNS_KEPT,))] if folded.runs else []),
+        *_put("put_ends", [stored_all(end_row(folded.ends[flow_id])) for flow_id in sorted(folded.ends)]),
+        *_put("put_outputs", _output_rows(folded.outputs)),
+        *_put("see_outputs", _output_rows(folded.seen)),
+    ]
 
 
-def _put(connection: Connection, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+def _put(name: str, rows: Sequence[tuple[Any, ...]]) -> list[Statement]:
     """All rows at once, as arrays of their columns."""
-    if rows:
-        connection.execute(SQL[name], [list(column) for column in zip(*rows, strict=True)])
+    return [(name, [list(column) for column in zip(*rows, strict=True)])] if rows else []
 
 
 def _flow_row(facts: FlowFacts) -> tuple[Any, ...]:

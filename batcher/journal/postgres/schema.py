@@ -41,8 +41,18 @@ def migrate(connection: Connection, address: Address) -> None:
     """To today's version, in one transaction. Raises psycopg.Error, JournalError."""
     if version_of(connection, address) == SCHEMA:
         return
+    # Before the transaction: one that has begun need not hear of the tables that another has made meanwhile.
+    key = lock_key(address.schema, "migration")
+    ask(connection, "lock_migration", key)
+    try:
+        _migrate(connection, address)
+    finally:
+        if not connection.closed:  # else the lock is gone, too
+            ask(connection, "unlock_migration", key)
+
+
+def _migrate(connection: Connection, address: Address) -> None:
     with connection.transaction():
-        ask(connection, "lock_migration", lock_key(address.schema, "migration"))
         version = version_of(connection, address)  # another host may have been at it
         if version == SCHEMA:
             return

@@ -22,11 +22,11 @@ import psycopg
 from ...core.errors import BatcherError, ClaimLost, JournalError, Stop
 from ...core.facts import Record
 from ...host.failpoint import failpoint
-from .fence import Fence, pipelined
+from .fence import BEGIN, Fence
 from .folding import Folded, fold
 from .line import Line
-from .records import write_folded
-from .statements import Connection
+from .records import statements_of
+from .statements import SQL, Connection, together
 
 LINGER_S: Final = 0.05  # what nobody waits for may stay unwritten so long; what somebody waits for, not at all
 COMMIT_ROWS: Final = 2048  # enough for one transaction
@@ -159,14 +159,11 @@ class Writer:
 
     def _commit(self, folded: Folded, connection: Connection) -> None:
         """One transaction, two round trips. It may be repeated: its rows are whole, and it locks and checks its claims anew."""
-        with pipelined(connection):
-            connection.execute("BEGIN")
-            check = self._fence.lock(connection, folded)
-            write_folded(connection, folded)
-        check()
+        locks, check = self._fence.locks(folded)
+        found = together(connection, BEGIN, *locks, *statements_of(folded))
+        check(found[1 : 1 + len(locks)])
         failpoint("before commit")
-        if connection.execute("COMMIT").statusmessage != "COMMIT":
-            raise psycopg.OperationalError("the transaction was rolled back")
+        connection.execute(SQL["commit"])
         failpoint("after commit")
 
     def _begin_anew(self, connection: Connection) -> None:

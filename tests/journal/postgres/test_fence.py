@@ -252,6 +252,7 @@ async def test_claim_waits_for_what_the_lead_is_writing(opened: Opener) -> None:
     """Also of a flow that has no row that could be locked."""
     a, b = opened("a"), opened("b")
     await a.take_lead()
+    await a.record(PutFlow(FlowFacts("other")))
     with server().connect(a._address) as beside:
         beside.execute("BEGIN")
         beside.execute("LOCK TABLE flows IN EXCLUSIVE MODE")
