@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from typing import Final
 
 import pytest
 
+from tests.journal.postgres.proxy import Proxy
 from tests.postgres import Server, own_server
 
 from .harness import PNG, Judge, Service, Tally, asset, environment
@@ -46,6 +48,13 @@ flows:
   name: "{name}"
   inputs: [{file: a.png, additional: {of: "{name}"}}, {file: b.png}]
 """
+SKEWED: Final = """\
+import time
+real = time.time
+time.time = lambda: real() + (%r)
+from batcher.cli import main
+main()
+"""
 Say = Callable[[str], None]
 
 
@@ -62,17 +71,16 @@ class Crew:
             (folder / f"{name}.png").write_bytes(content)
         (folder / "flows.csv").write_text("name\n" + "\n".join(names) + "\n")
         (folder / "m.yaml").write_text(MANIFEST % batch)
-        self.meant = {
-            name: [Counter([asset(contents["a"], {"of": name}), asset(contents["b"])])] for name in names
-        }
+        self.meant = {name: [Counter([asset(contents["a"], {"of": name}), asset(contents["b"])])] for name in names}
         self._words = ("run", "m.yaml", "--endpoint", service.url, "--state", state, "--lease", f"{LEASE_S}s")
         self.codes: Counter[int] = Counter()
         self._logs = 0
 
-    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+    def begin(self, *words: str, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
+        """One more run; `skew_s`: so far its wall clock is wrong."""
         self._logs += 1
         with (self.folder / f"log{self._logs}.txt").open("wb") as log:
-            command = [sys.executable, "-m", "batcher", *self._words, "--progress", "none", *words]
+            command = [sys.executable, "-c", SKEWED % skew_s, *self._words, "--progress", "none", *words]
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
     def end(self, process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
@@ -143,7 +151,9 @@ class Chaos:
                 self._frozen.remove((until, process))
 
 
-def rounds(folder: Path, count: int, flows: int, events: int, seed: int, say: Say, server: Server, faults: tuple[str, ...]) -> None:
+def rounds(
+    folder: Path, count: int, flows: int, events: int, seed: int, say: Say, server: Server, faults: tuple[str, ...]
+) -> None:
     total, kills, freezes, codes, wrong = Tally(), 0, 0, Counter[int](), []
     with Service(folder / "store") as service:
         for number in range(count):
@@ -159,7 +169,8 @@ def rounds(folder: Path, count: int, flows: int, events: int, seed: int, say: Sa
             kills, freezes, codes = kills + chaos.kills, freezes + chaos.freezes, codes + crew.codes
             if found.wrong:
                 wrong.append(f"round {number}: {found}\n{crew.logs()}")
-    say(f"{HOSTS} runs over {flows} flows, {count} rounds: {kills} kills, {freezes} freezes of 3 leases: {total}; codes {dict(codes)}")
+    struck = f"{kills} kills, {freezes} freezes of 3 leases"
+    say(f"{HOSTS} runs over {flows} flows, {count} rounds: {struck}: {total}; codes {dict(codes)}")
     assert not wrong, "\n".join(wrong)
     assert total.started == count * flows
 
@@ -192,3 +203,71 @@ def test_many_runs_that_are_killed_and_frozen_break_nothing(
 ) -> None:
     count, flows = int(os.environ.get("PROOF_ROUNDS", "60")), int(os.environ.get("PROOF_FLOWS", "400"))
     rounds(tmp_path, count, flows, 10, seed, say, server, faults)
+
+
+# --- A database, and clocks, in trouble
+
+
+def _restarted(server: Server, how: str) -> Callable[[list[subprocess.Popen[bytes]]], None]:
+    def trouble(runs: list[subprocess.Popen[bytes]]) -> None:
+        for _ in range(2):
+            server.control("restart", "-m", how)
+            sleep(2.0)
+
+    return trouble
+
+
+def _troubled(
+    folder: Path, server: Server, seed: int, say: Say, what: str, flows: int,
+    trouble: Callable[[list[subprocess.Popen[bytes]]], None], skews: tuple[float, ...] = (0.0,) * HOSTS, first: str = "",
+) -> None:  # fmt: skip
+    """`first`: the address of the database as the first run has it, where that is another."""
+    with Service(folder / "store") as service:
+        crew = Crew(folder / "r", f"t{seed}", flows, service, server.url)
+        service.order("*:latency=30ms")
+        began = monotonic()
+        runs = [crew.begin(*(("--state", first) if first else ()), skew_s=skews[0])]
+        runs += [crew.begin(skew_s=skew) for skew in skews[1:]]
+        sleep(2.5)
+        trouble(runs)
+        codes = [crew.end(process) for process in runs]
+        took_s = monotonic() - began
+        service.order()
+        crew.complete()
+        found = Judge(crew.batch, crew.meant)(service.record())
+    say(f"{what}: {HOSTS} runs over {flows} flows took {took_s:.0f} s, codes {codes}: {found}")
+    assert not found.wrong, f"{found}\n{crew.logs()}"
+    assert found.started == flows
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["fast", "immediate"])
+def test_database_that_is_restarted_is_waited_for(tmp_path: Path, seed: int, say: Say, server: Server, how: str) -> None:
+    _troubled(tmp_path, server, seed, say, f"restarted ({how})", 80, _restarted(server, how))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_run_that_is_cut_off_for_longer_than_its_lease_loses_its_flows(
+    tmp_path: Path, seed: int, say: Say, server: Server
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="pg-") as short:
+        proxy = Proxy(Path(short), server.folder)
+
+        def trouble(runs: list[subprocess.Popen[bytes]]) -> None:
+            proxy.moves.clear()
+            sleep(3 * LEASE_S)
+            proxy.moves.set()
+
+        through = server.url.replace(str(server.folder), short)
+        _troubled(tmp_path, server, seed, say, "one cut off for 3 leases", 80, trouble, first=through)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_clocks_an_hour_apart_change_nothing(tmp_path: Path, seed: int, say: Say, server: Server) -> None:
+    def trouble(runs: list[subprocess.Popen[bytes]]) -> None:
+        runs[1].kill()
+
+    _troubled(tmp_path, server, seed, say, "clocks an hour apart", 60, trouble, skews=(0.0, 3600.0, -3600.0, 1800.0))
