@@ -20,6 +20,7 @@ from .core.model import SANDBOX, Limits, Manifest
 from .core.planning import Options
 from .core.report import Report
 from .host.process import requests_at_once, require_utf8
+from .host.system import uptime
 from .journal.open import State, images_path, open_crew, open_journal, run_name, state_folder
 from .journal.ports import Journal
 from .journal.postgres.address import Address
@@ -57,13 +58,13 @@ DEFAULT_SETTINGS: Final = Settings()
 
 
 class SystemClock:
-    """The machine's own time; `wall`: where it is not to be trusted, another clock for the time of day."""
+    """The machine's own time, or others' where that will not do. Seconds."""
 
-    steady = staticmethod(time.monotonic)
     sleep = staticmethod(asyncio.sleep)
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
         self.wall = wall
+        self.steady = steady
 
 
 def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
@@ -105,7 +106,8 @@ async def open_engines(
     manifest = manifest.knowing(journal)
     limits = manifest.limits
     rng = random.Random()
-    clock = SystemClock() if crew is None else SystemClock(journal.now)
+    # Among several runs the database's time counts, and a lease ends also while the machine sleeps.
+    clock = SystemClock() if crew is None else SystemClock(journal.now, uptime)
     pace, bandwidth = _shared_limits(limits, crew, clock.steady)
     limiter = Limiter(limits.concurrency, limits.retries, pace, rng, clock.steady)
     pace.ready = limiter.serve
