@@ -1,0 +1,213 @@
+"""Several runs of one batch: how they share it, and how they part. By processes, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.postgres import Server, own_server
+
+from .command import KEY, Service, begin, judge, serving, until, write_batch
+
+pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    made = own_server()
+    yield made
+    made.made.cleanup()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    with serving(tmp_path / "store") as made:
+        yield made
+
+
+class Hosts:
+    """Runs of one manifest. Each may be in a folder of its own, which plays a host with files of its own."""
+
+    def __init__(self, folder: Path, service: Service, server: Server) -> None:
+        self.folder = folder
+        self._common = ("--endpoint", service.url, "--progress", "none")
+        self._state = ("--state", f"{server.url}&schema=h{abs(hash(str(folder)))}")
+
+    def begin(self, *words: str, folder: Path | None = None, command: str = "run") -> subprocess.Popen[str]:
+        return begin(folder or self.folder, command, "m.yaml", *self._common, *self._state, *words)
+
+    def run(self, *words: str, folder: Path | None = None, command: str = "run") -> subprocess.CompletedProcess[str]:
+        return ended(self.begin(*words, folder=folder, command=command))
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, errors = process.communicate(timeout=90)
+    assert "Traceback" not in errors, errors
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, service: Service, server: Server) -> Hosts:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    return Hosts(folder, service, server)
+
+
+def test_run_that_is_told_to_end_hands_its_flows_back_at_once(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 24, 1)
+    service.order("*:latency=150ms")
+    first = hosts.begin("--lease", "60s", "--concurrency", "4")
+    until(lambda: service.count("upload") >= 2)
+    second = hosts.begin("--lease", "60s", "--concurrency", "4")
+    until(lambda: service.count("start") >= 4)
+    first.send_signal(signal.SIGTERM)
+    began = monotonic()
+    assert ended(first).returncode == 143
+    service.order()
+    assert ended(second).returncode == 0
+    assert monotonic() - began < 30, "nobody waited for the lease"
+    judge(service, 24, 1, complete=True)
+
+
+def test_another_manifest_ends_with_2_and_names_both_hosts(hosts: Hosts, service: Service, tmp_path: Path) -> None:
+    write_batch(hosts.folder, 6, 1)
+    service.order("*:latency=300ms")
+    first = hosts.begin("--concurrency", "2")
+    until(lambda: service.count("create") >= 1)
+    other = tmp_path / "other"
+    other.mkdir()
+    write_batch(other, 7, 1)
+    second = hosts.run(folder=other)
+    assert second.returncode == 2
+    assert second.stderr.count("process") == 2, second.stderr
+    service.order()
+    assert ended(first).returncode == 0
+    judge(service, 6, 1, complete=True)
+
+
+def test_flows_whose_sources_one_host_lacks_are_left_to_the_others(hosts: Hosts, service: Service, tmp_path: Path) -> None:
+    write_batch(hosts.folder, 12, 1)
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "m.yaml").write_bytes((hosts.folder / "m.yaml").read_bytes())
+    for flow in range(12):
+        (lacking / f"{flow}").mkdir()
+        for path in (hosts.folder / f"{flow}").iterdir():
+            (lacking / f"{flow}" / path.name).symlink_to(path if flow % 2 else tmp_path / "nowhere")
+    service.order("*:latency=100ms")
+    first = hosts.begin("--concurrency", "4")
+    until(lambda: service.count("start") >= 1)
+    second = ended(hosts.begin("--concurrency", "4", folder=lacking))
+    assert ended(first).returncode == 0
+    assert second.returncode == 0, second.stderr
+    assert second.stderr.count("lacks") <= 1, second.stderr
+    judge(service, 12, 1, complete=True)
+
+
+def test_flows_whose_sources_no_host_has_end_with_4(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 4, 1)
+    for path in (hosts.folder / "2").iterdir():
+        path.unlink()
+        path.symlink_to(hosts.folder / "nowhere")
+    first = hosts.begin()
+    second = hosts.begin()
+    assert [ended(first).returncode, ended(second).returncode] == [4, 4]
+    assert service.count("create") == 0
+    found = [ended(hosts.begin("--keep-going")), ended(hosts.begin("--keep-going"))]
+    assert 4 in [one.returncode for one in found]
+    judge(service, 3, 1, complete=True)
+
+
+def test_most_starts_are_counted_together(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 20, 1)
+    service.order("*:latency=50ms")
+    codes = [ended(process).returncode for process in [hosts.begin("--max-starts", "7") for _ in range(3)]]
+    assert set(codes) <= {0, 10}
+    assert 10 in codes
+    assert sum(flow["starts"] for flow in service.get("record")["flows"]) == 7
+    service.order()
+    assert hosts.run().returncode == 0
+    judge(service, 20, 1, complete=True)
+
+
+def test_flow_that_is_to_be_paid_for_again_is_so_once(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 6, 1)
+    assert hosts.run().returncode == 0
+    service.order("*:latency=100ms")
+    runs = [hosts.begin("--redo", "f1", "--redo", "f2") for _ in range(3)]
+    assert [ended(process).returncode for process in runs] == [0, 0, 0]
+    names = [flow["additional"]["batcher"]["flow"] for flow in service.get("record")["flows"] if flow["starts"]]
+    assert sorted(names) == sorted([f"f{number}" for number in range(6)] + ["f1", "f2"])
+
+
+def _wait(seconds: float) -> None:
+    end = monotonic() + seconds
+    until(lambda: monotonic() > end)
+
+
+def test_in_an_outage_one_of_all_asks(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 40, 1)
+    service.order("*:latency=50ms")
+    runs = [hosts.begin("--concurrency", "8", "--retries", "30") for _ in range(3)]
+    until(lambda: service.count("start") >= 3)
+    service.order("*:status=503")
+    until(lambda: len([one for one in service.requests() if one["status"] == 503]) > 8)
+    _wait(3.0)  # by now all three see it: what follows comes from one of them, at the pace of its backoff
+    before = len(service.requests())
+    _wait(6.0)
+    probes = len(service.requests()) - before
+    service.order()
+    assert [ended(process).returncode for process in runs] == [0, 0, 0]
+    assert probes < 10, probes
+    judge(service, 40, 1, complete=True)
+
+
+def test_clean_waits_for_nobody_and_says_that_runs_are_at_work(hosts: Hosts, service: Service) -> None:
+    write_batch(hosts.folder, 8, 1)
+    service.order("*:latency=300ms")
+    first = hosts.begin("--concurrency", "2")
+    until(lambda: service.count("create") >= 1)
+    assert hosts.run("--yes", command="clean").returncode == 11
+    looked = hosts.run("--json", command="status")
+    assert looked.returncode == 0
+    assert json.loads(looked.stdout)["flows"]["total"] >= 1
+    first.kill()
+    first.communicate()
+    until(lambda: hosts.run("--yes", command="clean").returncode == 0)
+    service.order()
+    assert hosts.run().returncode == 0
+    judge(service, 8, 1, complete=True)
+
+
+def test_password_is_shown_nowhere(hosts: Hosts, server: Server) -> None:
+    write_batch(hosts.folder, 1, 1)
+    address = "postgresql://me:s3cret-pw@127.0.0.1:1/db"
+    words = ("m.yaml", "--endpoint", "http://127.0.0.1:1", "--state", address, "--log-file", "log.json", "--verbose")
+    found = [ended(begin(hosts.folder, command, *words)) for command in ("run", "status", "plan", "report")]
+    assert all(one.returncode in (2, 5, 12) for one in found), [one.stderr for one in found]
+    said = "".join(one.stdout + one.stderr for one in found)
+    said += "".join(path.read_text(errors="replace") for path in hosts.folder.rglob("*") if path.is_file())
+    assert "s3cret-pw" not in said
+    assert "127.0.0.1:1/db" in said
+    assert KEY not in said
+
+
+def test_without_the_extra_it_is_said_what_to_install(hosts: Hosts) -> None:
+    write_batch(hosts.folder, 1, 1)
+    without = "import sys; sys.modules['psycopg'] = None; from batcher.cli import main; main()"
+    words = ("run", "m.yaml", "--endpoint", "http://127.0.0.1:1", "--state", "postgresql://me@127.0.0.1/db")
+    command = [sys.executable, "-c", without, *words]
+    found = subprocess.run(command, cwd=hosts.folder, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert "pip install 'batcher[hosts]'" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
