@@ -27,8 +27,7 @@ def lock_key(schema: str, what: str) -> int:
 
 def version_of(connection: Connection, address: Address) -> int:
     """0: there is nothing yet. Raises JournalError where it is newer than this program."""
-    table = sql.Identifier(address.schema, "schema_version").as_string()
-    if ask(connection, "table", table)[0][0] is None:
+    if not ask(connection, "has_tables", address.schema):
         return 0
     rows = ask(connection, "version")
     version = int(rows[0][0]) if rows else 0
