@@ -35,7 +35,8 @@ SELECT 1 FROM pg_namespace WHERE nspname = %s;
 CREATE SCHEMA ;
 
 -- name: version
-SELECT version FROM schema_version;
+-- Of a table whose name follows: one that may not be read is told so, where a search path would leave it out.
+SELECT version FROM ;
 
 -- name: put_version
 INSERT INTO schema_version(version) VALUES (%s) ON CONFLICT (one) DO UPDATE SET version = excluded.version;

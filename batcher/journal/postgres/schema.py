@@ -29,7 +29,8 @@ def version_of(connection: Connection, address: Address) -> int:
     """0: there is nothing yet. Raises JournalError where it is newer than this program."""
     if not ask(connection, "has_tables", address.schema):
         return 0
-    rows = ask(connection, "version")
+    table = sql.Identifier(address.schema, "schema_version").as_bytes()
+    rows = connection.execute(SQL["version"] + table).fetchall()
     version = int(rows[0][0]) if rows else 0
     if version > SCHEMA:
         raise JournalError(f"the journal {address} was written by a newer batcher (schema {version})", "update batcher")
