@@ -21,13 +21,11 @@ SELECT pg_try_advisory_lock(%s);
 SELECT pg_try_advisory_lock_shared(%s);
 
 -- name: lock_migration
-SELECT pg_advisory_lock(%s);
+SELECT pg_advisory_xact_lock(%s);
 
--- name: unlock_migration
-SELECT pg_advisory_unlock(%s);
-
--- name: table
-SELECT to_regclass(%s)::oid;
+-- name: has_tables
+-- Not by `to_regclass`: that asks a cache, which may not know yet what another host has just made.
+SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = 'schema_version';
 
 -- name: schema
 SELECT 1 FROM pg_namespace WHERE nspname = %s;
@@ -37,7 +35,8 @@ SELECT 1 FROM pg_namespace WHERE nspname = %s;
 CREATE SCHEMA ;
 
 -- name: version
-SELECT version FROM schema_version;
+-- Of a table whose name follows: one that may not be read is told so, where a search path would leave it out.
+SELECT version FROM ;
 
 -- name: put_version
 INSERT INTO schema_version(version) VALUES (%s) ON CONFLICT (one) DO UPDATE SET version = excluded.version;
@@ -319,7 +318,8 @@ SELECT extract(epoch FROM clock_timestamp())::float8;
 
 -- name: journals
 SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relname = 'claims' AND has_schema_privilege(n.oid, 'USAGE')
+WHERE c.relname = 'released_flows' AND has_schema_privilege(n.oid, 'USAGE')
+    AND to_regclass(format('%%I.schema_version', n.nspname)) IS NOT NULL
     AND has_table_privilege(to_regclass(format('%%I.meta', n.nspname)), 'SELECT')
     AND has_table_privilege(to_regclass(format('%%I.flows', n.nspname)), 'SELECT')
 ORDER BY n.nspname;

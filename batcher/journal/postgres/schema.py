@@ -27,10 +27,10 @@ def lock_key(schema: str, what: str) -> int:
 
 def version_of(connection: Connection, address: Address) -> int:
     """0: there is nothing yet. Raises JournalError where it is newer than this program."""
-    table = sql.Identifier(address.schema, "schema_version").as_string()
-    if ask(connection, "table", table)[0][0] is None:
+    if not ask(connection, "has_tables", address.schema):
         return 0
-    rows = ask(connection, "version")
+    table = sql.Identifier(address.schema, "schema_version").as_bytes()
+    rows = connection.execute(SQL["version"] + table).fetchall()
     version = int(rows[0][0]) if rows else 0
     if version > SCHEMA:
         raise JournalError(f"the journal {address} was written by a newer batcher (schema {version})", "update batcher")
@@ -41,18 +41,8 @@ def migrate(connection: Connection, address: Address) -> None:
     """To today's version, in one transaction. Raises psycopg.Error, JournalError."""
     if version_of(connection, address) == SCHEMA:
         return
-    # Before the transaction: one that has begun need not hear of the tables that another has made meanwhile.
-    key = lock_key(address.schema, "migration")
-    ask(connection, "lock_migration", key)
-    try:
-        _migrate(connection, address)
-    finally:
-        if not connection.closed:  # else the lock is gone, too
-            ask(connection, "unlock_migration", key)
-
-
-def _migrate(connection: Connection, address: Address) -> None:
     with connection.transaction():
+        ask(connection, "lock_migration", lock_key(address.schema, "migration"))
         version = version_of(connection, address)  # another host may have been at it
         if version == SCHEMA:
             return

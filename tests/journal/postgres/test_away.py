@@ -83,7 +83,7 @@ async def test_connections_that_are_killed_at_any_time_lose_nothing_and_double_n
     async def kill() -> None:
         nonlocal killed
         with server().connect() as beside:
-            for _ in range(40):
+            while killed < 40:
                 await asyncio.sleep(chance.uniform(0.005, 0.06))
                 asked = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'batcher'"
                 killed += len(beside.execute(asked).fetchall())
@@ -91,7 +91,6 @@ async def test_connections_that_are_killed_at_any_time_lose_nothing_and_double_n
 
     with closing(opened(address)) as journal:
         turns, _ = await asyncio.gather(recorded(journal, until), kill())
-    assert killed > 20
     assert turns > 40
 
 

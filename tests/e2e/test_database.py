@@ -1,0 +1,99 @@
+"""The command with its journal in PostgreSQL, as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from batcher.journal.postgres.address import Address
+from tests.postgres import server
+
+from .conftest import Service, batcher, begin, write_batch
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "geheim%20word"  # the server takes any
+
+
+@pytest.fixture
+def state() -> str:
+    """A database of its own."""
+    name = f"d{os.urandom(6).hex()}"
+    with server().connect() as beside:
+        beside.execute(f"CREATE DATABASE {name}")
+    return server().url.replace("/postgres?", f"/{name}?").replace("postgres:@", f"postgres:{PASSWORD}@")
+
+
+def everything(folder: Path) -> str:
+    """All that lies in the folder, but what the sandbox keeps."""
+    return "".join(path.read_text(errors="replace") for path in folder.glob("*") if path.is_file())
+
+
+def test_batch_is_brought_to_done_and_every_command_works_on_it(service: Service, state: str, tmp_path: Path) -> None:
+    write_batch(tmp_path, 3, 2)
+    said = ""
+
+    def command(*words: str, code: int = 0, **env: str) -> str:
+        nonlocal said
+        ended = batcher(tmp_path, *words, "--endpoint", service.url, **{"BATCHER_STATE": state, **env})
+        said += ended.stdout + ended.stderr
+        assert ended.returncode == code, ended.stderr
+        return ended.stdout
+
+    assert "nothing was run here" in command("collect", "m.yaml", "--to", "out", code=2) + said
+    assert "3 new" in command("plan", "m.yaml")
+    assert json.loads(command("run", "m.yaml", "--json", "--log-file", "log"))["flows"]["started_now"] == 3
+    assert json.loads(command("run", "m.yaml", "--json"))["requests"]["sent"] == 0
+    assert json.loads(command("status", "m.yaml", "--json", "--verbose"))["flows"]["started"] == 3
+    assert json.loads(command("collect", "m.yaml", "--to", "out", "--json"))["exit_code"] == 0
+    command("report", "m.yaml")
+    command("clean", "m.yaml", "--yes")
+    command("status", "m.yaml", code=5, BATCHER_STATE="postgresql://u:geheim@127.0.0.1:1/db")
+    command("status", "m.yaml", code=2, BATCHER_STATE=state.replace("?", "none?"))
+    command("cron", "m.yaml", code=2)
+    assert "--state postgresql://" in command("cron", "m.yaml", BATCHER_STATE=state.replace(PASSWORD, "")).replace("'", "")
+    (tmp_path / "m.yaml").rename(tmp_path / "n.yaml")
+    command("run", "n.yaml", code=12)
+    assert "this manifest was m.yaml, which is gone" in said
+    assert not (tmp_path / ".batcher").exists()
+    assert "geheim" not in said
+    assert "geheim" not in everything(tmp_path)
+    assert [flow["starts"] for flow in service.record()["flows"]] == [1, 1, 1]
+
+
+def test_killed_runs_are_gone_on_with(service: Service, state: str, tmp_path: Path) -> None:
+    write_batch(tmp_path, 20, 3)
+    words = ("run", "m.yaml", "--endpoint", service.url, "--state", state, "--concurrency", "4")
+    service.order("*:latency=20ms")
+    for pause_s in (0.9, 1.2, 1.5):
+        process = begin(tmp_path, *words)
+        time.sleep(pause_s)
+        process.kill()
+        process.communicate()
+    service.order()
+    ended = batcher(tmp_path, *words, "--json")
+    assert json.loads(ended.stdout)["flows"]["started"] == 20, ended.stderr
+    flows = [flow for flow in service.record()["flows"] if not flow["deleted"]]
+    assert [(flow["starts"], len(flow["inputs"])) for flow in flows] == [(1, 3)] * 20
+
+
+def test_run_that_another_is_at_is_told_so(service: Service, state: str, tmp_path: Path) -> None:
+    write_batch(tmp_path, 10, 1)
+    words = ("run", "m.yaml", "--endpoint", service.url, "--state", state)
+    service.order("upload:latency=3s")
+    process = begin(tmp_path, *words)
+    try:
+        end = time.monotonic() + 20
+        while "upload" not in service.requests() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert batcher(tmp_path, *words).returncode == 11
+        address = str(Address.parse(state))
+        status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url, "--state", address)
+        assert (status.returncode, "f0" in status.stdout) == (0, True)
+    finally:
+        process.terminate()
+        process.communicate()
