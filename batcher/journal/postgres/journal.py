@@ -21,6 +21,7 @@ import psycopg
 from ...core.errors import Locked, Stop, UsageError
 from ...core.facts import Record
 from ...host.system import uptime
+from ..ports import JournalView
 from .address import Address
 from .fence import Fence
 from .line import AWAY_S, Line, Patience, told

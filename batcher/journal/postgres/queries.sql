@@ -225,9 +225,10 @@ SELECT size, mtime_ns, inode, flow_id, asset_id
 FROM outputs WHERE (flow_id, asset_id) > (%s, %s) AND state = 'collected' ORDER BY flow_id, asset_id LIMIT %s;
 
 -- name: held
--- By a run that says that it is alive.
-SELECT EXISTS (SELECT 1 FROM crew r WHERE r.left_at IS NULL
-    AND greatest(r.beat, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => r.lease_s));
+-- Whether a connection has the lock that each has who writes: both values are its key.
+SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype='advisory' AND objsubid=1 AND granted
+    AND database = (SELECT oid FROM pg_database WHERE datname=current_database())
+    AND classid::bigint = %s::bigint >> 32 & 4294967295 AND objid::bigint = %s::bigint & 4294967295);
 
 -- name: claimed
 -- By a run that may be alive; what the dead had claimed is nobody's.

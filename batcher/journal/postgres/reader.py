@@ -25,7 +25,7 @@ from ..queries import parts
 from ..rows import damaged, end_facts, flow_facts, input_facts, output_facts
 from .address import Address
 from .line import OPEN_S, Line, Patience, told
-from .schema import SCHEMA, version_of
+from .schema import SCHEMA, lock_key, version_of
 from .statements import ask
 from .texts import original_all, stored, stored_all
 
@@ -75,7 +75,8 @@ class Reader:
 
     @property
     def held(self) -> bool | None:
-        return bool(self._ask("held")[0][0])
+        key = lock_key(self._address.schema, "journal")
+        return bool(self._ask("held", key, key)[0][0])
 
     @property
     def watch_until(self) -> float:
