@@ -31,15 +31,17 @@ FIRST_S: Final = 0.1  # between two attempts, doubled each time
 LONGEST_S: Final = 5.0
 GRACE_S: Final = 2.0  # of what is under way when all waits are to end
 
-# A cable that was cut is noticed within some 10 s. A run that is frozen within a transaction is thrown out of it, whatever
-# TCP says of its machine: others wait for its row locks. Nothing else ends a statement.
+# A cable that was cut is noticed within some 10 s, and by the server within half a minute: then its locks are gone, too. A run
+# that is frozen within a transaction is thrown out of it, whatever TCP says of its machine: others wait for its row locks.
+# Nothing else ends a statement.
 _TCP: Final = {
     "connect_timeout": "10", "keepalives": "1", "keepalives_idle": "4", "keepalives_interval": "2", "keepalives_count": "3",
     "tcp_user_timeout": "10000", "application_name": "batcher", "client_encoding": "utf8",
 }  # fmt: skip
 _SESSION: Final = {
     "idle_in_transaction_session_timeout": "10s", "statement_timeout": "0", "lock_timeout": "0",
-    "default_transaction_isolation": "read committed",
+    "default_transaction_isolation": "read committed", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }  # fmt: skip
 # What passes by itself, beside a connection that is gone: out of memory or connections, a server that became a standby, a
 # statement that was cancelled, a lock that was not to be had, a deadlock.
