@@ -46,9 +46,10 @@ _SESSION: Final = {
 # What passes by itself, beside a connection that is gone: out of memory or connections, a server that became a standby, a
 # statement that was cancelled, a lock that was not to be had, a deadlock.
 _PASSING: Final = frozenset({"53200", "53300", "25006", "55P03", "40001", "40P01"})
+_OUR_TURN: Final = ("55P03", "40001", "40P01")  # of them: what the same connection may try again
 _PASSING_CLASSES: Final = ("08", "57")
 _UP_SOON: Final = ("starting up", "shutting down", "recovery", "not yet accepting", "too many", "connection slots")
-_OURS: Final = ("no password supplied", "certificate", "SSL", "GSSAPI", "service file", "definition of service")
+_OURS: Final = ("invalid", "bad value", "no password supplied", "certificate", "not support SSL", "service file", "of service")
 
 
 class Patience:
@@ -108,7 +109,7 @@ class Line:
             try:
                 return attempt()
             except psycopg.Error as error:
-                if opening and (self._connection is not None or _at_fault(str(error))):
+                if opening and _at_fault(error):
                     raise UsageError(f"the database refuses: {self._address.hidden(str(error))}",
                                      f"{self._address}; a password is read from ~/.pgpass or PGPASSFILE") from None  # fmt: skip
                 if self._connection is not None and not _passes(error):
@@ -124,7 +125,11 @@ class Line:
         try:
             return work(connection)
         except psycopg.Error as error:
-            if connection.closed or isinstance(error, psycopg.InterfaceError) or (error.sqlstate or "")[:2] in _PASSING_CLASSES:
+            if (
+                connection.closed
+                or isinstance(error, psycopg.InterfaceError)
+                or (_passes(error) and error.sqlstate not in _OUR_TURN)
+            ):
                 self._drop()
             raise
         finally:
@@ -177,13 +182,18 @@ class Line:
             ours.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Waits for the work under way: `halt` bounds that."""
-        with self._turn:
+        """Waits a while for the work under way, which `halt` ends."""
+        if self._turn.acquire(timeout=GRACE_S + 1):
             self._drop()
+            self._turn.release()
 
 
-def _at_fault(message: str) -> bool:
-    """Whether a connection was refused for good: the server's FATAL, but for one that passes, or what libpq misses here."""
+def _at_fault(error: psycopg.Error) -> bool:
+    """Whether a connection was refused for good: the server's FATAL, but for one that passes, or what libpq misses here. (Of
+    a connection that is not made psycopg knows no SQLSTATE.)"""
+    if error.sqlstate is not None:
+        return not _passes(error)
+    message = str(error)
     if any(word in message for word in _OURS):
         return True
     return "FATAL:" in message and not any(word in message for word in _UP_SOON)
