@@ -12,7 +12,6 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
 
@@ -32,7 +31,6 @@ from .writer import Writer
 
 T = TypeVar("T")
 
-LOOKS: Final = 2  # at once: they take turns at one connection
 CLOSE_S: Final = 5.0  # for what was posted last
 OLDEST: Final = 120000  # PostgreSQL 12
 CLOCK_TRIES: Final = 3
@@ -69,7 +67,6 @@ class PostgresJournal(Reader):
         super().__init__(address, Line(address, self._patience, session=SESSION))
         self._writing_line = Line(address, self._patience, session=_SESSION, writes=True, begun=self._begun)
         self._fence = Fence(run, self.now, settle_s)
-        self._looks = ThreadPoolExecutor(LOOKS, "look")  # not the loop's, which reads files: this one may have to wait long
         self._writer = Writer(self._writing_line, self._fence, partial(told, address, doing="written"))
         with contextlib.ExitStack() as opened:
             opened.callback(self._writing_line.close)
@@ -139,7 +136,7 @@ class PostgresJournal(Reader):
 
     async def resync(self) -> None:
         """Take the database's time anew. Raises as a read does."""
-        await asyncio.get_running_loop().run_in_executor(self._looks, self._set_clock)
+        await asyncio.to_thread(self._set_clock)
 
     def _set_clock(self) -> None:
         """In the middle of the round trip, as far as can be known; a long one is made again."""
@@ -158,7 +155,7 @@ class PostgresJournal(Reader):
         return True
 
     async def look(self, read: Callable[[JournalView], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._looks, read, self)
+        return await asyncio.to_thread(read, self)
 
     async def record(self, *records: Record) -> None:
         await self._writer.record(records)
@@ -221,4 +218,3 @@ class PostgresJournal(Reader):
         if self._writer.close(CLOSE_S):
             self._writing_line.close()
         self._line.close()
-        self._looks.shutdown(wait=False)

@@ -31,22 +31,25 @@ FIRST_S: Final = 0.1  # between two attempts, doubled each time
 LONGEST_S: Final = 5.0
 GRACE_S: Final = 2.0  # of what is under way when all waits are to end
 
-# A cable that was cut is noticed within some 10 s. A run that is frozen within a transaction is thrown out of it, whatever
-# TCP says of its machine: others wait for its row locks. Nothing else ends a statement.
+# A cable that was cut is noticed within some 10 s, and by the server within half a minute: then its locks are gone, too. A run
+# that is frozen within a transaction is thrown out of it, whatever TCP says of its machine: others wait for its row locks.
+# Nothing else ends a statement.
 _TCP: Final = {
     "connect_timeout": "10", "keepalives": "1", "keepalives_idle": "4", "keepalives_interval": "2", "keepalives_count": "3",
     "tcp_user_timeout": "10000", "application_name": "batcher", "client_encoding": "utf8",
 }  # fmt: skip
 _SESSION: Final = {
     "idle_in_transaction_session_timeout": "10s", "statement_timeout": "0", "lock_timeout": "0",
-    "default_transaction_isolation": "read committed",
+    "default_transaction_isolation": "read committed", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }  # fmt: skip
 # What passes by itself, beside a connection that is gone: out of memory or connections, a server that became a standby, a
 # statement that was cancelled, a lock that was not to be had, a deadlock.
 _PASSING: Final = frozenset({"53200", "53300", "25006", "55P03", "40001", "40P01"})
+_OUR_TURN: Final = ("55P03", "40001", "40P01")  # of them: what the same connection may try again
 _PASSING_CLASSES: Final = ("08", "57")
 _UP_SOON: Final = ("starting up", "shutting down", "recovery", "not yet accepting", "too many", "connection slots")
-_OURS: Final = ("no password supplied", "certificate", "SSL", "GSSAPI", "service file", "definition of service")
+_OURS: Final = ("invalid", "bad value", "no password supplied", "certificate", "not support SSL", "service file", "of service")
 
 
 class Patience:
@@ -106,7 +109,7 @@ class Line:
             try:
                 return attempt()
             except psycopg.Error as error:
-                if opening and (self._connection is not None or _at_fault(str(error))):
+                if opening and _at_fault(error):
                     raise UsageError(f"the database refuses: {self._address.hidden(str(error))}",
                                      f"{self._address}; a password is read from ~/.pgpass or PGPASSFILE") from None  # fmt: skip
                 if self._connection is not None and not _passes(error):
@@ -122,7 +125,11 @@ class Line:
         try:
             return work(connection)
         except psycopg.Error as error:
-            if connection.closed or isinstance(error, psycopg.InterfaceError) or (error.sqlstate or "")[:2] in _PASSING_CLASSES:
+            if (
+                connection.closed
+                or isinstance(error, psycopg.InterfaceError)
+                or (_passes(error) and error.sqlstate not in _OUR_TURN)
+            ):
                 self._drop()
             raise
         finally:
@@ -175,13 +182,18 @@ class Line:
             ours.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Waits for the work under way: `halt` bounds that."""
-        with self._turn:
+        """Waits a while for the work under way, which `halt` ends."""
+        if self._turn.acquire(timeout=GRACE_S + 1):
             self._drop()
+            self._turn.release()
 
 
-def _at_fault(message: str) -> bool:
-    """Whether a connection was refused for good: the server's FATAL, but for one that passes, or what libpq misses here."""
+def _at_fault(error: psycopg.Error) -> bool:
+    """Whether a connection was refused for good: the server's FATAL, but for one that passes, or what libpq misses here. (Of
+    a connection that is not made psycopg knows no SQLSTATE.)"""
+    if error.sqlstate is not None:
+        return not _passes(error)
+    message = str(error)
     if any(word in message for word in _OURS):
         return True
     return "FATAL:" in message and not any(word in message for word in _UP_SOON)

@@ -253,8 +253,7 @@ UPDATE claims SET run = NULL WHERE run = %s;
 SELECT flow, epoch, run FROM claims WHERE flow = ANY(%s::text[]) ORDER BY flow FOR SHARE;
 
 -- name: take_lead
-INSERT INTO lead(epoch, run) VALUES (1, %s)
-ON CONFLICT (one) DO UPDATE SET epoch = lead.epoch + 1, run = excluded.run RETURNING epoch;
+UPDATE lead SET epoch = epoch + 1, run = %s RETURNING epoch;
 
 -- name: drop_lead
 UPDATE lead SET run = NULL WHERE epoch = %s AND run = %s;

@@ -251,23 +251,45 @@ async def test_clock_is_the_databases(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"dbname": "none"},
-        {"user": "nobody"},
-        {"host": "127.0.0.1", "port": "1", "sslrootcert": "/none", "sslmode": "verify-full"},
+        ({"dbname": "none"}, "does not exist"),
+        ({"user": "nobody"}, "does not exist"),
+        ({"sslmode": "none"}, "invalid sslmode"),
+        ({"service": "none"}, "not found"),
     ],
 )
-def test_database_that_refuses_is_told_without_a_password(wrong: dict[str, str], tmp_path: Path) -> None:
+def test_database_that_refuses_is_told_without_a_password(wrong: dict[str, str], said: str, tmp_path: Path) -> None:
     address = server().address(tmp_path)
     parameters = dict(address.parameters) | {"password": "geheim"} | wrong
     wrong_address = Address(tuple(parameters.items()), address.schema)
-    if "sslmode" in wrong:
-        pytest.skip("without a server that speaks TLS nothing is refused")
     for opener in (opened, PostgresReader):
-        with pytest.raises(UsageError, match="the database refuses") as error:
+        with pytest.raises(UsageError, match=said) as error:
             opener(wrong_address)
         assert "geheim" not in f"{error.value} {error.value!r} {error.value.__cause__!r}"
+
+
+def test_password_is_read_where_libpq_reads_it(own: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = Path(own.made.pgdata) / "pg_hba.conf"
+    rules.write_text("local all guarded scram-sha-256\n" + rules.read_text())
+    with own.connect() as beside:
+        beside.execute("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'geheim'")
+        beside.execute("SELECT pg_reload_conf()")
+    address = own.address(tmp_path)
+    parameters = dict(address.parameters) | {"user": "guarded"}
+    parameters.pop("password", None)
+    guarded = Address(tuple(parameters.items()), address.schema)
+    wrong = Address((*guarded.parameters, ("password", "wrong-geheim")), address.schema)
+    with pytest.raises(UsageError, match="no password"):
+        opened(guarded)
+    with pytest.raises(UsageError, match="password authentication failed") as error:
+        opened(wrong)
+    assert "geheim" not in str(error.value)
+    file = tmp_path / "pgpass"
+    file.write_text("*:*:*:guarded:geheim\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(file))
+    opened(guarded).close()
 
 
 def test_database_that_cannot_be_reached_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,3 +265,20 @@ async def test_claim_waits_for_what_the_lead_is_writing(opened: Opener) -> None:
         await asyncio.gather(writing, claiming)
     assert b.flow("f") == FlowFacts("f", inputs=1)
     await lost(a.record(PutFlow(FlowFacts("f", inputs=2))))
+
+
+async def test_first_lead_waits_for_a_claim_that_is_being_made(opened: Opener) -> None:
+    """Else it would not see that the flow is somebody's."""
+    a, b = opened("a"), opened("b")
+    await b.claim(["other"])
+    with server().connect(a._address) as beside:
+        beside.execute("BEGIN")
+        beside.execute("LOCK TABLE flows IN EXCLUSIVE MODE")
+        claiming = asyncio.ensure_future(b.claim(["f"]))
+        await asyncio.sleep(0.2)
+        leading = asyncio.ensure_future(a.take_lead())
+        await asyncio.sleep(0.2)
+        assert not leading.done()
+        beside.execute("ROLLBACK")
+        await asyncio.gather(claiming, leading)
+    await lost(a.record(PutFlow(FlowFacts("f"))))

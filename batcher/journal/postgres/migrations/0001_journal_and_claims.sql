@@ -50,3 +50,6 @@ CREATE TABLE claims(flow text COLLATE "C" PRIMARY KEY, epoch bigint NOT NULL, ru
 CREATE INDEX claims_of_runs ON claims(run) WHERE run IS NOT NULL;
 
 CREATE TABLE lead(one boolean PRIMARY KEY DEFAULT true CHECK (one), epoch bigint NOT NULL, run text);
+
+-- Each claim reads its row, which the lead locks: so it is there before there is a lead.
+INSERT INTO lead(epoch) VALUES (0);
