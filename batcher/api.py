@@ -137,7 +137,7 @@ async def collect(
     if journal is None:
         require_journal(manifest, settings.state)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
-        async with opened(manifest, settings, journal, report, started, events) as operation:
+        async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             await Build(operation).collector(folder, options).run()
     return report
 

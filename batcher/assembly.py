@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
@@ -24,7 +24,7 @@ from .host.system import uptime
 from .journal.open import State, images_path, open_crew, open_journal, run_name, state_folder
 from .journal.ports import Journal
 from .journal.postgres.address import Address
-from .pipeline.hosts.ports import Crew, held_at_once
+from .pipeline.hosts.ports import Crew, SharedJournal, held_at_once
 from .pipeline.operation import Operation
 from .service.bandwidth import Bandwidth, SharedBandwidth
 from .service.byte_budget import ByteBudget
@@ -138,6 +138,15 @@ def _shared_limits(limits: Limits, crew: Crew | None, steady: Callable[[], float
     return pace, shared
 
 
+def _end_together(operation: Operation, journal: Journal, crew: Crew | None) -> None:
+    """A database that stays away ends the operation; one that ends waits for no database."""
+    shared = cast(SharedJournal, journal)
+    shared.stopping = operation.halt
+    operation.shutdown.on_stop(lambda stop: shared.halt())
+    if crew is not None:
+        operation.shutdown.on_stop(lambda stop: crew.halt())
+
+
 @contextlib.asynccontextmanager
 async def opened(
     manifest: Manifest, settings: Settings, journal: Journal | None, report: Report, started: Callable[[Operation], None],
@@ -156,6 +165,8 @@ async def opened(
     try:
         engines = open_engines(manifest, settings, journal, report, remember=True, plans=plans, events=events, crew=crew)
         async with engines as operation:
+            if isinstance(settings.state, Address) and own is not None:
+                _end_together(operation, own, crew)
             started(operation)
             timer = None
             seconds = settings.max_duration_s if settings.max_duration_s is not None else manifest.limits.max_duration_s
@@ -168,5 +179,7 @@ async def opened(
                 if timer is not None:
                     timer.cancel()
     finally:
+        if crew is not None:
+            await crew.close()
         if own is not None:
             own.close()

@@ -78,6 +78,12 @@ class MemoryJournal:
     async def look(self, read: Callable[[JournalView], T]) -> T:
         return read(self)
 
+    async def take_turn(self, what: str) -> bool:
+        return True
+
+    async def give_turn(self, what: str) -> None:
+        pass
+
     async def record(self, *records: Record) -> None:
         self.post(*records)
 

@@ -135,6 +135,11 @@ class Journal(JournalView, Protocol):
         """Seconds since 1970 by the journal's own time, in which every `settle_deadline` is given. It goes on with a steady
         clock, from one process to the next, however the wall clock is set meanwhile. Any thread."""
 
+    async def take_turn(self, what: str) -> bool:
+        """Whether this process is to do it, now; of several at a time only one is. It is given back by `give_turn`, or with the
+        process. For what harms nobody when it is done twice: money hangs on claims."""
+
+    async def give_turn(self, what: str) -> None: ...
     async def record(self, *records: Record) -> None:
         """Returns when these, and all that were posted before, are durable. Raises JournalError."""
 

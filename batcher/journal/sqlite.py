@@ -141,6 +141,12 @@ class SqliteJournal(Reader):
     def now(self) -> float:
         return self._clock.now()
 
+    async def take_turn(self, what: str) -> bool:
+        return True  # nobody else holds it
+
+    async def give_turn(self, what: str) -> None:
+        pass
+
     # ---- writing
 
     async def record(self, *records: Record) -> None:

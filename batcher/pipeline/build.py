@@ -135,7 +135,7 @@ class Build:
         return ListProof(self.requests, self._journal, self.flow_list, self.orphans, self._shutdown, self._batch,
                          self._settle_s)  # fmt: skip
 
-    def stages(self, plans: Callable[[Schedule], Plans] | None = None) -> Stages:
+    def stages(self, plans: Callable[[Schedule, Batches], Plans] | None = None) -> Stages:
         """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
         operation = self._operation
         width = operation.limits.concurrency
@@ -143,8 +143,8 @@ class Build:
         schedule = Schedule(max(FLOWS_OPEN, 4 * width), self._journal, self._reporter, self._shutdown)
         batches = Batches(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
         feeder = Feeder(batches, self._journal, self._reporter, self._shutdown, payloads)
-        producer = Producer(plans(schedule) if plans is not None else batches, batches, schedule, self.opener, feeder,
-                            self._reporter, self._shutdown)  # fmt: skip
+        feed = plans(schedule, batches) if plans is not None else batches
+        producer = Producer(feed, schedule, self.opener, feeder, self._reporter, self._shutdown)
         workers = Workers(payloads, self.requests, self._journal, operation.sources, operation.budget, self._reporter,
                           self._settle_s)  # fmt: skip
         return Stages(producer, workers, self.finalizer, schedule, width)

@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 
 from ..core.errors import Stop
 from ..core.lifecycle import FlowState
-from ..core.model import Problem
+from ..core.model import Flow, Problem
 from ..core.planning import Action, FlowPlan
-from .batches import BATCH_BYTES, BATCH_FILES, Batch, Batches
+from .batches import BATCH_BYTES, BATCH_FILES, Batch
 from .feeder import Feeder
 from .flow_run import FlowRun, History
 from .opener import Opener
@@ -53,14 +53,20 @@ class Plans(Protocol):
         """A few plans that have work; `read`: with what is to be sent of them, as far as there is room for it. None stands
         for a stretch without any, [] for the end."""
 
+    async def plan_again(self, flow: Flow) -> FlowPlan:
+        """One flow, planned now."""
+
+    def drop(self, batch: Batch) -> None:
+        """It was read in vain."""
+
+    def close(self) -> None: ...
+
 
 class Producer:
     def __init__(
-        self, plans: Plans, batches: Batches, schedule: Schedule, opener: Opener, feeder: Feeder, reporter: Reporter,
-        shutdown: Shutdown,
-    ) -> None:  # fmt: skip
+        self, plans: Plans, schedule: Schedule, opener: Opener, feeder: Feeder, reporter: Reporter, shutdown: Shutdown
+    ) -> None:
         self._plans = plans
-        self._batches = batches
         self._schedule = schedule
         self._opener = opener
         self._feeder = feeder
@@ -76,7 +82,7 @@ class Producer:
         except* Stop:
             pass  # in the middle of a walk; what was handed on drains
         finally:
-            self._batches.close()
+            self._plans.close()
 
     async def _all(self, tasks: _Tasks) -> None:
         schedule = self._schedule
@@ -91,7 +97,7 @@ class Producer:
                     if plan is not None and await self._may_begin(tasks, plan):
                         await self._begin(tasks, plan, first)
                     elif first is not None:
-                        self._batches.drop(first)
+                        self._plans.drop(first)
                 more = more and not schedule.starts.over
             elif schedule.active:
                 await schedule.change()
@@ -114,7 +120,7 @@ class Producer:
 
     async def _again(self, tasks: _Tasks, flow: FlowRun) -> None:
         """A flow comes back: its inputs are to be sent again, or all of it is built anew."""
-        plan = await self._batches.plan_again(flow.plan.flow)
+        plan = await self._plans.plan_again(flow.plan.flow)
         spent = flow.history.rebuilds > REBUILDS
         if plan.action.works and not spent:
             await self._begin(tasks, plan, history=flow.history)

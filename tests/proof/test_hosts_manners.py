@@ -128,7 +128,7 @@ def test_flows_whose_sources_no_host_has_end_with_4(hosts: Hosts, service: Servi
 
 def test_most_starts_are_counted_together(hosts: Hosts, service: Service) -> None:
     write_batch(hosts.folder, 20, 1)
-    service.order("*:latency=50ms")
+    service.order("*:latency=500ms")  # so that all three are there before the first has ended
     codes = [ended(process).returncode for process in [hosts.begin("--max-starts", "7") for _ in range(3)]]
     assert set(codes) <= {0, 10}
     assert 10 in codes
@@ -211,3 +211,18 @@ def test_without_the_extra_it_is_said_what_to_install(hosts: Hosts) -> None:
     assert "Traceback" not in found.stderr
 
 
+
+
+def test_results_are_brought_by_whoever_is_there_each_once(hosts: Hosts, service: Service, tmp_path: Path) -> None:
+    write_batch(hosts.folder, 30, 1)
+    assert hosts.run().returncode == 0
+    service.order("output:latency=100ms")
+    to = tmp_path / "models"
+    runs = [hosts.begin("--to", str(to), "--concurrency", "4", command="collect") for _ in range(3)]
+    until(lambda: service.count("output") >= 5)
+    runs[0].kill()
+    runs[0].communicate()
+    assert [ended(process).returncode for process in runs[1:]] == [0, 0]
+    assert len(list(to.rglob("*.glb"))) == 30
+    assert len((to / "results.jsonl").read_text().splitlines()) == 30
+    assert service.count("output") <= 30 + 16, "but for those of the one that was killed, each was asked for once"

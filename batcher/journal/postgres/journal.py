@@ -11,7 +11,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -64,6 +64,7 @@ class PostgresJournal(Reader):
         self._batch = batch
         self._exclusive = exclusive
         self._locked = False
+        self.stopping: Callable[[Stop], object] = lambda stop: None  # called in the loop where the database stays away
         super().__init__(address, Line(address, self._patience, session=SESSION))
         self._writing_line = Line(address, self._patience, session=_SESSION, writes=True, begun=self._begun)
         self._fence = Fence(run, self.now, settle_s)
@@ -155,10 +156,21 @@ class PostgresJournal(Reader):
         return True
 
     async def look(self, read: Callable[[JournalView], T]) -> T:
-        return await asyncio.to_thread(read, self)
+        with self._telling():
+            return await asyncio.to_thread(read, self)
 
     async def record(self, *records: Record) -> None:
-        await self._writer.record(records)
+        with self._telling():
+            await self._writer.record(records)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """A database that stays away ends the run: whoever it was that asked for it."""
+        try:
+            yield
+        except Stop as stop:
+            self.stopping(stop)
+            raise
 
     def post(self, *records: Record) -> None:
         self._writer.post(records)
@@ -166,24 +178,38 @@ class PostgresJournal(Reader):
     def mark_sent(self, key: bytes) -> None:
         """Nothing: no other host could tell that a request never left, so what was announced counts as sent."""
 
+    async def take_turn(self, what: str) -> bool:
+        """By a lock that its connection has: whoever dies gives it back."""
+        key = lock_key(self._address.schema, what)
+        return bool(await self.look(lambda journal: self._ask("try_turn", key)[0][0]))
+
+    async def give_turn(self, what: str) -> None:
+        await self.record()  # whoever has it next finds what was done
+        key = lock_key(self._address.schema, what)
+        await self.look(lambda journal: self._ask("give_turn", key))
+
     # ---- claims, in order with what is posted
 
     async def claim(self, names: Sequence[str]) -> None:
         """These flows are this run's from now on, whoever had them; they need no row yet. What an earlier owner left open
         is settled, durably: what was announced is unknown, and no time lies further ahead than the settling time. Raises
         ClaimLost where this run has lost others."""
-        await self._writer.work(lambda connection: self._fence.claim(connection, names))
+        with self._telling():
+            await self._writer.work(lambda connection: self._fence.claim(connection, names))
 
     async def release(self, names: Sequence[str]) -> None:
         """Nobody has them from now on, but those that were taken over. After what was posted before."""
-        await self._writer.work(lambda connection: self._fence.release(connection, names), gives_back=True)
+        with self._telling():
+            await self._writer.work(lambda connection: self._fence.release(connection, names), gives_back=True)
 
     async def take_lead(self) -> None:
         """This run may write flows that nobody has claimed, whoever led before."""
-        await self._writer.work(self._fence.take_lead)
+        with self._telling():
+            await self._writer.work(self._fence.take_lead)
 
     async def drop_lead(self) -> None:
-        await self._writer.work(self._fence.drop_lead, gives_back=True)
+        with self._telling():
+            await self._writer.work(self._fence.drop_lead, gives_back=True)
 
     async def rejoin(self) -> None:
         """After ClaimLost: this run holds nothing, and nothing that was posted is left. Its tasks have ended."""

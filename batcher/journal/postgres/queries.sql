@@ -326,3 +326,9 @@ ORDER BY n.nspname;
 
 -- name: any_flow
 SELECT EXISTS (SELECT 1 FROM flows);
+
+-- name: try_turn
+SELECT pg_try_advisory_lock(%s);
+
+-- name: give_turn
+SELECT pg_advisory_unlock(%s);

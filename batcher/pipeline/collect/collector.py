@@ -25,6 +25,7 @@ from .waiting import Waiting
 from .watched import Watched
 
 WINDOW: Final = 500  # flows that are waited for at a time; the others are not held
+TAKEN_S: Final = 1.0  # between two looks at what others bring
 
 
 class Window:
@@ -42,6 +43,7 @@ class Window:
         self._shutdown = shutdown
         self._watched: dict[str, Watched] = {}
         self._more = True  # flows that were not waited for yet
+        self._taken: list[Watched] = []  # by others, who bring them
         self.late = 0
 
     async def run(self, group: TaskGroup) -> None:
@@ -51,6 +53,7 @@ class Window:
         while True:
             await self._fill(group)
             if not self._watched:
+                await self._look_after(group)
                 return
             ended, moved = await self._waiting.poll(self._watched)
             for watched in ended:
@@ -75,6 +78,27 @@ class Window:
                     self._watched[watched.flow_id] = watched
 
     async def _begin(self, group: TaskGroup, watched: Watched) -> None:
+        if await self._turns.ours(watched.flow_id):
+            await self._begin_ours(group, watched)
+        else:
+            self._taken.append(watched)
+
+    async def _look_after(self, group: TaskGroup) -> None:
+        """What others have taken is looked at once they are done with it, or have died."""
+        while self._taken:
+            left = []
+            for watched in self._taken:
+                self._shutdown.check()
+                if await self._turns.ours(watched.flow_id):
+                    watched.end = await self._turns.end_of(watched.flow_id)
+                    await self._begin_ours(group, watched)
+                else:
+                    left.append(watched)
+            self._taken = left
+            if left:
+                await self._shutdown.sleep(TAKEN_S)
+
+    async def _begin_ours(self, group: TaskGroup, watched: Watched) -> None:
         await self._turns.take()
         if self._shutdown.stop is not None:
             self._turns.give()
@@ -85,6 +109,7 @@ class Window:
     async def _bring(self, watched: Watched) -> None:
         try:
             await self._bringing.bring(watched)
+            await self._turns.brought(watched.flow_id)
         except Stop as stop:
             if self._shutdown.stop is None:  # the disk takes no more
                 self._shutdown.halt(stop)

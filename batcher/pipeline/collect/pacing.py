@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from ...core.facts import EndFacts
+from ...journal.ports import Journal
 from ..ports import Clock
 from ..shutdown import Shutdown
 
@@ -33,12 +35,25 @@ class Deadline:
 
 
 class Turns:
-    """Whoever brings a flow holds one of `FLOWS` places."""
+    """Whoever brings a flow holds one of `FLOWS` places; of several processes, one brings it."""
 
-    def __init__(self, shutdown: Shutdown) -> None:
+    def __init__(self, shutdown: Shutdown, journal: Journal) -> None:
         self._shutdown = shutdown
+        self._journal = journal
         self._places = asyncio.Semaphore(FLOWS)
         self._pausing = 0
+
+    async def ours(self, flow_id: str) -> bool:
+        """Whether no other process brings this flow now."""
+        return await self._journal.take_turn(flow_id)
+
+    async def brought(self, flow_id: str) -> None:
+        """Others may look at it."""
+        await self._journal.give_turn(flow_id)
+
+    async def end_of(self, flow_id: str) -> EndFacts | None:
+        """Its end, as whoever brought it has left it."""
+        return await self._journal.look(lambda journal: journal.end(flow_id))
 
     async def take(self) -> None:
         await self._places.acquire()

@@ -37,7 +37,7 @@ def collector_of(
     places = Places()
     thread = ThreadPoolExecutor(1, "names")
     reporter = CollectReporter(operation.reporter)
-    deadline, turns = Deadline(clock, options.wait_s), Turns(shutdown)
+    deadline, turns = Deadline(clock, options.wait_s), Turns(shutdown, journal)
     started = StartedFlows(operation.manifest, journal, operation.options, places, options.name,
                            operation.reporter, reporter, shutdown, thread)  # fmt: skip
     waiting = Waiting(requests, journal, reporter, shutdown, clock, operation.rng)

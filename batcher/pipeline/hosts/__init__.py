@@ -4,6 +4,7 @@
       membership     heartbeats; what is shared is passed on to the limiter
       lead           the run that plans: preparation → queue; and that sweeps at the end
       job_feed       jobs → plans for the producer; what has ended leaves the queue
+        job_plans      a job → what is to be done of its flow
         flow_finder    a job's name → its flow in the manifest
       ports          what is asked of the crew and of its journal, as Protocols
 

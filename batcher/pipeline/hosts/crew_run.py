@@ -58,8 +58,6 @@ class CrewRun:
         self._requests = requests
         self._reporter = reporter
         self._shutdown = shutdown
-        shutdown.on_stop(lambda stop: journal.halt())
-        shutdown.on_stop(lambda stop: crew.halt())
 
     async def run(self, notes: RunNotes) -> None:
         """Bring the batch to done, together with the others; the outcome of this run is in the report."""
@@ -68,7 +66,6 @@ class CrewRun:
                 await self._run()
         finally:
             notes.cancel()
-            await self._crew.close()
         self._count()
         notes.end()
 

@@ -10,10 +10,8 @@ list of flows can be believed, before any other run may create a flow: the leade
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final
 
 from ...core.crew import Job
 from ...core.errors import Reason, Stop
@@ -22,10 +20,9 @@ from ...core.model import Flow, Problem
 from ...core.planning import Action, FlowPlan
 from ..batches import Batch
 from ..flow_run import FlowRun
-from ..planner import Planner
 from ..reporter import Reporter
 from ..shutdown import Shutdown
-from .flow_finder import FlowFinder
+from .job_plans import JobPlans
 from .lead import Lead, job_of
 from .membership import Membership
 from .ports import Crew, SharedJournal
@@ -33,8 +30,6 @@ from .ports import Crew, SharedJournal
 JOBS: Final = 32  # taken at once, at most
 IDLE_S: Final = 0.3  # between two looks at a queue in which nothing waits
 BACK_S: Final = 1.0  # a flow whose sources are not here is offered to others for so long
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -44,32 +39,36 @@ class _Ended:
 
 
 class JobFeed:
-    """`planner_of`: a planner for this job. `held`: flows that may be held at a time."""
+    """`held`: flows that may be held at a time."""
 
     def __init__(
-        self, crew: Crew, journal: SharedJournal, membership: Membership, lead: Lead, finder: FlowFinder,
-        planner_of: Callable[[Job], Planner], reporter: Reporter, shutdown: Shutdown, held: int,
+        self, crew: Crew, journal: SharedJournal, membership: Membership, lead: Lead, planning: JobPlans, reporter: Reporter,
+        shutdown: Shutdown, held: int,
     ) -> None:  # fmt: skip
         self._crew = crew
         self._journal = journal
         self._membership = membership
         self._lead = lead
-        self._finder = finder
-        self._planner_of = planner_of
+        self._planning = planning
         self._reporter = reporter
         self._shutdown = shutdown
         self._most = held
-        self._thread = ThreadPoolExecutor(1, "jobs")
         self._held: set[str] = set()
         self._ended: list[_Ended] = []
         self._told_lacking = False
         self._changed = asyncio.Event()
         shutdown.on_stop(lambda stop: self._changed.set())
 
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
     # ---- for the producer
+
+    def close(self) -> None:
+        self._planning.close()
+
+    def drop(self, batch: Batch) -> None:
+        self._planning.batches.drop(batch)
+
+    async def plan_again(self, flow: Flow) -> FlowPlan:
+        return await self._planning.one(Job(flow.name), flow)  # what is paid for by now is not paid for again
 
     async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
         await self._close_ended()
@@ -97,9 +96,6 @@ class JobFeed:
         except TimeoutError:
             pass
 
-    async def _in_thread(self, function: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
     # ---- before the queue is full
 
     async def _before_it_is_planned(self) -> list[FlowPlan] | None:
@@ -116,7 +112,7 @@ class JobFeed:
             return []
         if not await self._journal.look(lambda journal: journal.unknown_flows_checked):
             return await self._first_flows()
-        while jobs := await self._in_thread(lead.some_jobs):
+        while jobs := await self._planning.in_thread(lead.some_jobs):
             self._shutdown.check()
             await self._crew.put(jobs)
         await lead.planned()
@@ -127,7 +123,7 @@ class JobFeed:
         """The next flow, for this run alone; one at a time."""
         if self._held:
             return []
-        plan = await self._in_thread(self._lead.next_plan)
+        plan = await self._planning.in_thread(self._lead.next_plan)
         if plan is None:
             await self._lead.planned()
             self._membership.note_planned()
@@ -137,7 +133,7 @@ class JobFeed:
         flow, job = plan.flow, job_of(plan)
         await self._journal.claim([flow.name])
         self._held.add(flow.name)
-        return await self._working([await self._in_thread(lambda: self._plan(job, flow))])
+        return await self._working([await self._planning.one(job, flow)])
 
     # ---- jobs
 
@@ -161,19 +157,11 @@ class JobFeed:
     async def _plans(self, jobs: list[Job]) -> list[FlowPlan]:
         """As this host sees them now. What the manifest does not have here is given back."""
 
-        def plan() -> tuple[list[FlowPlan], list[str]]:
-            flows = self._finder.find({job.name for job in jobs})
-            plans = [self._plan(job, flows[job.name]) for job in jobs if job.name in flows]
-            return plans, [job.name for job in jobs if job.name not in flows]
-
-        plans, missing = await self._in_thread(plan)
+        plans, missing = await self._planning.of_jobs(jobs)
         for name in missing:
             message = "the manifest does not have it on this host"
             await self._lacks(name, [Problem("source", message, "every host should see the same files", flow=name)])
         return plans
-
-    def _plan(self, job: Job, flow: Flow) -> FlowPlan:
-        return self._planner_of(job).flow(flow)
 
     async def _working(self, plans: list[FlowPlan]) -> list[FlowPlan]:
         """Those that have work; of the others it is said what they are."""

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from ...core.crew import Job
 from ...core.planning import Options
+from ..batches import Batches
 from ..operation import Operation
 from ..planner import Planner
 from ..schedule import Schedule
 from .crew_run import CrewRun, Turn
 from .flow_finder import FlowFinder
 from .job_feed import JobFeed
+from .job_plans import JobPlans
 from .lead import Lead
 from .membership import Membership, SharedLimiter
 from .ports import Crew, SharedJournal, held_at_once
@@ -38,9 +40,10 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
     finder = FlowFinder(operation.manifest, operation.shutdown.check)
     feeds: list[JobFeed] = []
 
-    def feed(schedule: Schedule) -> JobFeed:
-        made = JobFeed(crew, journal, membership, lead, finder, partial(_planner_of, operation, build), operation.reporter,
-                       operation.shutdown, held_at_once(operation.limits.concurrency))  # fmt: skip
+    def feed(schedule: Schedule, batches: Batches) -> JobFeed:
+        planning = JobPlans(batches, finder, partial(_planner_of, operation, build))
+        made = JobFeed(crew, journal, membership, lead, planning, operation.reporter, operation.shutdown,
+                       held_at_once(operation.limits.concurrency))  # fmt: skip
         schedule.ended = made.ended
         feeds.append(made)
         return made

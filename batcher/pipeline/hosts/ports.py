@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ...core.crew import Done, Heard, Job, Told, Totals
@@ -71,6 +71,8 @@ class Crew(Protocol):
 class SharedJournal(Journal, Protocol):
     """A journal that many hosts write. A claim has an epoch, which every transaction checks that writes anything of its flow;
     without a claim it takes the lead, and a flow that nobody has claimed. A check that fails is ClaimLost, from then on."""
+
+    stopping: Callable[[Stop], object]  # called where the database stays away
 
     async def claim(self, names: Sequence[str]) -> None:
         """These flows are this run's from now on, and nobody else's. What an earlier owner had left open is unknown now: a
