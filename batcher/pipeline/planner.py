@@ -8,7 +8,7 @@ million inputs are not held in between: what does not fit is looked at again). I
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
@@ -34,6 +34,7 @@ from ..journal.ports import JournalView
 from .ahead import FlowInputs, LookAhead, is_started
 from .ports import ImageLook, Seen, Sources
 
+SOME_KEPT: Final = 256  # inputs of one flow whose plans are kept, where a few flows are looked at
 KEEP: Final = 32_768  # inputs and flows whose plans are kept from the check to the work: some 20 MB
 _CHANGES: Final = (Change.NEW, Change.DIFFERS)
 
@@ -107,6 +108,11 @@ class Planner:
     def flow(self, flow: Flow) -> FlowPlan:
         """One flow, looked at now."""
         return self._look(self._ahead.flow(flow), 0)
+
+    def some(self, flows: Sequence[Flow]) -> list[FlowPlan]:
+        """These flows, looked at now, together: the journal is asked for all of them at once."""
+        looked = self._ahead.flows(iter(flows))
+        return [self._look(inputs, SOME_KEPT) for inputs in looked if not isinstance(inputs, Problem)]
 
     def _look(self, inputs: FlowInputs, room: int) -> FlowPlan:
         flow, facts = inputs.flow, inputs.facts

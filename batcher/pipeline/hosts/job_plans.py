@@ -21,9 +21,9 @@ T = TypeVar("T")
 
 
 class JobPlans:
-    """`planner_of`: a planner for this job. `batches`: which read what is sent of a plan."""
+    """`planner_of`: a planner for these jobs. `batches`: which read what is sent of a plan."""
 
-    def __init__(self, batches: Batches, finder: FlowFinder, planner_of: Callable[[Job], Planner]) -> None:
+    def __init__(self, batches: Batches, finder: FlowFinder, planner_of: Callable[[Sequence[Job]], Planner]) -> None:
         self.batches = batches
         self._finder = finder
         self._planner_of = planner_of
@@ -41,9 +41,9 @@ class JobPlans:
         return await self.in_thread(lambda: self._of_jobs(jobs))
 
     async def one(self, job: Job, flow: Flow) -> FlowPlan:
-        return await self.in_thread(lambda: self._planner_of(job).flow(flow))
+        return await self.in_thread(lambda: self._planner_of([job]).flow(flow))
 
     def _of_jobs(self, jobs: Sequence[Job]) -> tuple[list[FlowPlan], list[str]]:
         flows = self._finder.find({job.name for job in jobs})
-        plans = [self._planner_of(job).flow(flows[job.name]) for job in jobs if job.name in flows]
+        plans = self._planner_of(jobs).some([flows[job.name] for job in jobs if job.name in flows])
         return plans, [job.name for job in jobs if job.name not in flows]

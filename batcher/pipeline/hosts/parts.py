@@ -5,6 +5,7 @@ In: an operation with a crew. Out: its `CrewRun`. Called by `build`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -52,12 +53,13 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
     return Turn(stages, feeds[0], lead)
 
 
-def _planner_of(operation: Operation, build: Build, job: Job) -> Planner:
+def _planner_of(operation: Operation, build: Build, jobs: Sequence[Job]) -> Planner:
     """A flow is paid for again where its job says so, and it has the id still that it had then: once, whoever does it."""
+    ids = {job.name: job.redo_of for job in jobs if job.redo_of is not None}
 
     def redo(name: str) -> bool:
-        facts = operation.journal.flow(name) if job.redo_of is not None else None
-        return facts is not None and facts.flow_id == job.redo_of
+        facts = operation.journal.flow(name) if name in ids else None
+        return facts is not None and facts.flow_id == ids[name]
 
     options: Options = replace(operation.options, redo=redo, resubmit_changed=False, only=lambda name: True)
     return build.planner_with(options)
