@@ -4,7 +4,7 @@
     ├── ManifestError         the manifest is wrong; `problems` lists all of it        (exit code 2)
     ├── UsageError            flags, folders or the environment are wrong              (2)
     ├── JournalError          the journal is damaged, newer, or cannot be written      (12)
-    │   └── ClaimLost         other runs went on with the flows of this one
+    │   └── ClaimLost         other runs have gone on with the flows of this one
     ├── Locked                another run holds this manifest                          (11)
     └── Stop                  the run ends early; `reason` says why                    (2, 5, 7, 10, 12, 129, 130, 143)
 
