@@ -14,7 +14,7 @@ from tests.postgres import server
 
 from .conftest import Service, batcher, begin, write_batch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]  # seconds, on a machine that is busy; some fifteen commands
 
 PASSWORD = "geheim%20word"  # the server takes any
 

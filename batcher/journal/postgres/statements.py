@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
@@ -30,10 +30,7 @@ def together(connection: Connection, *statements: Statement) -> list[list[tuple[
     The server takes a message up once it has all of it, and between two messages it measures how long a run is idle within its
     transaction. So a run that freezes anywhere keeps its locks for a bounded time; in a pipeline, where locks are had before
     its end was sent, that would be for ever. The plans are made once: that is half of what small statements cost."""
-    known = _prepared.setdefault(connection, {"begin", "commit"})
-    if new := [name for name in dict.fromkeys(name for name, _ in statements) if name not in known]:
-        connection.execute(";\n".join(f"PREPARE {name} AS {_numbered(name)}" for name in new).encode(), prepare=False)
-        known.update(new)
+    _prepare(connection, dict.fromkeys(name for name, _ in statements))
     binder = psycopg.ClientCursor(connection)
     text = ";\n".join(binder.mogrify(*_call(name, values)) for name, values in statements)
     cursor = connection.execute(text.encode(), prepare=False)
@@ -41,6 +38,17 @@ def together(connection: Connection, *statements: Statement) -> list[list[tuple[
     while cursor.nextset():
         found.append(cursor.fetchall() if cursor.description is not None else [])
     return found
+
+
+def _prepare(connection: Connection, names: Iterable[str]) -> None:
+    known = _prepared.setdefault(connection, {"begin", "commit"})
+    if new := [name for name in names if name not in known]:
+        try:
+            connection.execute(";\n".join(f"PREPARE {name} AS {_numbered(name)}" for name in new).encode(), prepare=False)
+        except psycopg.Error:
+            connection.close()  # some may have a plan now: it outlives what was rolled back
+            raise
+        known.update(new)
 
 
 def _call(name: str, values: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:

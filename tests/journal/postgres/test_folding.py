@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batcher.core.facts import (
@@ -103,6 +103,8 @@ def all_of(journal: JournalView) -> list[object]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([[PutTimes("f3", FlowTimes(1.5)), PutFlow(FlowFacts("f3"))]])
+@example([[PutFlow(FlowFacts("f3")), PutTimes("f3", FlowTimes(1.5))]])
 @given(st.lists(st.lists(records, max_size=12), max_size=4))
 def test_records_come_to_the_same_however_many_are_written_together(
     journal: PostgresJournal, together: list[list[Record]]
