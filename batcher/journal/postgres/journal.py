@@ -157,7 +157,7 @@ class PostgresJournal(Reader):
 
     async def look(self, read: Callable[[JournalView], T]) -> T:
         with self._telling():
-            return await asyncio.to_thread(read, self)
+            return await super().look(read)
 
     async def record(self, *records: Record) -> None:
         with self._telling():
@@ -243,4 +243,5 @@ class PostgresJournal(Reader):
         self.halt()
         if self._writer.close(CLOSE_S):
             self._writing_line.close()
+        self._looks.shutdown(wait=False)
         self._line.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -31,6 +32,7 @@ from .texts import original_all, stored, stored_all
 
 T = TypeVar("T")
 
+LOOKS: Final = 4  # at a time; they take turns at one connection, but not at what they make of the rows
 PAGE: Final = 500  # rows that one statement reads of a long table
 # A plan that was made once, for tables that were empty then, would be kept while they grow.
 SESSION: Final = {"plan_cache_mode": "force_custom_plan"}
@@ -42,6 +44,8 @@ class Reader:
     def __init__(self, address: Address, line: Line) -> None:
         self._address = address
         self._line = line
+        # Not the loop's own threads, which others need: one that asks may have to wait long.
+        self._looks = ThreadPoolExecutor(LOOKS, "look")
 
     def _ask(self, name: str, *values: object) -> list[tuple[Any, ...]]:
         """All rows of one statement. Raises JournalError, and Stop where the database is away for too long."""
@@ -57,7 +61,7 @@ class Reader:
             yield from self._ask(name, *before, [stored(value) for value in part])
 
     async def look(self, read: Callable[[JournalView], T]) -> T:
-        return await asyncio.to_thread(read, self)  # type: ignore[arg-type]  # its heirs add `held` and `close`
+        return await asyncio.get_running_loop().run_in_executor(self._looks, read, self)  # type: ignore[arg-type]  # its heirs add `held` and `close`
 
     # ---- of itself
 
@@ -222,4 +226,5 @@ class PostgresReader(Reader):
                            "batcher run brings it up to date")  # fmt: skip
 
     def close(self) -> None:
+        self._looks.shutdown(wait=False)
         self._line.close()

@@ -106,8 +106,8 @@ def _many(setting: Setting, part: Part, url: str, flows: int) -> None:
     part.rows.append([f"{flows:,} flows", "4", f"{flows:,}", number(flows / took_s), "", f"{rss_mib:.0f}"])
     inputs = flows * INPUTS
     part.notes.append(
-        f"{flows:,} flows of {INPUTS} inputs by four runs: {took_s:,.0f} s, {rss_mib:.0f} MiB in the largest; the database grew "
-        f"by {size / 1e6:,.0f} MB, {size / (flows + inputs):,.0f} bytes for each row of a flow or an input."
+        f"{flows:,} flows of {INPUTS} inputs by four runs: {took_s:,.0f} s, {rss_mib:.0f} MiB in the largest; the database "
+        f"grew by {size / 1e6:,.0f} MB, {size / (flows + inputs):,.0f} bytes for each row of a flow or an input."
     )
     part.data["many"] = {"flows": flows, "took_s": took_s, "rss_mib": rss_mib, "bytes": size}
 
