@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..core.events import Level
 from ..core.facts import InputFacts, PutInput, Record
-from ..core.lifecycle import InputEvent
+from ..core.lifecycle import InputEvent, InputState
 from ..core.model import Problem
 from ..core.reconcile import Reconciled
 from ..core.remote import RemoteFlow
@@ -47,7 +47,7 @@ class Repair:
     async def record_seen(self, flow: FlowRun, found: Reconciled) -> None:
         """What the list says of single inputs."""
         records: list[Record] = []
-        for row in await self._rows(flow, found.seen):
+        for row in await self._unknown(flow, found.seen):
             records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, settle_deadline=None)))
             self._reporter.accepted(flow, row.stat.size)
         until = self._journal.now() + self._settle_s
@@ -70,7 +70,7 @@ class Repair:
         """These were answered with an error and are not listed; whatever comes of them, the start waits until then."""
         records: list[Record] = [
             PutInput(flow.name, row.on(InputEvent.NOT_SENT, settle_deadline=None, answered=False, resent=True))
-            for row in await self._rows(flow, keys)
+            for row in await self._unknown(flow, keys)
         ]
         row = flow.change(start_after=max(start_after, flow.facts.start_after or 0.0))
         await self._journal.record(*records, row)
@@ -96,6 +96,11 @@ class Repair:
         if not keys:
             return []
         return list((await self._journal.look(lambda journal: journal.inputs(flow.name, keys))).values())
+
+    async def _unknown(self, flow: FlowRun, keys: tuple[bytes, ...]) -> list[InputFacts]:
+        """Those that are so still: a run that was frozen finds what the next owner has made of them, and learns of it when it
+        records."""
+        return [row for row in await self._rows(flow, keys) if row.state is InputState.UNKNOWN]
 
     async def _labels(self, flow: FlowRun, keys: set[bytes]) -> dict[bytes, str]:
         return await asyncio.to_thread(labels, self._batch, flow.plan.flow, keys)

@@ -90,6 +90,8 @@ class Shutdown:
             late.cancel()
             task.cancel()
             await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # seen: where this was cancelled meanwhile nobody else asks for it
 
     async def cancel_late(self, scope: anyio.CancelScope) -> None:
         """Cancel what has not come to its end a while after the operation was stopped."""

@@ -220,8 +220,8 @@ class Limiter:
         """Look again when the time alone may have let somebody through; replies look by themselves."""
         now = self._steady()
         at = max(self._pause_until, self._pace.next_at, self._probe_at if self._outage else 0.0)
-        if math.isinf(at) or now >= self._until or (self._outage and not self._probing):
-            return  # `share`, or more of a shared pace, serves
+        if math.isinf(at) or now >= self._until or self.in_flight >= self._most or (self._outage and not self._probing):
+            return  # `share`, more of a shared pace, or who leaves serves
         if at <= now and self.in_flight:
             change = self.adaptive.next_change()
             if change is None or self._outage:

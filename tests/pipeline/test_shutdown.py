@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -100,3 +101,25 @@ async def test_what_ends_the_work_is_in_the_report_and_a_bug_goes_on() -> None:
     with pytest.raises(ExceptionGroup) as raised, shutdown.reported():
         raise ExceptionGroup("tasks", [JournalError("the disk is full"), ValueError("a bug")])
     assert [str(error) for error in raised.value.exceptions] == ["a bug"]
+
+
+async def test_work_that_fails_just_when_it_is_cancelled_is_no_message_of_the_loops() -> None:
+    """A run whose claims are lost is told so by its heartbeat and by its stages at the same time."""
+    shutdown, _ = made()
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise ValueError("in the middle of something")
+
+    task = asyncio.ensure_future(shutdown.in_time(work()))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    del task
+    gc.collect()
+    assert told == []

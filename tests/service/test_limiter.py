@@ -173,3 +173,27 @@ async def test_silences_in_a_row_are_an_outage_and_one_probe_at_a_time_leaves(mo
     assert not probe.done(), "one probe at a time, after six silences in a row"
     one.leave(DONE, entered)
     await asyncio.wait_for(probe, 5)
+
+
+async def test_run_that_has_no_share_yet_waits_for_one_at_rest() -> None:
+    looks = 0
+
+    def steady() -> float:
+        nonlocal looks
+        looks += 1
+        return time.monotonic()
+
+    one = Limiter(4, 3, Pace(None), random.Random(1), steady)
+    one.share(0, time.monotonic() + 60, True)
+    waiting = asyncio.ensure_future(one.enter())
+    await asyncio.sleep(0.1)
+    assert looks < 10
+    assert not waiting.done()
+    one.share(1, time.monotonic() + 60, True)
+    entered = await waiting
+    second = asyncio.ensure_future(one.enter())
+    looks = 0
+    await asyncio.sleep(0.1)
+    assert looks < 10
+    one.leave(DONE, entered)
+    one.leave(DONE, await second)

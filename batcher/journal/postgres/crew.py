@@ -214,12 +214,13 @@ class Crew:
         """So many jobs at most, which are this run's from now on; as many as may yet be started."""
 
         async def work(connection: Connection) -> list[Job]:
-            room = await self._room(connection, count)
-            jobs = await self._queue.take(connection, room) if room > 0 else []
-            await self._add_starts(connection, len(jobs))
+            jobs, new = await self._queue.take(connection, count, await self._room(connection, count))
+            await self._add_starts(connection, new)
             return jobs
 
-        return await self._do(work)
+        jobs = await self._do(work)
+        self._queue.took()
+        return jobs
 
     async def place(self) -> bool:
         """Whether one more flow may be started, which was never in the queue."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import uuid4
@@ -37,6 +37,7 @@ class Queue:
         self._most = most
         self._me = QueueManagerId(uuid4())
         self._held: dict[str, QueueJob] = {}
+        self._taken: dict[str, QueueJob] = {}  # by a transaction that nobody knows yet whether it was committed
 
     @property
     def names(self) -> list[str]:
@@ -46,6 +47,7 @@ class Queue:
     def forget(self) -> None:
         """They are others' by now."""
         self._held.clear()
+        self._taken.clear()
         self._me = QueueManagerId(uuid4())
 
     @staticmethod
@@ -71,15 +73,24 @@ class Queue:
         keys: list[str | None] = [hashlib.sha256(job.name.encode(errors="surrogatepass")).hexdigest() for job in jobs]
         await _queries(connection).enqueue([FLOW] * len(jobs), payloads, [0] * len(jobs), dedupe_key=keys, on_conflict="skip")
 
-    async def take(self, connection: Connection, count: int) -> list[Job]:
-        """So many jobs at most. In their order, those first whose run has died or is frozen."""
-        found = await _queries(connection).dequeue(count, _UNLIMITED, self._me, self._most, self._lease)
+    async def take(self, connection: Connection, count: int, room: int) -> tuple[list[Job], int]:
+        """So many jobs at most, in their order, those first whose run has died; and how many are new, at most `room`. Others
+        were taken by an attempt whose commit nobody has answered. They are held from `took` on."""
+        ours = await self._own(connection, self._taken)
+        more = min(count - len(ours), room)
+        found = await _queries(connection).dequeue(more, _UNLIMITED, self._me, self._most, self._lease) if more > 0 else []
+        self._taken.clear()
         jobs: list[Job] = []
-        for one in found:
+        for one in [*ours, *found]:
             name, redo_of = json.loads(one.payload or b"[]")
-            self._held[name] = one
+            self._taken[name] = one
             jobs.append(Job(name, redo_of, one.id))
-        return jobs
+        return jobs, len(found)
+
+    def took(self) -> None:
+        """That is committed."""
+        self._held |= self._taken
+        self._taken.clear()
 
     async def beat(self, connection: Connection) -> None:
         """A sign of life for all that are held."""
@@ -88,14 +99,14 @@ class Queue:
 
     async def done(self, connection: Connection, names: Sequence[str]) -> None:
         """Nothing is left to be done for these, in this session."""
-        jobs = await self._own(connection, names)
+        jobs = await self._own_of(connection, names)
         if jobs:
             await _queries(connection).log_jobs([(job, "successful", None) for job in jobs])
         self._drop(names)
 
     async def give_back(self, connection: Connection, names: Sequence[str], after_s: float) -> None:
         """Others may have these, after so long."""
-        for job in await self._own(connection, names):
+        for job in await self._own_of(connection, names):
             await _queries(connection).retry_job(job, timedelta(seconds=after_s), None)
         self._drop(names)
 
@@ -106,12 +117,14 @@ class Queue:
         waiting = sum(size.count for size in sizes if size.status == "queued")
         return waiting, sum(size.count for size in sizes) - waiting
 
-    async def _own(self, connection: Connection, names: Sequence[str]) -> list[QueueJob]:
+    async def _own_of(self, connection: Connection, names: Sequence[str]) -> list[QueueJob]:
         """Those of these jobs that are ours still. Within a transaction, in which nobody else takes them."""
-        held = [self._held[name] for name in names if name in self._held]
-        values = {"ids": [job.id for job in held], "manager": self._me}
-        ours = {one[0] for one in await rows(connection, "own_jobs", values)}
-        return [job for job in held if job.id in ours]
+        return await self._own(connection, {name: self._held[name] for name in names if name in self._held})
+
+    async def _own(self, connection: Connection, jobs: Mapping[str, QueueJob]) -> list[QueueJob]:
+        values = {"ids": [job.id for job in jobs.values()], "manager": self._me}
+        ours = {one[0] for one in await rows(connection, "own_jobs", values)} if jobs else set()
+        return [job for job in jobs.values() if job.id in ours]
 
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:

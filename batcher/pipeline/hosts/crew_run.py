@@ -71,8 +71,7 @@ class CrewRun:
 
     async def _run(self) -> None:
         for _ in range(LOST_MOST):
-            await self._membership.join()
-            if await self._belong():
+            if await self._join() and await self._belong():
                 self._requests.end()
                 return
             self._membership.lose()
@@ -80,6 +79,14 @@ class CrewRun:
             await self._journal.rejoin()
         message = f"its claims were lost {LOST_MOST} times: it says too seldom that it is alive"
         raise Stop(Reason.UNSETTLED, message, "give it a longer --lease, or fewer things to do beside this")
+
+    async def _join(self) -> bool:
+        """Whether it is one of the runs; False: it was away for longer than its lease meanwhile. Raises Stop, UsageError."""
+        try:
+            await self._membership.join()
+        except ClaimLost:
+            return False
+        return True
 
     async def _belong(self) -> bool:
         """Whether the work has come to its end; False: the claims were lost. Raises Stop."""

@@ -143,10 +143,14 @@ class JobFeed:
         if room <= 0:
             return []
         jobs = await self._crew.take(room)
+        # What it has in its hands from before the queue was filled may wait there, too: where the lead changed meanwhile.
+        new = [job for job in jobs if job.name not in self._held]
+        if new:
+            self._held.update(job.name for job in new)
+            await self._journal.claim([job.name for job in new])
+            return await self._working(await self._plans(new))
         if jobs:
-            self._held.update(job.name for job in jobs)
-            await self._journal.claim([job.name for job in jobs])
-            return await self._working(await self._plans(jobs))
+            return []
         waiting, working = await self._crew.left()
         if not working and self._crew.bounded and waiting:
             message = f"--max-starts (limits.starts_per_run) is reached, and {waiting:,} flow(s) remain"

@@ -51,10 +51,10 @@ class Membership:
         self._in_outage = False  # another run asks whether the service is back
         self._led = False
         self._session = 0
-        self.heard: Heard
+        self.heard = Heard((), 0, None, 0, planned=False, swept=False)
 
     async def join(self) -> None:
-        """Raises UsageError where a run that is alive has another manifest."""
+        """Raises UsageError where a run that is alive has another manifest, ClaimLost where it took too long."""
         self._limiter.share(0, math.inf, True)
         await self._crew.join(self._digest)
         await self._journal.resync()
