@@ -1,6 +1,6 @@
 """How the parts of an operation are put together: each is made once, when it is first asked for, of those that it needs.
 
-In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, and what `plan` looks at. This is
+In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, `refresh`, and what `plan` looks at. This is
 the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here.
 """
 
@@ -20,6 +20,7 @@ from .creator import Creator
 from .feeder import Feeder
 from .finalizer import Finalizer
 from .flow_list import FlowList
+from .flow_states import FlowStates
 from .key_rotation import KeyRotation
 from .list_proof import ListProof
 from .opener import Opener
@@ -28,6 +29,7 @@ from .orphans import Orphans
 from .planner import Planner
 from .ports import Folder
 from .producer import Producer
+from .refresh import Refresh
 from .repair import Repair
 from .requests import Requests
 from .retries import Retries
@@ -56,6 +58,12 @@ class Build:
         self._shutdown = operation.shutdown
         self._batch = operation.manifest.batch
         self._settle_s = operation.limits.settle_s
+        self._notes: RunNotes | None = None
+
+    def notes(self, command: str) -> RunNotes:
+        """What the journal is told of this operation; one for all of it."""
+        self._notes = self._notes or RunNotes(self._journal, self._reporter, self._clock, command)
+        return self._notes
 
     # ---- asking
 
@@ -110,7 +118,7 @@ class Build:
         starts_per_run = operation.limits.starts_per_run if operation.options.start else None
         run = BatchRun(preparation, self.stages, self.cleanup, self.requests, self._reporter, self._shutdown,
                   starts_per_run=starts_per_run)  # fmt: skip
-        await run.run(RunNotes(self._journal, self._reporter, self._clock))
+        await run.run(self.notes("run"))
 
     @cached_property
     def list_proof(self) -> ListProof:
@@ -151,6 +159,10 @@ class Build:
         operation = self._operation
         return Abort(self.requests, self._journal, self._reporter, self._shutdown, self.retries, operation.options,
                      operation.limits)  # fmt: skip
+
+    def refresh(self) -> Refresh:
+        states = FlowStates(self.requests)
+        return Refresh(states, self._journal, self._reporter, self._shutdown, self._clock, self._operation.options)
 
     def collector(self, folder: Folder, options: CollectOptions) -> Collector:
         from .collect.parts import collector_of  # 15 modules, some 17 ms: only where it is asked for

@@ -197,7 +197,10 @@ class Planner:
         if known is None or flow.template in known:
             return []
         hint = did_you_mean(flow.template or "", known, f"it offers {', '.join(sorted(known))}")
-        return [Problem("manifest", f"the service has no template {flow.template}", hint, flow.place, flow.name)]
+        message = f"the service has no template {flow.template}"
+        if flow.template_place is not None:  # the same one for each flow that has it from there; it is told once
+            return [Problem("manifest", message, hint, flow.template_place)]
+        return [Problem("manifest", message, hint, flow.place, flow.name)]
 
     def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         """Every input of the flow, with its change; those whose flow's state is PLANNED are all new."""

@@ -51,7 +51,7 @@ class Survey:
         tally = plan.tally
         self.flows += 1
         self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
-        self.problems += plan.problems
+        self.problems += [problem for problem in plan.problems if problem.flow is not None or problem not in self.problems]
         self.inputs += tally.total + tally.faulty
         self.bytes += tally.total_bytes
         self.unsettled += plan.action.works and is_starting(plan)
