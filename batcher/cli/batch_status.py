@@ -1,22 +1,23 @@
-"""What one look at a journal comes to: counts of all flows, the lines that are worth listing, sums, and how the last run went.
+"""What one look at a journal comes to: counts of all flows, the lines that are worth listing, sums, how the last run went.
 
-In: a journal that is only looked at. Out: `BatchStatus`. Called by `status`; its sums also by `report`. However many flows there
-are, no more lines are held than are listed.
+In: a journal that is only looked at. Out: `BatchStatus`. Called by `status`; its sums also by `report`. However many flows
+there are, no more lines are held than are listed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..core.collecting import Step, step
-from ..core.facts import EndFacts, FlowFacts, OutputState
+from ..core.facts import FlowFacts, OutputState
 from ..core.lifecycle import FlowState
 from ..core.model import JSON, NOTES, Manifest, Problem
 from ..core.report import EndCounts, OutputCounts, Report
 from ..journal.ports import JournalView
+from ..pipeline.refresh import Refreshed
 from .flow_status import FlowStatus, Line, lines, problem_of
 
 FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
@@ -24,6 +25,8 @@ FIRST: Final = 1000  # lines that are kept in any case, for the document
 OF_STATUS: Final = 50  # that are kept of each status beyond them
 FOLDERS: Final = 1000  # of outputs that are told apart
 
+Runs = Sequence["tuple[float, Mapping[str, JSON]]"]  # when each began (wall-clock seconds), and its document
+Told = dict[str, "list[tuple[Problem, bool]]"]  # by flow: a problem, and whether outputs were collected then
 
 
 def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
@@ -33,7 +36,7 @@ def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | N
     return document["exit_code"] is None and held is not False and fresh
 
 
-def telling(runs: Sequence[tuple[float, Mapping[str, JSON]]]) -> list[Mapping[str, JSON]]:
+def telling(runs: Runs) -> list[Mapping[str, JSON]]:
     """The documents that say what is wrong now: the last one's, and where that is a collect's, the last run's before it."""
     last = [document for _, document in runs[:1]]
     if last and last[0].get("command") == "collect":
@@ -41,14 +44,32 @@ def telling(runs: Sequence[tuple[float, Mapping[str, JSON]]]) -> list[Mapping[st
     return last
 
 
-def said(documents: Sequence[Mapping[str, JSON]]) -> Iterator[Problem]:
-    """The problems in them."""
-    for document in documents:
+def told(runs: Runs) -> tuple[Told, list[Problem]]:
+    """The problems that stand in them: by flow, and those of no flow."""
+    of_flow: Told = {}
+    free: list[Problem] = []
+    for document in telling(runs):
         kept = document["problems"]
         assert isinstance(kept, list)
         for item in kept:
             assert isinstance(item, dict)
-            yield problem_of(item)
+            problem = problem_of(item)
+            if problem.flow is None:
+                free.append(problem)
+            else:
+                of_flow.setdefault(problem.flow, []).append((problem, "ends" in document))
+    return of_flow, free
+
+
+def attach(line: Line, of_flow: Told) -> list[Problem]:
+    """Give the line what was said of its flow; what is only worth a word, or was said before its start, is returned."""
+    left: list[Problem] = []
+    for problem, collecting in of_flow.pop(line.facts.name, ()):
+        if problem.kind in NOTES or (line.started and not collecting):
+            left.append(problem)
+        elif line.problem is None:
+            line.problem = problem
+    return left
 
 
 @dataclass(slots=True)
@@ -132,7 +153,7 @@ class BatchStatus:
 
     lines: list[Line]
     sums: Sums
-    runs: Sequence[tuple[float, Mapping[str, JSON]]]
+    runs: Runs
     free: list[Problem]
     held: bool | None = None
     paid: int = 0
@@ -150,12 +171,19 @@ class BatchStatus:
 
 
 def batch_status(
-    journal: JournalView, manifest: Manifest, seen: Mapping[str, EndFacts] | None = None, *, most: int | None = OF_STATUS
-) -> BatchStatus:
-    """Read it all. `seen`: see `lines`. `most`: lines that are kept of each status, beyond the first (None: all)."""
+    journal: JournalView, manifest: Manifest, asked: Refreshed | None = None, problems: Sequence[Problem] = (),
+    *, most: int | None = OF_STATUS,
+) -> BatchStatus:  # fmt: skip
+    """Read it all. `asked`: what the service has just shown, with the `problems` of asking it. `most`: lines that are kept of
+    each status, beyond the first (None: all)."""
     sums = Sums(Report(manifest.name, manifest.endpoint))
     found = BatchStatus([], sums, journal.runs(), [], journal.held, journal.count_starts())
-    told = _by_flow(found)
+    of_flow, found.free = told(found.runs)
+    for problem in problems:
+        if problem.flow is None:
+            found.free.append(problem)
+        else:
+            of_flow.setdefault(problem.flow, []).insert(0, (problem, True))
     kept: Counter[FlowStatus] = Counter()
 
     def keep(line: Line) -> None:
@@ -165,29 +193,16 @@ def batch_status(
         if most is None or len(found.lines) < FIRST or kept[status] <= most:
             found.lines.append(line)
 
-    for line in lines(journal, seen):
-        for problem, collecting in told.pop(line.facts.name, ()):
-            if line.started and not (collecting and problem.kind not in NOTES):
-                found.free.append(problem)
-            elif line.problem is None:
-                line.problem = problem
+    for line in lines(journal, asked.newest) if asked is not None else lines(journal):
+        found.free += attach(line, of_flow)
         keep(line)
-    for name, problems in told.items():  # nothing of it is on the service, and it has no row
-        keep(Line(FlowFacts(name), problem=problems[0][0]))
+    for name in list(of_flow):  # nothing of it is on the service, and it has no row
+        line = Line(FlowFacts(name))
+        found.free += attach(line, of_flow)
+        if line.problem is not None:
+            keep(line)
     _round_off(found)
     return found
-
-
-def _by_flow(found: BatchStatus) -> dict[str, list[tuple[Problem, bool]]]:
-    """What was said of each flow, and whether it was collected then; the rest is free."""
-    told: dict[str, list[tuple[Problem, bool]]] = {}
-    for document in telling(found.runs):
-        for problem in said([document]):
-            if problem.flow is None:
-                found.free.append(problem)
-            else:
-                told.setdefault(problem.flow, []).append((problem, "ends" in document))
-    return told
 
 
 def _round_off(found: BatchStatus) -> None:
@@ -199,5 +214,5 @@ def _round_off(found: BatchStatus) -> None:
         for what, counts in (("flows", report.flows), ("inputs", report.inputs)):
             of_run = document[what]
             assert isinstance(of_run, dict)
-            counts.total = max(counts.total, int(str(of_run["total"])))  # type: ignore[attr-defined]
+            counts.total = max(counts.total, int(str(of_run["total"])))
     found.sums.settle()

@@ -8,7 +8,7 @@ walked in bounded memory.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
@@ -26,6 +26,8 @@ PAGE: Final = 500  # flows whose rows are asked for at once
 
 InputTally = Mapping[InputState, "tuple[int, int]"]
 OutputTally = Mapping[OutputState, "tuple[int, int]"]
+Newest = Callable[[str, "EndFacts | None"], "EndFacts | None"]  # of a flow's id and row: what is to be shown
+Attempts = Sequence["tuple[AttemptFacts, EndFacts | None]"]  # each with what the service has shown of it last
 
 
 class FlowStatus(IntEnum):
@@ -74,7 +76,7 @@ class Line:
     problem: Problem | None = None
     end: EndFacts | None = None
     outputs: OutputTally = field(default_factory=dict)
-    attempts: Sequence[AttemptFacts] = ()
+    attempts: Attempts = ()
 
     @property
     def started(self) -> bool:
@@ -127,11 +129,11 @@ class Line:
         return self.end.folder if self.end is not None and self.collected else ""
 
 
-def lines(journal: JournalView, seen: Mapping[str, EndFacts] | None = None) -> Iterator[Line]:
-    """Every flow that the journal knows, in its order. `seen`: rows by ids of flows on the service, newer than its own."""
+def lines(journal: JournalView, newest: Newest = lambda flow_id, end: end) -> Iterator[Line]:
+    """Every flow that the journal knows, in its order. `newest`: see `pipeline.refresh`."""
     rows = journal.flows_and_ends()
     while page := list(islice(rows, PAGE)):
-        yield from _of_page(journal, page, seen or {})
+        yield from _of_page(journal, [(facts, newest(facts.flow_id or "", end)) for facts, end in page])
 
 
 def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Line]:
@@ -139,25 +141,22 @@ def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Line
     rows = journal.flows_named(list(names))
     ends = journal.ends([facts.flow_id for facts in rows.values() if facts.flow_id is not None])
     page = [(facts, ends.get(facts.flow_id or "")) for facts in rows.values()]
-    return {line.facts.name: line for line in _of_page(journal, page, {})}
+    return {line.facts.name: line for line in _of_page(journal, page)}
 
 
-def _of_page(
-    journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]], seen: Mapping[str, EndFacts]
-) -> Iterator[Line]:
-    page = [(facts, seen.get(facts.flow_id or "", end)) for facts, end in page]
+def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]]) -> Iterator[Line]:
     # All inputs of a started flow are accepted: its row says how many they are.
     tallies = journal.tallies([facts.name for facts, _ in page if facts.state is not FlowState.STARTED or not facts.inputs])
     ended = [end.flow_id for _, end in page if end is not None and step(end.state) is not Step.WAIT]
     outputs = journal.output_tallies(ended)
     attempts = journal.attempts([facts.name for facts, _ in page])
+    ends = journal.ends([one.flow_id for of_flow in attempts.values() for one in of_flow])
     for facts, end in page:
-        yield _line(facts, end, tallies.get(facts.name), outputs.get(facts.flow_id or "", {}), attempts.get(facts.name, ()))
+        before = [(one, ends.get(one.flow_id)) for one in attempts.get(facts.name, ())]
+        yield _line(facts, end, tallies.get(facts.name), outputs.get(facts.flow_id or "", {}), before)
 
 
-def _line(
-    facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Sequence[AttemptFacts]
-) -> Line:
+def _line(facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Attempts) -> Line:
     if facts.state is not FlowState.STARTED:
         end, outputs = None, {}
     line = Line(facts, end=end, outputs=outputs, attempts=attempts)
@@ -190,6 +189,11 @@ def _of_end(line: Line, end: EndFacts) -> Problem | None:
         hint = "collect again later; with --accept-fewer where its template makes fewer outputs than it takes inputs"
         return Problem("unsettled", message, hint, flow=end.flow)
     return None
+
+
+def became(end: EndFacts) -> str:
+    """What has become of a flow, in the service's words."""
+    return f"{end.state}: {end.reason}" if end.reason else end.state
 
 
 def problem_of(kept: Mapping[str, JSON]) -> Problem:

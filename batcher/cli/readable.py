@@ -15,9 +15,9 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
-def counted(number: int, what: str) -> str:
-    """`1 input`, `2,000 inputs`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def counted(number: int, what: str, plural: str = "") -> str:
+    """`1 input`, `2,000 inputs`; `plural` where an s is not enough: `1 retry`, `2 retries`."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
 
 
 def span(seconds: float) -> str:

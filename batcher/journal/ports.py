@@ -8,7 +8,8 @@ Threads: every read may be called from any thread, the loop's included, by many 
 await: the planner, the survey and the lists of results ask in threads of their own; what is asked on the loop is one row or
 a few, and one walk where the service has flows that the journal does not know. Who walks all flows asks for what goes with
 them in one of the bulk forms (`flows_named`, `flows_and_ends`, `ends`, `counts`, `tallies`, `output_tallies`, `flow_times`,
-`attempts`), some hundred flows at a time, and never one by one. `record`, `post`, `mark_sent` and `close` belong to the thread of the loop.
+`attempts`), some hundred flows at a time, and never one by one. `record`, `post`, `mark_sent` and `close` belong to the thread
+of the loop.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class LimitsShape(Shape):
         Annotated[
             Price,
             PlainValidator(parse_price),
-            quantity("0.40 EUR", "What a start costs, in any unit; plan, run, status, the report and cron's mail tell the sums."),
+            quantity("0.40 EUR", "What a start costs, in any unit: what will be and was paid is then told."),
         ]
         | None
     ) = None
@@ -141,7 +141,7 @@ class LimitsShape(Shape):
         Annotated[
             Price,
             PlainValidator(parse_price),
-            quantity("100 EUR", "A run whose starts would cost more is refused before it writes. In the unit of price_per_start."),
+            quantity("100 EUR", "A run whose starts would cost more is refused before it writes; in price_per_start's unit."),
         ]
         | None
     ) = None

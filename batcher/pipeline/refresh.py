@@ -45,7 +45,12 @@ class Refreshed:
     @property
     def changed(self) -> list[str]:
         """Ids of the flows that are in another state than the journal has."""
-        return [flow_id for flow_id, row in self.rows.items() if (old := self.before[flow_id]) is None or old.state != row.state]
+        before = {flow_id: "" if end is None else end.state for flow_id, end in self.before.items()}
+        return [flow_id for flow_id, row in self.rows.items() if row.state != before[flow_id]]
+
+    def newest(self, flow_id: str, end: EndFacts | None) -> EndFacts | None:
+        """What is to be shown of a flow that a journal has this row of: one that somebody has written meanwhile is newer."""
+        return self.rows[flow_id] if flow_id in self.rows and self.before[flow_id] == end else end
 
     def records(self, now: Mapping[str, EndFacts]) -> Sequence[PutEnd]:
         """What a journal is to be told that has these rows now: nothing of a flow that somebody has dealt with meanwhile."""
