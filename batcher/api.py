@@ -75,6 +75,11 @@ def _renamed(manifest: Manifest, state: Path | None) -> Problem | None:
     return None
 
 
+def _whole(folder: str | os.PathLike[str] | None) -> str:
+    """The path of a folder as it can be told from any other."""
+    return os.path.abspath(folder) if folder is not None else ""
+
+
 async def run(
     manifest: Manifest,
     settings: Settings = DEFAULT_SETTINGS,
@@ -101,11 +106,11 @@ async def run(
         async with opened(manifest, settings, journal, report, started, events) as operation:
             build = Build(operation)
             await build.run()
+            report.price, report.paid = manifest.limits.price_per_start, operation.journal.count_starts()
             limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
             if folder is not None and report.stop is limit and "manifest" not in report.kinds:
                 report.stop = None  # what was started is collected
-                options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer,
-                                         folder=os.path.abspath(collect_to or ""))  # fmt: skip
+                options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer, folder=_whole(collect_to))
                 notes = build.notes("run")
                 notes.begin()
                 await build.collector(folder, options).run()
@@ -138,7 +143,7 @@ async def collect(
     Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer, os.path.abspath(to))
+    options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer, _whole(to))
     if journal is None:
         require_journal(manifest, settings.state)
     with contextlib.closing(OutputFolder(Path(to))) as folder:

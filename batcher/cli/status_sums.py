@@ -16,7 +16,7 @@ from ..core.model import Limits
 from ..reporting.progress import size
 from .batch_status import BatchStatus
 from .flow_status import FlowStatus
-from .readable import counted, shown, span
+from .readable import counted, left_open, shown, span
 from .status_table import Terminal, wrapped
 
 FREE: Final = 6  # problems of no row in the table
@@ -45,8 +45,8 @@ def totals(
     out = [""] if found.lines else []
     for text in (_flows(found), _inputs(found, before, last), _outputs(found), _cost(found, limits), asked):
         out += _wrapped(text, terminal) if text else []
-    if not found.under_way(now):
-        out += _wrapped(_open(found, limits), terminal)
+    left = "" if found.under_way(now) else left_open(found.sums.unknown, found.sums.unsettled, limits.settle_s)
+    out += _wrapped(f"open:    {left}", terminal) if left else []
     out += _run(found, terminal, now)
     out += _free(found, terminal)
     return [*out, *_advice(found, terminal, bool(asked))]
@@ -105,18 +105,6 @@ def place(folder: str) -> str:
 def _cost(found: BatchStatus, limits: Limits) -> str:
     price = limits.price_per_start
     return "" if price is None else f"paid:    {price.times(found.paid)} for {counted(found.paid, 'start')}"
-
-
-def _open(found: BatchStatus, limits: Limits) -> str:
-    """What an interrupted run has left open, and what follows."""
-    sums = found.sums
-    if not sums.unknown and not sums.unsettled:
-        return ""
-    what = [counted(sums.unknown, "upload")] if sums.unknown else []
-    what += [f"{counted(sums.unsettled, 'create or start', 'creates or starts')}"] if sums.unsettled else []
-    return (f"open:    of {' and '.join(what)} no reply was seen; the next run asks the service first. A flow in which an "
-            f"upload does not show up within {span(limits.settle_s)} is deleted and built anew, for nothing: it was not "
-            "started")  # fmt: skip
 
 
 def _run(found: BatchStatus, terminal: Terminal, now: float) -> Iterator[str]:

@@ -41,7 +41,7 @@ class Bringing:
             said = {"failed": "failed", "aborted": "was aborted"}.get(end.state, f"ended as “{end.state}”")
             why = f": {end.reason}" if end.reason else ""
             message = f"the flow {end.flow_id} {said} on the service{why}; what it left is in {FAILED}/"
-            self._reporter.problem(watched, "failed", message, f"--redo {watched.name} pays for it again")
+            self._reporter.problem(watched, "failed", message, "run --redo-failed pays for it again")
         if not end.listed:
             if not await self._output_list.read(watched, end):
                 return
