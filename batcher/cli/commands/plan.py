@@ -6,6 +6,7 @@ A line per flow: + new, ~ changed, = nothing to do, ! blocked; below a changed o
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 import textwrap
 from typing import Any, Final
@@ -24,8 +25,9 @@ from ..readable import counted, left_open, shown
 LISTED: Final = 40  # flows on a screen; --verbose lists all
 CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all
 SPOOL_BYTES: Final = 8 << 20  # of the document's flows in memory; the rest waits in a temporary file
-NAME_COLUMNS: Final = 30
-LINE_COLUMNS: Final = 80
+NARROWEST: Final = 40  # columns of a terminal
+NAMES: Final = (12, 60)  # columns of a name, at least and at most
+FACTS: Final = 50  # columns of what is said beside it, where there is room
 KINDS: Final = ("creates", "uploads", "lists", "starts", "deletes", "looks")  # of requests
 
 SIGN: Final = {
@@ -100,13 +102,19 @@ class _Lines:
         for _, _, text in sorted(chosen):
             output.out(output.harmless(text))
         if not self._verbose and found.flows > len(chosen):
-            output.out(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)")
+            output.out(fit(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)", _columns()))
         output.out("\n".join(sums(found, limits, whole)))
 
 
 def line(plan: FlowPlan) -> str:
-    """One flow in 80 columns."""
-    return fit(f"{SIGN[plan.action]} {fit(shown(plan.flow.name), NAME_COLUMNS, pad=True)}  {_what(plan)}", LINE_COLUMNS)
+    """One flow in a line."""
+    least, most = NAMES
+    name = fit(shown(plan.flow.name), min(most, max(least, _columns() - FACTS)), pad=True)
+    return fit(f"{SIGN[plan.action]} {name}  {_what(plan)}", _columns())
+
+
+def _columns() -> int:
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
 def _what(plan: FlowPlan) -> str:
@@ -159,7 +167,7 @@ def _itself_changed(plan: FlowPlan) -> bool:
 
 
 def _change(change: Change, label: str) -> str:
-    return fit(f"    {OF_CHANGE[change]} {shown(label)}", LINE_COLUMNS)
+    return fit(f"    {OF_CHANGE[change]} {shown(label)}", _columns())
 
 
 def _removed(tally: Tally) -> list[str]:
@@ -180,8 +188,7 @@ def sums(found: Survey, limits: Limits, whole: bool) -> list[str]:
     lines.append(f"to send:  {counted(found.to_send, 'input')}, {sent}")
     parts = [counted(getattr(requests, f"{one}s"), one) for one in ("create", "upload", "list", "start", "delete", "look")
              if getattr(requests, f"{one}s")]  # fmt: skip
-    needed = f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else "")
-    lines += textwrap.wrap(needed, LINE_COLUMNS, subsequent_indent=" " * 10)
+    lines.append(f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else ""))
     later = f"; {counted(requests.held_back, 'flow')} left to later runs (--max-starts)" if requests.held_back else ""
     price = limits.price_per_start
     cost = f", {price.times(requests.starts)}" if price is not None else ""
@@ -189,8 +196,12 @@ def sums(found: Survey, limits: Limits, whole: bool) -> list[str]:
     if price is not None:
         lines.append(f"paid:     {counted(found.paid, 'start')}, {price.times(found.paid)}")
     if left := left_open(found.unknown, found.unsettled + found.creating, limits.settle_s):
-        lines += textwrap.wrap(f"open:     {left}", LINE_COLUMNS, subsequent_indent=" " * 10, break_on_hyphens=False)
-    return lines
+        lines.append(f"open:     {left}")
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, _columns(), subsequent_indent=" " * 10, break_on_hyphens=False)
+    ]
 
 
 class _Document:

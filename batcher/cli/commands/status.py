@@ -29,6 +29,7 @@ from ..status_table import Terminal, lines_of
 
 INTERVAL_S: Final = 2.0
 REFRESH_S: Final = 5.0  # between two questions, as the service asks for
+NARROWEST: Final = 40  # columns
 PACE_S: Final = 20.0  # over so long a stretch the pace is taken
 
 
@@ -116,7 +117,7 @@ def _flow(line: Line) -> dict[str, Any]:
 
 
 def _columns() -> int:
-    return max(40, shutil.get_terminal_size((80, 24)).columns)
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
 def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, refresh: bool) -> None:
@@ -135,7 +136,7 @@ def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, r
         while not getattr(out, "lost", None):  # until the terminal has gone
             asked = ask(manifest, settings, only_changes=drawn > 0) if refresh else None
             columns, rows = shutil.get_terminal_size((80, 24))
-            terminal = Terminal(max(40, columns - 1), rows, output.color(sys.stdout))
+            terminal = Terminal(max(NARROWEST, columns - 1), rows, output.color(sys.stdout))
             found = _look(manifest, given, asked, most=rows)
             now = time.monotonic()
             seen.append(Pace(now, found.report.inputs.uploaded, found.report.inputs.bytes))
