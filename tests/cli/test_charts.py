@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.cli.batch_status import Sums
 from batcher.cli.flow_status import FlowStatus
 from batcher.cli.page.charts import latencies, nice, over_time, step_s
 from batcher.cli.page.data import FlowLine, PageData, Run
 from batcher.cli.page.timeline import LANES, timeline
 from batcher.core.measuring import FlowTimes, Measures, run_document
+from batcher.core.model import Limits
 from batcher.core.report import Report
 from batcher.core.retry import Call, Kind
 
@@ -35,7 +37,8 @@ def run_of(requests: list[tuple[float, float]], length_s: float, ended: bool = T
 
 
 def facts_of(flows: list[FlowLine]) -> PageData:
-    return PageData("m.yaml", "m", "https://x", BEGAN, Report("m", "x"), flows, [], [], [], None, False, {})
+    sums = Sums(Report("m", "x"))
+    return PageData("m.yaml", "m", "https://x", BEGAN, sums.report, flows, [], [], [], None, False, sums, 0, Limits())
 
 
 def flow(name: str, *times: float | None, status: FlowStatus = FlowStatus.STARTED) -> FlowLine:

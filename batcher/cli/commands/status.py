@@ -70,7 +70,8 @@ def command(given: flags.CommonFlags, everything: bool, refresh: bool, watch: bo
         output.out("\n".join([*table, *totals(found, manifest.limits, terminal, time.time(), asked=words)]))
     if asked is not None and asked.report.stop is not None and (given.as_json or given.quiet):
         output.say(f"batcher: {asked.report.stop}")
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _look(manifest: Manifest, given: flags.CommonFlags, asked: Asked | None, *, most: int | None) -> BatchStatus:
