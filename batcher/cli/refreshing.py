@@ -40,13 +40,14 @@ class Asked:
         found, report = self.found, self.report
         if not found.asked and not found.left and report.stop is None:
             return "asked:   nothing: no started flow is open"
+        stop = f": {report.stop}" if report.stop is not None else ""
+        if not found.asked:
+            return f"asked:   in vain{stop}"
         text = (f"asked:   about {counted(found.asked, 'flow')}, {counted(report.requests.sent, 'request')} in "
                 f"{span(report.elapsed_s)}; {len(found.changed):,} in another state than before")  # fmt: skip
         text += f"; {found.left:,} not asked about" if found.left else ""
         text += f"; not kept: {self.kept}" if self.kept else ""
-        if report.stop is None:
-            return text
-        return f"{text}. {report.stop.message} ({report.stop.hint})" if report.stop.hint else f"{text}. {report.stop.message}"
+        return text + stop
 
 
 def ask(manifest: Manifest, settings: Settings, *, only_changes: bool = False) -> Asked:

@@ -139,6 +139,8 @@ def _advice(found: BatchStatus, terminal: Terminal, asked: bool) -> Iterator[str
     going = found.counts[FlowStatus.STARTED] + found.counts[FlowStatus.RUNNING]
     if going and not asked:
         advice["status --refresh asks the service how started flows stand; collect brings their outputs"] = None
+    elif found.counts[FlowStatus.COMPLETED]:
+        advice["collect brings the outputs of completed flows"] = None
     for number, hint in enumerate(advice):
         if number == ADVISED:
             yield f"{INDENT}… and {counted(len(advice) - ADVISED, 'more piece')} of advice (--json has them)"

@@ -126,8 +126,8 @@ def _what(plan: FlowPlan) -> str:
         case Action.RESUME if plan.facts is not None and plan.facts.state is FlowState.STARTING:
             return "resumes: its start is settled first"
         case Action.RESUME:
-            asked = f", {tally.unknown:,} to ask about" if tally.unknown else ""
-            return f"resumes: {tally.new:,} of {inputs} to send, {size(tally.new_bytes)}{asked}"
+            rest = f"{tally.unknown:,} to ask about" if tally.unknown else size(tally.new_bytes)
+            return f"resumes: {tally.new:,} of {inputs} to send, {rest}"
         case Action.REBUILD:
             return f"built anew: {inputs}, {size(tally.total_bytes)}"
         case Action.REDO:

@@ -52,7 +52,8 @@ class Results:
                     bare = False
                     yield self._row(facts.name, facts.flow_id, end, self._state_of(row, end), row)
             if bare and (end is None or not end.missing):
-                yield self._row(facts.name, facts.flow_id, end, "running" if end is None or end.state in UNDER_WAY else end.state)
+                going = end is None or end.state in UNDER_WAY
+                yield self._row(facts.name, facts.flow_id, end, "running" if going or end is None else end.state)
         if lacks:
             yield from self._missing()
 
