@@ -87,8 +87,8 @@ class Sums:
     def __post_init__(self) -> None:
         self.report.outputs, self.report.ends = OutputCounts(), EndCounts()
 
-    def add(self, line: Line) -> None:
-        """Count the flow in."""
+    def add(self, line: Line) -> FlowStatus:
+        """Count the flow in; how it stands."""
         report, status = self.report, line.status
         self.counts[status] += 1
         report.flows.total += 1
@@ -102,9 +102,10 @@ class Sums:
             report.add(line.problem)
         self.unknown += line.unknown
         self.unsettled += line.facts.state in (FlowState.CREATING, FlowState.STARTING)
-        self._add_outputs(line)
+        self._add_outputs(line, status)
+        return status
 
-    def _add_outputs(self, line: Line) -> None:
+    def _add_outputs(self, line: Line, status: FlowStatus) -> None:
         outputs, ends = self.report.outputs, self.report.ends
         assert outputs is not None
         assert ends is not None
@@ -116,7 +117,7 @@ class Sums:
             outputs.missing += line.end.missing
             if line.folder and (line.folder in self.folders or len(self.folders) < FOLDERS):
                 self.folders[line.folder] += line.collected
-        match line.status:
+        match status:
             case FlowStatus.FAILED:
                 ends.failed += 1
             case FlowStatus.ABORTED:
@@ -184,13 +185,10 @@ def batch_status(
             found.free.append(problem)
         else:
             of_flow.setdefault(problem.flow, []).insert(0, (problem, True))
-    kept: Counter[FlowStatus] = Counter()
 
     def keep(line: Line) -> None:
-        sums.add(line)
-        status = line.status
-        kept[status] += 1
-        if most is None or len(found.lines) < FIRST or kept[status] <= most:
+        status = sums.add(line)
+        if most is None or len(found.lines) < FIRST or sums.counts[status] <= most:
             found.lines.append(line)
 
     for line in lines(journal, asked.newest) if asked is not None else lines(journal):

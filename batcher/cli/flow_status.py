@@ -111,8 +111,8 @@ class Line:
 
     @property
     def listed(self) -> int:
-        """Outputs that the service lists, and those that an input has not come to."""
-        missing = self.end.missing if self.end is not None else 0
+        """Outputs that the service lists, and those that are missing, unless that was said to be right."""
+        missing = self.end.missing if self.end is not None and not self.end.accepted else 0
         return sum(number for number, _ in self.outputs.values()) + missing
 
     @property

@@ -11,6 +11,7 @@ import hashlib
 from array import array
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
@@ -65,6 +66,7 @@ _END_OF: Final = {word: end for end, words in _ENDS.items() for word in words}
 UNDER_WAY: Final = frozenset({"", "created", "starting", "running", "aborting"})
 
 
+@lru_cache(maxsize=256)  # services have a dozen words, and a look at a million flows asks for each a few times
 def end_of(state: str) -> End | None:
     """How a flow ended whose state is `state`, lower case; None: by all that is known it has not. States that nobody
     knows are not the end."""

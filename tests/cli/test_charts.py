@@ -41,6 +41,18 @@ def facts_of(flows: list[FlowLine]) -> PageData:
     return PageData("m.yaml", "m", "https://x", BEGAN, sums.report, flows, [], [], [], None, False, sums, 0, Limits())
 
 
+def test_no_average_is_above_its_maximum_however_short_the_run() -> None:
+    measures = Measures(0.0)
+    measures.leaves(0.001)
+    measures.ends(0.011, Call.UPLOAD, 0.01, Kind.DONE)
+    measures.accepted(0.011, 1_000_000)
+    run = Run(BEGAN, run_document(Report("m", "x"), measures, 0.02, ended=True))
+    said = re.findall(r"On average ([\d.]+) (\S+), at most ([\d.]+) (\S+), over 20 ms", over_time(run))
+    assert said[0] == ("50.0", "MB/s", "50.0", "MB/s") or said[0] == ("50", "MB/s", "50", "MB/s")
+    mean, peak = re.findall(r"On average ([\d.]+), at most ([\d.]+),", over_time(run))[0]
+    assert float(mean) <= float(peak)
+
+
 def flow(name: str, *times: float | None, status: FlowStatus = FlowStatus.STARTED) -> FlowLine:
     stations = FlowTimes(*(None if at is None else BEGAN + at for at in times))
     return FlowLine(name, status, status.word, 1, 1, 1, "id", stations, None)

@@ -85,10 +85,11 @@ def test_watch_is_refused_where_nobody_can_watch(tmp_path: Path) -> None:
     assert "--watch draws on a terminal" in result.stderr
 
 
-def watch(folder: Path, frames: int, number: int, **env: str) -> tuple[int, str]:
-    """Watch on a terminal of 80 × 24 until so many pictures were drawn, then signal; exit code and all that was written."""
+def watch(folder: Path, frames: int, number: int, columns: int = 80, **env: str) -> tuple[int, str]:
+    """Watch on a terminal of so many columns until so many pictures were drawn, then signal; exit code and all that was
+    written."""
     leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-m", "batcher", "status", "m.yaml", "--watch", "--interval", "200ms"]
     plain = {name: value for name, value in environment(**env).items() if name not in ("COLUMNS", "LINES")}
     with subprocess.Popen(command, cwd=folder, env=plain, stdin=follower, stdout=follower, stderr=follower) as process:
@@ -123,6 +124,15 @@ def test_watch_draws_over_itself_and_gives_the_cursor_back(tmp_path: Path, numbe
     assert max(width(SGR.sub("", line).replace("\x1b[K", "").strip("\r")) for line in first.split("\n")) < 80
     assert "under way since" in first
     assert "Traceback" not in written
+
+
+@pytest.mark.parametrize("columns", [40, 200])
+def test_watch_takes_the_width_of_its_terminal(tmp_path: Path, columns: int) -> None:
+    books.write(tmp_path, [f"{name} {'long ' * 30}" for name in books.names(40)])
+    _, written = watch(tmp_path, 1, signal.SIGINT, columns, TERM="xterm", NO_COLOR="1")
+    picture = written.removeprefix("\x1b[?25l").split("\x1b[J")[0]
+    widest = max(width(line.replace("\x1b[K", "").strip("\r")) for line in picture.split("\n"))
+    assert columns - 8 < widest < columns
 
 
 def test_no_color_is_respected(tmp_path: Path) -> None:

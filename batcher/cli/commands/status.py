@@ -137,7 +137,7 @@ def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, r
         while not getattr(out, "lost", None):  # until the terminal has gone
             asked = ask(manifest, settings, only_changes=drawn > 0) if refresh else None
             columns, rows = shutil.get_terminal_size((80, 24))
-            terminal = Terminal(max(NARROWEST, columns - 1), rows, output.color(sys.stdout))
+            terminal = Terminal(max(NARROWEST, columns) - 1, rows, output.color(sys.stdout))
             found = _look(manifest, given, asked, most=rows)
             now = time.monotonic()
             seen.append(Pace(now, found.report.inputs.uploaded, found.report.inputs.bytes))
