@@ -228,7 +228,9 @@ async def refresh(manifest: Manifest, settings: Settings = DEFAULT_SETTINGS) -> 
     manifest = fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     with opening_a_journal():
-        journal = read_journal(manifest, settings.state) or empty_journal()
+        journal = read_journal(manifest, settings.state)
+    if journal is None:
+        return Refreshed(), report
     quick = replace(manifest, limits=replace(manifest.limits, retries=min(1, manifest.limits.retries)))
     with closing(journal):
         async with open_engines(quick, settings, journal, report, plans=False) as operation:  # type: ignore[arg-type]  # only read

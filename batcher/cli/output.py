@@ -101,11 +101,13 @@ def sent(report: Report) -> str:
 
 
 def paid(report: Report) -> str:
-    """What was paid by this run and in all, as the manifest's price says it; "" where there is none."""
+    """What was paid by this run and in all, and what is to come, as the manifest's price says it; "" where there is none."""
     price, now = report.price, report.flows.started_now
     if price is None:
         return ""
-    return f"{price.times(now)} now for {counted(now, 'start')}, {price.times(report.paid)} in all for {report.paid:,}"
+    return f"{price.times(now)} now for {counted(now, 'start')}, {price.times(report.paid)} in all for {report.paid:,}" + (
+        price.to_come(report.flows.pending)
+    )
 
 
 def finish(report: Report, as_json: bool, *, closing: bool = False) -> NoReturn:

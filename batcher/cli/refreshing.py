@@ -43,7 +43,7 @@ class Asked:
         stop = f": {report.stop}" if report.stop is not None else ""
         if not found.asked:
             return f"asked:   in vain{stop}"
-        text = (f"asked:   about {counted(found.asked, 'flow')}, {counted(report.requests.sent, 'request')} in "
+        text = (f"asked:   about {counted(found.asked, 'flow')}, {counted(report.requests.sent, 'call')} in "
                 f"{span(report.elapsed_s)}; {len(found.changed):,} in another state than before")  # fmt: skip
         text += f"; {found.left:,} not asked about" if found.left else ""
         text += f"; not kept: {self.kept}" if self.kept else ""

@@ -104,7 +104,9 @@ def place(folder: str) -> str:
 
 def _cost(found: BatchStatus, limits: Limits) -> str:
     price = limits.price_per_start
-    return "" if price is None else f"paid:    {price.times(found.paid)} for {counted(found.paid, 'start')}"
+    if price is None:
+        return ""
+    return f"paid:    {price.times(found.paid)} for {counted(found.paid, 'start')}{price.to_come(found.report.flows.pending)}"
 
 
 def _run(found: BatchStatus, terminal: Terminal, now: float) -> Iterator[str]:

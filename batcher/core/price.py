@@ -36,6 +36,10 @@ class Price:
         number = f"{self.amount * count:,}"
         return f"{self.unit}{number}" if self.before else f"{number}{self.unit}"
 
+    def to_come(self, pending: int) -> str:
+        """What flows that are not started yet will cost, as the end of a sentence; "" where there is none."""
+        return f"; {self.times(pending)} to come for {pending:,}" if pending else ""
+
     def __str__(self) -> str:
         return self.times(1)
 

@@ -110,6 +110,9 @@ class Surveyor:
             self._reporter.problem(note)
         if not found.problems:  # a flow that could not be told may be the one that was chosen
             found.problems += options.missed()
+        if options.redo_failed and not found.actions.get(Action.REDO) and not found.problems:
+            hint = "collect, or status --refresh, asks the service"
+            self._reporter.problem(Problem("note", "--redo-failed: no flow is known to have failed", hint))
         report.flows.total, report.inputs.total = found.flows, found.inputs
         if self._images is not None:
             self._images.whole = True

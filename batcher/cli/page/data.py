@@ -209,10 +209,13 @@ def _flow_line(line: Line, times: FlowTimes | None, gone: bool) -> FlowLine:
     if passed.started is None and facts.started_at is not None:
         passed.started = facts.started_at  # adopted, or by a batcher that measured nothing
     attempts = [(shown(one.flow_id), one.started_at, shown(became(seen)) if seen else "") for one, seen in line.attempts]
+    problem = None if line.problem is None else harmless(line.problem)
+    if problem is not None and problem.kind == "failed" and end is not None and end.reason:
+        problem = replace(problem, message=shown(end.reason))  # that it failed is said beside it
     return FlowLine(
         shown(facts.name), line.status, shown(line.words), line.accepted, facts.inputs,
         facts.size_bytes or line.accepted_bytes, shown(facts.flow_id or ""), passed,
-        None if line.problem is None else harmless(line.problem), gone,
+        problem, gone,
         collected=line.collected, listed=line.listed, folder=shown(line.folder),
         seen_at=end.seen_at if end is not None else None, attempts=attempts,
     )  # fmt: skip

@@ -128,7 +128,8 @@ def _numbers(facts: PageData) -> str:
         entries.append(("Outputs collected", count(outputs.collected), f"of {count(outputs.total)}, {size(outputs.bytes)}"))
     price = facts.limits.price_per_start
     if price is not None:
-        entries.append(("Paid", price.times(facts.paid), f"for {counted(facts.paid, 'start')}"))
+        words = f"for {counted(facts.paid, 'start')}{price.to_come(facts.report.flows.pending)}"
+        entries.append(("Paid", price.times(facts.paid), escape(words)))
     run = facts.measured
     if run is not None:
         requests = run.document["requests"]
