@@ -9,6 +9,7 @@ import pytest
 
 from batcher.cli.batch_status import FIRST, BatchStatus, batch_status
 from batcher.cli.columns import width
+from batcher.cli.commands.gallery import _card_state
 from batcher.cli.flow_status import FlowStatus, lines
 from batcher.cli.status_sums import totals
 from batcher.cli.status_table import Terminal, lines_of
@@ -33,6 +34,7 @@ from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.model import JSON, Limits, Manifest, Problem
 from batcher.core.price import parse_price
 from batcher.core.report import problem_json
+from batcher.gallery.cards import State
 from batcher.journal.memory import MemoryJournal
 from batcher.pipeline.refresh import Refreshed
 
@@ -110,6 +112,14 @@ def test_every_station_of_the_way_has_its_word(records: list[Record], status: Fl
 
 def test_all_stations_are_tried() -> None:
     assert {case[2] for case in WAY} == set(FlowStatus)
+
+
+def test_the_gallery_says_of_what_is_completed_that_it_is_to_be_collected() -> None:
+    journal = MemoryJournal()
+    journal.post(flow("f"), end("f", "running"), flow("g"), end("g", "completed"))
+    running, completed = map(_card_state, lines(journal))
+    assert running.state is State.RUNNING
+    assert (completed.state, completed.said) == (State.MISSING, "it is completed, and not collected yet")
 
 
 def test_reasons_folders_and_earlier_attempts_are_told() -> None:

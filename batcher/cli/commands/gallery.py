@@ -75,6 +75,8 @@ def _card_state(line: Line) -> CardState:
     match line.status:
         case FlowStatus.PROBLEM if not line.started:
             return CardState(State.PROBLEM, flow_id, said)
+        case FlowStatus.COMPLETED if not line.collected:
+            return CardState(State.MISSING, flow_id, "it is completed, and not collected yet")
         case _ if line.started:
             return CardState(State.RUNNING, flow_id)
         case _:
