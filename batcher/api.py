@@ -19,7 +19,7 @@ from pathlib import Path
 from .assembly import DEFAULT_SETTINGS, LEASE_S, Settings, fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
-from .core.errors import Reason, Stop, UsageError
+from .core.errors import Locked, Reason, Stop, UsageError
 from .core.events import SILENT, Events
 from .core.model import Limits, Manifest, Problem
 from .core.output_names import DEFAULT_NAME, parse_name
@@ -28,13 +28,14 @@ from .core.report import Report
 from .core.retry import Verdict
 from .host.process import opening_a_journal, require_utf8
 from .journal.memory import MemoryJournal
-from .journal.open import State, empty_journal, other_journals, read_journal, read_sibling, require_journal
+from .journal.open import State, empty_journal, open_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
 from .outputs.folder import OutputFolder
 from .pipeline.abort import Running
 from .pipeline.build import Build
 from .pipeline.flow_list import FlowList, unknown_flows
 from .pipeline.operation import Operation
+from .pipeline.refresh import Refreshed
 from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
 from .pipeline.unknown_flows import problem_of_list
@@ -74,6 +75,11 @@ def _renamed(manifest: Manifest, state: State | None) -> Problem | None:
     return None
 
 
+def _whole(folder: str | os.PathLike[str] | None) -> str:
+    """The path of a folder as it can be told from any other."""
+    return os.path.abspath(folder) if folder is not None else ""
+
+
 async def run(
     manifest: Manifest,
     settings: Settings = DEFAULT_SETTINGS,
@@ -100,12 +106,17 @@ async def run(
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             await build.run()
+            report.price = manifest.limits.price_per_start
+            report.paid = await operation.journal.look(lambda journal: journal.count_starts())
             limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
             if folder is not None and report.stop is limit and "manifest" not in report.kinds:
                 report.stop = None  # what was started is collected
-                options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer)
+                options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer, folder=_whole(collect_to))
+                notes = build.notes("run")
+                notes.begin()
                 await build.collector(folder, options).run()
                 report.stop = report.stop or limit
+                notes.end()
     return report
 
 
@@ -133,12 +144,16 @@ async def collect(
     Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer)
+    options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer, _whole(to))
     if journal is None:
         require_journal(manifest, settings.state)
     with contextlib.closing(OutputFolder(Path(to))) as folder:
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
-            await Build(operation).collector(folder, options).run()
+            build = Build(operation)
+            notes = build.notes("collect")
+            notes.begin()
+            await build.collector(folder, options).run()
+            notes.end()
     return report
 
 
@@ -208,6 +223,34 @@ async def abort(
         return await Build(operation).abort().run(yes), report
 
 
+async def refresh(manifest: Manifest, settings: Settings = DEFAULT_SETTINGS) -> tuple[Refreshed, Report]:
+    """Ask the service what has become of the flows that were started. It only reads, and the journal stays as it is: `keep`
+    writes what was learned. Raises JournalError, UsageError."""
+    manifest = fitting(manifest)
+    report = Report(manifest.name, manifest.endpoint)
+    with opening_a_journal():
+        journal = read_journal(manifest, settings.state)
+    if journal is None:
+        return Refreshed(), report
+    quick = replace(manifest, limits=replace(manifest.limits, retries=min(1, manifest.limits.retries)))
+    with closing(journal):
+        async with open_engines(quick, settings, journal, report, plans=False) as operation:  # type: ignore[arg-type]  # only read
+            return await Build(operation).refresh().run(), report
+
+
+async def keep(manifest: Manifest, settings: Settings, found: Refreshed) -> bool:
+    """Write what was learned into the journal; False where another command holds it. Raises JournalError, UsageError."""
+    if not found.rows:
+        return True
+    try:
+        journal = open_journal(manifest, settings.state, exclusive=False)
+    except Locked:
+        return False
+    with closing(journal):
+        await journal.record(*found.records(journal.ends(list(found.rows))))
+    return True
+
+
 __all__ = [
     "LEASE_S",
     "Limits",
@@ -220,7 +263,9 @@ __all__ = [
     "abort",
     "clean",
     "collect",
+    "keep",
     "load_manifest",
     "plan",
+    "refresh",
     "run",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ COMMANDS = {  # in the order in which they are needed
     "init": "write a first manifest from the files in a folder",
     "run": "bring a batch to done: create, upload, verify, start; resume where an earlier run stopped",
     "plan": "what run would do, without a write",
-    "status": "what the journal knows, without the network",
+    "status": "how each flow stands, by the journal; with --refresh by the service, too",
     "report": "a page about a batch: outcome, problems, every flow, how the last run went",
     "collect": "wait for started flows and download their outputs",
     "gallery": "a page of each input and the model that came of it, to be turned, accepted or rejected",

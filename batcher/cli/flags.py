@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -19,7 +19,7 @@ from ..core.errors import UsageError
 from ..core.exit_codes import ExitCode
 from ..journal.postgres.address import Address, is_address
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
-from . import completing
+from . import completing, output
 from .output import say
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -128,6 +128,12 @@ def command(
     return decorated
 
 
+def missing_folder(given: CommonFlags, command: str, about: str) -> NoReturn:
+    """The folder that a command works on was not named."""
+    error = UsageError(f"--to is missing: {about}", f"batcher {command} {given.manifest} --to out")
+    output.exit_for(error, given.manifest, given.as_json)
+
+
 def grouped(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one, in this order."""
 
@@ -169,6 +175,8 @@ ONLY: Final = _names("--only", "only these flows (a pattern; repeatable)")
 REDO: Final = _names("--redo", "pay again for this flow (a pattern; repeatable)")
 REDO_FROM: Final = click.option("--redo-from", metavar="FILE", shell_complete=completing.files,
                                 help="as --redo, for each name in the file; - is stdin")  # fmt: skip
+REDO_FAILED: Final = click.option("--redo-failed", is_flag=True,
+                                  help="pay again for each flow that failed or was aborted, as far as is known")  # fmt: skip
 RESUBMIT_CHANGED: Final = click.option("--resubmit-changed", is_flag=True,
                                        help="pay again for flows that changed after they were started")  # fmt: skip
 CHECKSUM: Final = click.option("--checksum", is_flag=True, help="read every file again, whatever its size and time say")

@@ -1,54 +1,82 @@
-"""What the journal knows of each flow, in the order in which people want to read it.
+"""How each flow stands, from its plan to its collected outputs, as the journal knows it.
 
-In: a journal that is only looked at. Out: `Line`s and `Sums`. Called by `status` and `report`.
+In: a journal that is only looked at, rows that the service has just shown. Out: a `Line` for each flow. Called by `status`,
+`report` and `gallery`. Flows are read some hundred at a time, with all that goes with them, so that a million of them are
+walked in bounded memory.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from typing import Final
 
 from ..core.aborting import Phase, phase
-from ..core.facts import EndFacts, FlowFacts
+from ..core.collecting import Step, step
+from ..core.facts import AttemptFacts, EndFacts, FlowFacts, OutputState, Remote
 from ..core.lifecycle import FlowState, InputState
 from ..core.model import JSON, Place, Problem
-from ..core.report import Report
 from ..journal.ports import JournalView
+from .readable import counted
 
-FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
+PAGE: Final = 500  # flows whose rows are asked for at once
+
+InputTally = Mapping[InputState, "tuple[int, int]"]
+OutputTally = Mapping[OutputState, "tuple[int, int]"]
+Newest = Callable[[str, "EndFacts | None"], "EndFacts | None"]  # of a flow's id and row: what is to be shown
+Attempts = Sequence["tuple[AttemptFacts, EndFacts | None]"]  # each with what the service has shown of it last
 
 
 class FlowStatus(IntEnum):
-    """How a flow stands, the most urgent first."""
+    """How a flow stands, the most urgent first: what needs a look, then the stations of the way."""
 
-    PROBLEM = 0
-    UNDER_WAY = 1
-    PENDING = 2
-    STARTED = 3
+    PROBLEM = 0  # before its start, or with its outputs
+    FAILED = 1
+    ABORTED = 2
+    UPLOADING = 3
+    PLANNED = 4
+    STARTED = 5  # the service has not been asked since
+    RUNNING = 6
+    COMPLETED = 7  # not all of its outputs are collected
+    COLLECTED = 8
+    DELETED = 9  # from the service, once it was collected
 
     @property
     def word(self) -> str:
-        return ("problem", "under way", "pending", "started")[self]
+        return self.name.lower()
 
     @property
     def of_many(self) -> str:
         """After a number of flows."""
         return "with a problem" if self is FlowStatus.PROBLEM else self.word
 
+    @property
+    def is_bad(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self <= FlowStatus.ABORTED
+
+    @property
+    def is_started(self) -> bool:
+        return self >= FlowStatus.STARTED or self in (FlowStatus.FAILED, FlowStatus.ABORTED)
+
 
 @dataclass(slots=True)
 class Line:
-    """One flow. Once it has been started it has a `problem` only where it failed or was aborted on the service: `end`."""
+    """One flow. `end` is what the service has shown of it, once it was started; its `problem` is then about how it ended, or
+    about its outputs. `unknown`: uploads without an outcome. `attempts`: what it was before it was paid for again."""
 
     facts: FlowFacts
-    accepted: int
-    accepted_bytes: int
-    refused: int
-    problem: Problem | None
+    accepted: int = 0
+    accepted_bytes: int = 0
+    refused: int = 0
+    unknown: int = 0
+    problem: Problem | None = None
     end: EndFacts | None = None
+    outputs: OutputTally = field(default_factory=dict)
+    attempts: Attempts = ()
 
     @property
     def started(self) -> bool:
@@ -56,92 +84,116 @@ class Line:
 
     @property
     def status(self) -> FlowStatus:
-        if self.started:
-            return FlowStatus.STARTED if self.end is None else FlowStatus.PROBLEM
+        if not self.started:
+            if self.problem is not None:
+                return FlowStatus.PROBLEM
+            return FlowStatus.PLANNED if self.facts.state is FlowState.PLANNED else FlowStatus.UPLOADING
+        if self.end is not None and step(self.end.state) is Step.FETCH_APART:
+            return FlowStatus.ABORTED if phase(self.end.state) is Phase.ABORTED else FlowStatus.FAILED
         if self.problem is not None:
             return FlowStatus.PROBLEM
-        return FlowStatus.PENDING if self.facts.state is FlowState.PLANNED else FlowStatus.UNDER_WAY
-
-
-def lines(journal: JournalView) -> Iterator[Line]:
-    """Every flow that the journal knows, in its order."""
-    tallies, ends = journal.tallies(), journal.bad_ends()
-    for facts in journal.flows():
-        tally = tallies.get(facts.name, {})
-        accepted = tally.get(InputState.ACCEPTED, (0, 0))
-        refused = tally.get(InputState.REFUSED, (0, 0))
-        problem = problem_of(json.loads(facts.problem)) if facts.problem else None
-        end = ends.get(facts.flow_id or "") if facts.state is FlowState.STARTED else None
-        yield Line(facts, *accepted, refused[0], problem if end is None else _ended(end), end)
-
-
-def _ended(end: EndFacts) -> Problem:
-    """What `collect` has found of a flow that failed or was aborted."""
-    what = "it was aborted on the service" if phase(end.state) is Phase.ABORTED else "it failed on the service"
-    message = f"{what}: {end.reason}" if end.reason else what
-    return Problem("failed", message, "--redo NAME pays for it again", flow=end.flow)
-
-
-def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
-    """Whether the run that this was noted of is under way, as far as a journal shows it; `now` is wall-clock seconds, `held`
-    whether a process holds the journal (None: unknown)."""
-    fresh = now - began - float(str(document["elapsed_s"])) < FRESH_S
-    return document["exit_code"] is None and held is not False and fresh
-
-
-@dataclass(slots=True)
-class BatchStatus:
-    """What one look at a journal shows. A flow that has no row has a line where the last run found something wrong with it.
-    `free`: what that run said of no flow, or of one that is started; `runs`: the latest first; `held`: whether a process
-    holds it."""
-
-    lines: list[Line]
-    runs: Sequence[tuple[float, Mapping[str, JSON]]]
-    free: list[Problem]
-    held: bool | None = None
+        if self.end is None:
+            return FlowStatus.STARTED
+        if step(self.end.state) is Step.WAIT:
+            return FlowStatus.RUNNING
+        if self.end.remote is Remote.DELETED:
+            return FlowStatus.DELETED
+        return FlowStatus.COLLECTED if self.end.listed and self.collected == self.listed else FlowStatus.COMPLETED
 
     @property
-    def counts(self) -> dict[FlowStatus, int]:
-        found = dict.fromkeys(FlowStatus, 0)
-        for line in self.lines:
-            found[line.status] += 1
-        return found
+    def words(self) -> str:
+        """Its state as it is shown; of one that runs with the service's own word and its progress."""
+        status = self.status
+        if status is not FlowStatus.RUNNING or self.end is None:
+            return status.word
+        progress = f" {self.end.progress:.0%}" if self.end.progress else ""
+        return f"{self.end.state}{progress}"
 
-    def under_way(self, now: float) -> bool:
-        return bool(self.runs) and alive(*self.runs[0], now, self.held)
+    @property
+    def listed(self) -> int:
+        """Outputs that the service lists, and those that are missing, unless that was said to be right."""
+        missing = self.end.missing if self.end is not None and not self.end.accepted else 0
+        return sum(number for number, _ in self.outputs.values()) + missing
 
-    def report(self, manifest: str, endpoint: str) -> Report:
-        """Its sums and problems. The last run counted flows that have no row yet, too."""
-        report = Report(manifest, endpoint)
-        for line in self.lines:
-            add(report, line)
-        for problem in self.free:
-            report.add(problem)
-        if self.runs:
-            report.flows.total = max(report.flows.total, _total(self.runs[0][1], "flows"))
-            report.inputs.total = max(report.inputs.total, _total(self.runs[0][1], "inputs"))
-        return settle(report)
+    @property
+    def collected(self) -> int:
+        return self.outputs.get(OutputState.COLLECTED, (0, 0))[0]
+
+    @property
+    def collected_bytes(self) -> int:
+        return self.outputs.get(OutputState.COLLECTED, (0, 0))[1]
+
+    @property
+    def folder(self) -> str:
+        """Where its outputs were collected to, "" where nowhere."""
+        return self.end.folder if self.end is not None and self.collected else ""
 
 
-def batch_status(journal: JournalView) -> BatchStatus:
-    """Read it all."""
-    held = journal.held
-    found = BatchStatus(list(lines(journal)), journal.runs(), [], held)
-    kept = found.runs[0][1]["problems"] if found.runs else []
-    assert isinstance(kept, list)
-    known = {line.facts.name: line for line in found.lines}
-    for item in kept:
-        assert isinstance(item, dict)
-        problem = problem_of(item)
-        line = known.get(problem.flow or "")
-        if line is None and problem.flow is not None:  # nothing of it is on the service, and it has no row
-            known[problem.flow] = line = Line(FlowFacts(problem.flow), 0, 0, 0, problem)
-            found.lines.append(line)
-        elif line is None or line.started:
-            found.free.append(problem)
-        elif line.problem is None:
-            line.problem = problem
-    return found
+def lines(journal: JournalView, newest: Newest = lambda flow_id, end: end) -> Iterator[Line]:
+    """Every flow that the journal knows, in its order. `newest`: see `pipeline.refresh`."""
+    rows = journal.flows_and_ends()
+    while page := list(islice(rows, PAGE)):
+        yield from _of_page(journal, [(facts, newest(facts.flow_id or "", end)) for facts, end in page])
+
+
+def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Line]:
+    """Those of these flows, some hundred at most, that the journal knows."""
+    rows = journal.flows_named(list(names))
+    ends = journal.ends([facts.flow_id for facts in rows.values() if facts.flow_id is not None])
+    page = [(facts, ends.get(facts.flow_id or "")) for facts in rows.values()]
+    return {line.facts.name: line for line in _of_page(journal, page)}
+
+
+def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]]) -> Iterator[Line]:
+    # All inputs of a started flow are accepted: its row says how many they are.
+    tallies = journal.tallies([facts.name for facts, _ in page if facts.state is not FlowState.STARTED or not facts.inputs])
+    ended = [end.flow_id for _, end in page if end is not None and step(end.state) is not Step.WAIT]
+    outputs = journal.output_tallies(ended)
+    attempts = journal.attempts([facts.name for facts, _ in page])
+    ends = journal.ends([one.flow_id for of_flow in attempts.values() for one in of_flow])
+    for facts, end in page:
+        before = [(one, ends.get(one.flow_id)) for one in attempts.get(facts.name, ())]
+        yield _line(facts, end, tallies.get(facts.name), outputs.get(facts.flow_id or "", {}), before)
+
+
+def _line(facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Attempts) -> Line:
+    if facts.state is not FlowState.STARTED:
+        end, outputs = None, {}
+    line = Line(facts, end=end, outputs=outputs, attempts=attempts)
+    if inputs is None and facts.state is FlowState.STARTED:
+        line.accepted, line.accepted_bytes = facts.inputs, facts.size_bytes
+    elif inputs is not None:
+        line.accepted, line.accepted_bytes = inputs.get(InputState.ACCEPTED, (0, 0))
+        line.refused = inputs.get(InputState.REFUSED, (0, 0))[0]
+        line.unknown = sum(inputs.get(state, (0, 0))[0] for state in (InputState.SENDING, InputState.UNKNOWN))
+    line.problem = problem_of(json.loads(facts.problem)) if facts.problem else None
+    if end is not None:
+        line.problem = _of_end(line, end) or line.problem
+    return line
+
+
+def _of_end(line: Line, end: EndFacts) -> Problem | None:
+    """What is wrong with how a flow ended, or with its outputs, as far as the rows tell."""
+    if step(end.state) is Step.FETCH_APART:
+        what = "it was aborted on the service" if phase(end.state) is Phase.ABORTED else "it failed on the service"
+        message = f"{what}: {end.reason}" if end.reason else what
+        return Problem("failed", message, "run --redo-failed pays for it again", flow=end.flow)
+    if step(end.state) is not Step.FETCH:
+        return None
+    refused = line.outputs.get(OutputState.REFUSED, (0, 0))[0]
+    if refused:
+        message = f"it is completed, and the service shows {counted(refused, 'output')} of it in error"
+        return Problem("refused", message, "--redo NAME pays for it again", flow=end.flow)
+    if end.missing and not end.accepted:
+        message = f"it is completed, and {counted(end.missing, 'output')} {'is' if end.missing == 1 else 'are'} missing"
+        hint = "collect again later; with --accept-fewer where its template makes fewer outputs than it takes inputs"
+        return Problem("unsettled", message, hint, flow=end.flow)
+    return None
+
+
+def became(end: EndFacts) -> str:
+    """What has become of a flow, in the service's words."""
+    return f"{end.state}: {end.reason}" if end.reason else end.state
 
 
 def problem_of(kept: Mapping[str, JSON]) -> Problem:
@@ -151,29 +203,3 @@ def problem_of(kept: Mapping[str, JSON]) -> Problem:
         kept["kind"], str(kept["message"]), str(kept["hint"]), place,  # type: ignore[arg-type]  # as it was written
         kept["flow"], kept["input"], kept["status"],  # type: ignore[arg-type]
     )  # fmt: skip
-
-
-def add(report: Report, line: Line) -> None:
-    """Count the flow in."""
-    report.flows.total += 1
-    report.flows.started += line.started
-    report.inputs.total += line.facts.inputs
-    report.inputs.uploaded += line.accepted
-    report.inputs.bytes += line.accepted_bytes
-    report.inputs.failed += line.refused
-    if line.problem is not None:
-        report.flows.failed += not line.started  # as `run` counts them
-        report.add(line.problem)
-
-
-def settle(report: Report) -> Report:
-    """What is neither done nor failed is pending."""
-    report.flows.pending = report.flows.total - report.flows.started - report.flows.failed
-    report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
-    return report
-
-
-def _total(document: Mapping[str, JSON], what: str) -> int:
-    counts = document[what]
-    assert isinstance(counts, dict)
-    return int(str(counts["total"]))

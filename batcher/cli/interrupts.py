@@ -91,6 +91,8 @@ class _Interrupts:
         if self._stop is not None and number is signal.SIGHUP:
             return  # a terminal that is closed says it more than once, and systemd after its SIGTERM
         if self._stop is not None:  # the second time: at once; what is durable stays
+            if self._style != "none":
+                say("\nbatcher: stopped at once; what the journal has stays, and the next run asks about the rest")
             os._exit(128 + number)
         self._stop = Stop(Reason(number.name.lower()), f"stopped by {number.name}", "the next run resumes")
         if self._ending is not None:

@@ -20,6 +20,7 @@ from ..core.exit_codes import code_of
 from ..core.model import Problem
 from ..core.report import Report
 from ..core.text import OBEYED
+from .readable import counted
 
 SHOWN: Final = 50  # problems on a screen; --json has up to a thousand
 _OBEYED: Final = re.compile(f"[{OBEYED}]")
@@ -88,7 +89,25 @@ def closing_line(report: Report) -> str:
     counts = [f"{flows.started} of {flows.total} flows started", *(f"{n} {what}" for what, n in others.items() if n)]
     if report.outputs is not None:
         counts.append(f"{report.outputs.collected} of {report.outputs.total} outputs collected")
+    if report.price is not None:
+        counts.append(f"paid {paid(report)}")
     return f"batcher: {report.manifest}: {', '.join(counts)} (exit code {report.exit_code})"
+
+
+def sent(report: Report) -> str:
+    """Requests and retries, for people."""
+    requests = report.requests
+    return f"{counted(requests.sent, 'request')}, {counted(requests.retried, 'retry', 'retries')}"
+
+
+def paid(report: Report) -> str:
+    """What was paid by this run and in all, and what is to come, as the manifest's price says it; "" where there is none."""
+    price, now = report.price, report.flows.started_now
+    if price is None:
+        return ""
+    return f"{price.times(now)} now for {counted(now, 'start')}, {price.times(report.paid)} in all for {report.paid:,}" + (
+        price.to_come(report.flows.pending)
+    )
 
 
 def finish(report: Report, as_json: bool, *, closing: bool = False) -> NoReturn:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..core.text import shown
 
-__all__ = ["count", "counted", "shown", "span"]
+__all__ = ["count", "counted", "left_open", "shown", "span"]
 
 
 def count(number: float) -> str:
@@ -15,9 +15,19 @@ def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", "\u202f")
 
 
-def counted(number: int, what: str) -> str:
-    """`1 input`, `2,000 inputs`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+def counted(number: int, what: str, plural: str = "") -> str:
+    """`1 input`, `2,000 inputs`; `plural` where an s is not enough: `1 retry`, `2 retries`."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def left_open(uploads: int, others: int, settle_s: float) -> str:
+    """What no reply was seen of, and what follows; "" where nothing is open. `others`: creates and starts."""
+    what = [counted(uploads, "upload")] if uploads else []
+    what += [counted(others, "create or start", "creates or starts")] if others else []
+    if not what:
+        return ""
+    return (f"no reply was seen to {' and '.join(what)}; a run asks the service first. A flow in which such an upload does not "
+            f"show up within {span(settle_s)} is deleted and built anew, for nothing: it was not started")  # fmt: skip
 
 
 def span(seconds: float) -> str:

@@ -90,6 +90,7 @@ def settings(
         resubmit_changed=options.get("resubmit_changed", False),
         redo=Chosen("--redo", redo, listed) if redo else lambda name: False,
         only=Chosen("--only", only) if only else lambda name: True,
+        redo_failed=options.get("redo_failed", False),
         checksum=options.get("checksum", False),
         keep_going=options.get("keep_going", False),
         start=not options.get("no_start", False),

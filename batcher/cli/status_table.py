@@ -1,26 +1,29 @@
 """The table that `status` prints: it fits the terminal, says what is urgent first, and sums up what is many.
 
-In: a `BatchStatus`, how wide the terminal is. Out: lines. Names may be hostile: they are made harmless before.
+In: a `BatchStatus`, how wide the terminal is. Out: lines; the sums below them stand in `status_sums`. Names may be hostile:
+they are made harmless before.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
-from ..core.report import Report
 from ..reporting.progress import size
+from .batch_status import BatchStatus
 from .columns import fit, width
-from .flow_status import BatchStatus, FlowStatus, Line
-from .readable import shown, span
+from .flow_status import FlowStatus, Line, became
+from .readable import shown
 
-FREE: Final = 6  # problems of no row in the table
-ADVISED: Final = 4  # different pieces of advice
 LISTED: Final = 20  # of one status; of all of them where there are no more than twice as many flows in all
-INKS: Final = {FlowStatus.PROBLEM: "31;1", FlowStatus.UNDER_WAY: "33", FlowStatus.PENDING: "2", FlowStatus.STARTED: "32"}
+ATTEMPTS: Final = 3  # of one flow that are told, the last ones
+INKS: Final = {
+    FlowStatus.PROBLEM: "31;1", FlowStatus.FAILED: "31;1", FlowStatus.ABORTED: "31;1", FlowStatus.UPLOADING: "33",
+    FlowStatus.PLANNED: "2", FlowStatus.STARTED: "36", FlowStatus.RUNNING: "36", FlowStatus.COMPLETED: "32",
+    FlowStatus.COLLECTED: "32", FlowStatus.DELETED: "32",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +39,29 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """What was uploaded at a time of a clock that never jumps."""
-
-    at: float
-    inputs: int
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class Widths:
-    """Of the table's columns; where the terminal is narrow the ids are left out, then the sizes (0)."""
+    """Of the table's columns; where the terminal is narrow the ids are left out, then the sizes, then the outputs (0)."""
 
+    state: int
     inputs: int
+    outputs: int
     size: int
     flow_id: int
     name: int
 
     @staticmethod
-    def of(terminal: Terminal, inputs: int) -> Widths:
-        room = terminal.columns - 9 - 2 - inputs - 2
-        for size_, ids in ((8, 24 if terminal.columns >= 110 else 12), (8, 0), (0, 0)):
-            name = room - sum(width + 2 for width in (size_, ids) if width)
+    def of(terminal: Terminal, state: int, inputs: int, outputs: int) -> Widths:
+        ids = 24 if terminal.columns >= 110 else 12
+        for size_, flow_id, outs in ((8, ids, outputs), (8, 0, outputs), (0, 0, outputs), (0, 0, 0)):
+            taken = [state, inputs, *(part for part in (size_, flow_id, outs) if part)]
+            name = terminal.columns - sum(part + 2 for part in taken)
             if name >= 12:
                 break
-        return Widths(inputs, size_, ids, max(12, name))
+        return Widths(state, inputs, outs, size_, flow_id, max(8, name))
 
-    def row(self, state: str, inputs: str, size: str, flow_id: str, name: str) -> str:
-        cells = [state, f"{inputs:>{self.inputs}}", f"{size:>{self.size}}" if self.size else ""]
+    def row(self, state: str, inputs: str, outputs: str, size: str, flow_id: str, name: str) -> str:
+        cells = [state, f"{inputs:>{self.inputs}}", f"{outputs:>{self.outputs}}" if self.outputs else ""]
+        cells.append(f"{size:>{self.size}}" if self.size else "")
         cells += [fit(flow_id, self.flow_id, pad=True) if self.flow_id else "", fit(name, self.name)]
         return "  ".join(cell for cell in cells if cell)
 
@@ -72,98 +70,71 @@ def lines_of(found: BatchStatus, terminal: Terminal, *, everything: bool = False
     """The table. `room`: so many lines at most, as on a terminal that is drawn again and again."""
     if not found.lines:
         return []
-    wide = max(len(f"{line.accepted}/{line.facts.inputs}") for line in found.lines)
-    widths = Widths.of(terminal, max(6, wide))
-    out = [terminal.ink(widths.row(f"{'STATE':9}", "INPUTS", "SIZE", "FLOW ID", "FLOW"), "2")]
-    order = sorted(found.lines, key=lambda line: line.status)  # stable: the journal's order within
-    few = everything or (room is None and len(order) <= 2 * LISTED)
+    table = _Table(found.lines, terminal, short=room is not None)
+    out = [terminal.ink(table.head, "2")]
+    few = everything or (room is None and sum(found.counts.values()) <= 2 * LISTED)
     for status in FlowStatus:
-        group = [line for line in order if line.status is status]
+        group = [line for line in found.lines if line.status is status]  # in the journal's order
         for number, line in enumerate(group):
-            block = list(_block(line, terminal, widths, short=room is not None))
+            block = list(table.block(line))
             full = room is not None and len(out) + len(block) + 1 > room
             if full or (number >= LISTED and not few):
-                left = len(group) - number
+                left = found.counts[status] - number
                 if room is None or len(out) < room:
                     how = "" if room is not None else " (--all lists them)"
-                    out.append(terminal.ink(f"… {left} {'more ' if number else ''}{status.of_many}{how}", "2"))
+                    more = fit(f"… {left:,} {'more ' if number else ''}{status.of_many}{how}", terminal.columns)
+                    out.append(terminal.ink(more, "2"))
                 break
             out += block
     return out
 
 
-def _block(line: Line, terminal: Terminal, widths: Widths, short: bool) -> Iterator[str]:
-    facts, status = line.facts, line.status
-    done, bytes_ = f"{line.accepted}/{facts.inputs}", size(facts.size_bytes or line.accepted_bytes)
-    if not facts.inputs:  # it has no row: nothing is known of it but what is wrong
-        done = bytes_ = "-"
-    state = terminal.ink(f"{status.word:9}", INKS[status])
-    yield widths.row(state, done, bytes_, shown(facts.flow_id or "-"), shown(facts.name))
-    if line.problem is not None:
-        message = shown(line.problem.message)
-        yield from ["  ↳ " + fit(message, terminal.columns - 4)] if short else _wrapped(message, terminal.columns)
+class _Table:
+    """`short`: one line for what is wrong with a flow, and none for its earlier attempts."""
+
+    def __init__(self, lines: Sequence[Line], terminal: Terminal, *, short: bool) -> None:
+        self._terminal = terminal
+        self._short = short
+        state = max(9, *(min(12, len(line.words)) for line in lines))
+        inputs = max(6, *(len(_inputs(line)) for line in lines))
+        outputs = max(len(_outputs(line)) for line in lines)
+        self._widths = Widths.of(terminal, state, inputs, max(7, outputs) if outputs > 1 else 0)
+        heads = ("INPUTS", "OUTPUTS", "SIZE", "FLOW ID", "FLOW")
+        self.head = self._widths.row(f"{'STATE':{state}}", *heads)
+
+    def block(self, line: Line) -> Iterator[str]:
+        facts, columns = line.facts, self._terminal.columns
+        bytes_ = size(facts.size_bytes or line.accepted_bytes) if facts.inputs else "-"
+        state = self._terminal.ink(fit(shown(line.words), self._widths.state, pad=True), INKS[line.status])
+        yield self._widths.row(state, _inputs(line), _outputs(line), bytes_, shown(facts.flow_id or "-"), shown(facts.name))
+        if line.problem is not None:
+            message = shown(line.problem.message)
+            yield from ["  ↳ " + fit(message, columns - 4)] if self._short else wrapped(message, columns)
+        if not self._short:
+            yield from self._attempts(line)
+
+    def _attempts(self, line: Line) -> Iterator[str]:
+        """What it was before it was paid for again."""
+        first = max(0, len(line.attempts) - ATTEMPTS)
+        for number, (facts, end) in enumerate(line.attempts[first:], first + 1):
+            said = became(end) if end is not None else "its end was not seen"
+            for part in wrapped(shown(f"attempt {number} was {facts.flow_id}: {said}"), self._terminal.columns, sign="↺"):
+                yield self._terminal.ink(part, "2")
 
 
-def _wrapped(text: str, columns: int) -> Iterator[str]:
+def _inputs(line: Line) -> str:
+    """Where a flow has no row, nothing is known of it but what is wrong."""
+    return f"{line.accepted}/{line.facts.inputs}" if line.facts.inputs else "-"
+
+
+def _outputs(line: Line) -> str:
+    return f"{line.collected}/{line.listed}" if line.listed else "-"
+
+
+def wrapped(text: str, columns: int, sign: str = "↳") -> Iterator[str]:
+    """A text below a row."""
     lines = textwrap.wrap(text, columns - 4, break_on_hyphens=False) or [""]
     if any(width(line) > columns - 4 for line in lines):  # wide characters, which textwrap counts once
         lines = textwrap.wrap(text, max(20, (columns - 4) // 2), break_on_hyphens=False)
     for number, line in enumerate(lines):
-        yield ("  ↳ " if number == 0 else "    ") + line
-
-
-def totals(
-    found: BatchStatus, report: Report, terminal: Terminal, now: float, before: Pace | None = None, last: Pace | None = None
-) -> list[str]:
-    """The sums, how the last run went, and where two paces are given, how fast it goes."""
-    flows, inputs = report.flows, report.inputs
-    if not flows.total and not found.runs:
-        return ["nothing was run yet"]
-    unknown = report.flows.total - len(found.lines)
-    found_counts = {**found.counts, FlowStatus.PENDING: found.counts[FlowStatus.PENDING] + unknown}
-    counts = [
-        f", {number} {status.of_many}"
-        for status, number in found_counts.items()
-        if number and status is not FlowStatus.STARTED
-    ]
-    out = [
-        *([""] if found.lines else []),
-        fit(f"flows:  {flows.started} of {flows.total} started{''.join(counts)}", terminal.columns),
-        f"inputs: {inputs.uploaded} of {inputs.total} uploaded, {size(inputs.bytes)}",
-    ]
-    if before is not None and last is not None and last.at > before.at and last.inputs > before.inputs:
-        rate = (last.inputs - before.inputs) / (last.at - before.at)
-        speed = (last.size_bytes - before.size_bytes) / (last.at - before.at)
-        left = f", about {span(inputs.pending / rate)} to go" if inputs.pending else ""
-        out[-1] += f"; {rate:.1f}/s, {size(speed)}/s{left}"
-    out += _run(found, terminal, now)
-    return out
-
-
-def _run(found: BatchStatus, terminal: Terminal, now: float) -> Iterator[str]:
-    if not found.runs:
-        return
-    began, document = found.runs[0]
-    code, took = document["exit_code"], float(str(document["elapsed_s"]))
-    at = datetime.fromtimestamp(began).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    under_way = found.under_way(now)
-    if code is not None:
-        text = f"{at}, took {span(took)}, ended with {code}"
-    elif under_way:
-        text = f"under way since {at} ({span(now - began)})"
-    else:
-        text = f"{at}, cut off after {span(took)} or later; run again: it resumes"
-    for line in textwrap.wrap(f"run:    {text}", terminal.columns, subsequent_indent="        "):
-        yield terminal.ink(line, "33") if under_way else line
-    for problem in found.free[:FREE]:
-        name = f"{problem.flow}: " if problem.flow is not None else ""
-        yield from _wrapped(shown(name + problem.message), terminal.columns)
-    if len(found.free) > FREE:
-        yield f"    … and {len(found.free) - FREE} more (--json lists them)"
-    advice = dict.fromkeys(p.hint for p in (*(line.problem for line in found.lines), *found.free) if p is not None and p.hint)
-    for number, hint in enumerate(advice):
-        if number == ADVISED:
-            yield f"        … and {len(advice) - ADVISED} more pieces of advice (--json has them)"
-            return
-        yield from textwrap.wrap(shown(hint), terminal.columns, initial_indent="        " if number else "do:     ",
-                                 subsequent_indent="        ")  # fmt: skip
+        yield (f"  {sign} " if number == 0 else "    ") + line

@@ -57,6 +57,7 @@ def prepare() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest one that is free
     sys.stdout = _prepared(sys.stdout, 1)
     sys.stderr = _prepared(sys.stderr, 2)
+    vars(sys)["__stdout__"] = sys.stdout  # the old one is taken apart, and `shutil.get_terminal_size` asks it for its width
 
 
 def _prepared(stream, descriptor: int):  # type: ignore[no-untyped-def]

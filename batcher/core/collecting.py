@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import hashlib
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import groupby
 from typing import Final
 
 from .errors import Reason, Stop
+from .facts import EndFacts
 from .output_names import NamePattern
 from .pauses import pause_after
 from .retry import Chance
@@ -28,12 +30,14 @@ LABELS: Final = 3  # of the inputs that an output is missing of, in a message
 @dataclass(frozen=True, slots=True)
 class CollectOptions:
     """What the flags of `collect` ask for. `wait_s` bounds the waiting for flows that run; None: until they have ended.
-    `accept_fewer`: a completed flow that lists fewer outputs than it has inputs is whole nevertheless."""
+    `accept_fewer`: a completed flow that lists fewer outputs than it has inputs is whole nevertheless. `folder`: where the
+    outputs go, for the journal to remember."""
 
     name: NamePattern
     wait_s: float | None = None
     delete_remote: bool = False
     accept_fewer: bool = False
+    folder: str = ""
 
 
 class Step(Enum):
@@ -62,6 +66,7 @@ _END_OF: Final = {word: end for end, words in _ENDS.items() for word in words}
 UNDER_WAY: Final = frozenset({"", "created", "starting", "running", "aborting"})
 
 
+@lru_cache(maxsize=256)  # services have a dozen words, and a look at a million flows asks for each a few times
 def end_of(state: str) -> End | None:
     """How a flow ended whose state is `state`, lower case; None: by all that is known it has not. States that nobody
     knows are not the end."""
@@ -77,6 +82,21 @@ def step(state: str) -> Step:
             return Step.FETCH
         case _:
             return Step.FETCH_APART
+
+
+def as_shown(
+    old: EndFacts | None, flow_id: str, name: str, state: str, reason: str, progress: float, seen_at: float | None
+) -> EndFacts:  # fmt: skip
+    """The row of a flow that the service shows like this, `old` being what the journal has. Outputs that are listed stay so,
+    unless the flow was completed after all."""
+    why = reason if step(state) is Step.FETCH_APART else ""
+    if old is None:
+        return EndFacts(flow_id, name, state, reason=why, progress=progress, seen_at=seen_at)
+    completed_later = end_of(state) is End.COMPLETED and end_of(old.state) is not End.COMPLETED
+    if old.listed and not completed_later:
+        return old
+    why = why or (old.reason if old.state == state else "")
+    return replace(old, state=state, listed=False, reason=why, progress=progress, seen_at=seen_at)
 
 
 def stands_still(state: str, finished: bool, progress: float, unchanged_s: float, over: bool) -> bool:

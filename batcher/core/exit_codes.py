@@ -73,7 +73,7 @@ class ExitCode(IntEnum):
     )  # fmt: skip
     FAILED = 13, About(
         "with `collect`: a flow failed or was aborted", "alert",
-        "a flow failed or was aborted on the service", "--redo NAME pays for it again", "failure", kinds=("failed",),
+        "a flow failed or was aborted on the service", "run --redo-failed pays for it again", "failure", kinds=("failed",),
     )  # fmt: skip
     SOURCE = 4, About(
         "a source is missing, unreadable or changed while it was read", "alert",

@@ -103,11 +103,12 @@ class Remote(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EndFacts:
-    """How a flow on the service ended. `listed`: all of its outputs have rows, and each row its place; it is not asked
-    for them again.
+    """How a flow on the service ended; of one that has not, what the service has last shown of it. `listed`: all of its
+    outputs have rows, and each row its place; it is not asked for them again.
 
     `state` is the service's word for it, lower case; `reason` what it says on why, "" where nothing. `missing`: how many of
-    its inputs have no output, for a completed flow; `accepted`: that this was said to be right."""
+    its inputs have no output, for a completed flow; `accepted`: that this was said to be right. `progress` is 0 to 1, as of
+    `seen_at` (wall-clock seconds; None: not known). `folder`: where its outputs were last collected to, "" where nowhere."""
 
     flow_id: str
     flow: str
@@ -117,6 +118,20 @@ class EndFacts:
     missing: int = 0
     accepted: bool = False
     reason: str = ""
+    progress: float = 0.0
+    seen_at: float | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """A flow that was started, and has been paid for again since: what it was on the service. `generation` 0 and no time:
+    it is known by its end only."""
+
+    flow: str
+    flow_id: str
+    generation: int = 0
+    started_at: float | None = None
 
 
 class OutputState(Enum):
@@ -236,6 +251,13 @@ class PutEnd:
     facts: EndFacts
 
 
+@dataclass(frozen=True, slots=True)
+class PutAttempt:
+    """The flow is paid for again; this is what it was before."""
+
+    facts: AttemptFacts
+
+
 @row(frozen=True, slots=True)
 class SeeOutput:
     """The service lists this output. Its row is made; one that is there, and not collected, takes the state only."""
@@ -252,5 +274,5 @@ class PutOutput:
 
 Record: TypeAlias = (
     PutFlow | PutInput | ForgetInputs | AddOrphan | ReleaseFlow | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun
-    | PutEnd | SeeOutput | PutOutput
+    | PutEnd | PutAttempt | SeeOutput | PutOutput
 )

@@ -74,6 +74,11 @@ def over_caps(limits: Limits, starts: int, size_bytes: int) -> list[Problem]:
         message = f"this run would start {_flows(starts)}, and limits.max_starts allows {limits.max_starts:,}"
         hint = "raise it if that is meant, or send a part with --only NAME, or so many a run with --max-starts N"
         problems.append(Problem("manifest", message, hint))
+    price, cost = limits.price_per_start, limits.max_cost
+    if price is not None and cost is not None and price.amount * starts > cost.amount:
+        message = f"this run would start {_flows(starts)} for {price.times(starts)}, and limits.max_cost allows {cost}"
+        hint = "raise it if that is meant, or send a part with --only NAME, or so many a run with --max-starts N"
+        problems.append(Problem("manifest", message, hint))
     if limits.max_bytes is not None and size_bytes > limits.max_bytes:
         message = f"this run would send {size_bytes:,} bytes of files, and limits.max_bytes allows {limits.max_bytes:,}"
         problems.append(Problem("manifest", message, "raise it if that is meant, or send a part with --only NAME"))

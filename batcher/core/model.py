@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
+from .price import Price
 from .rows import row
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Limits:
     max_bytes: int | None = None  # of sources, not encoded, sent by one run
     check_images: bool = False  # decode images before they are sent
     max_pixels: int | None = None  # of an image
+    price_per_start: Price | None = None  # as the user says it
+    max_cost: Price | None = None  # of the starts of one run, in the same unit
 
 
 Hook: TypeAlias = "str | tuple[str, ...] | None"
@@ -158,7 +161,8 @@ class Flow:
     """One remote job, expanded: `inputs()` lists what it takes, lazily, the same each time; a Problem stands where an
     input could not be told (a pattern that matches nothing, an unknown column).
 
-    Either `template` or `flow_id` is set. `additional` is the flow's own object (None: none).
+    Either `template` or `flow_id` is set. `additional` is the flow's own object (None: none). `template_place`: where the
+    template stands, where it is that of several flows (None: at `place`).
     """
 
     name: str
@@ -168,6 +172,7 @@ class Flow:
     additional: Mapping[str, JSON] | None
     place: Place
     inputs: Callable[[], Iterator[Input | Problem]] = field(repr=False, compare=False)
+    template_place: Place | None = field(default=None, repr=False, compare=False)
 
 
 Sifted: TypeAlias = "tuple[Callable[[], Iterator[Flow | Problem]], Callable[[bool], list[Problem]]]"  # `flows` and `notes`

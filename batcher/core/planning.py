@@ -79,6 +79,7 @@ class Tally:
     sent_bytes: int = 0
     total_encoded: int = 0  # bytes of the data as they are sent: base64, but for texts
     new_encoded: int = 0
+    unknown: int = 0  # of the same ones: those that no reply was seen to
     resent: int = 0  # of the new ones: sent before, answered with an error, and perhaps done all the same
     removed: int = 0  # of those that were sent: no longer in the manifest
     changes: list[tuple[Change, str]] = field(default_factory=list)  # labels of new and differing ones, the first thousand
@@ -100,7 +101,9 @@ class Tally:
                 self.differs += 1
             case _:
                 self.same += 1
-                if item.facts is not None and item.facts.state is InputState.ACCEPTED:
+                state = item.facts.state if item.facts is not None else None
+                self.unknown += state in (InputState.SENDING, InputState.UNKNOWN)
+                if state is InputState.ACCEPTED:
                     self.sent += 1
                     self.sent_bytes += size
 
@@ -116,6 +119,7 @@ class Options:
 
     resubmit_changed: bool = False
     redo: Callable[[str], bool] = lambda name: False
+    redo_failed: bool = False
     only: Callable[[str], bool] = lambda name: True
     checksum: bool = False
     keep_going: bool = False
@@ -136,9 +140,9 @@ def elsewhere(facts: FlowFacts | None, given: str | None) -> bool:
 
 def decide(
     facts: FlowFacts | None, spec_digest: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, options: Options,
-    given: str | None = None,
+    given: str | None = None, *, failed: bool = False,
 ) -> Action:  # fmt: skip
-    """The action for one flow whose inputs have been walked.
+    """The action for one flow whose inputs have been walked. `failed`: it failed or was aborted on the service.
 
     `on_service` counts the journal's rows of inputs that may be on the service; where it exceeds the walked ones
     (`Tally.there`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
@@ -146,7 +150,7 @@ def decide(
     state = facts.state if facts is not None else FlowState.PLANNED
     differs = tally.differs > 0 or (facts is not None and (facts.spec_digest != spec_digest or elsewhere(facts, given)))
     if facts is not None and state is FlowState.STARTED:
-        if options.redo(facts.name):
+        if options.redo(facts.name) or (failed and options.redo_failed):
             return Action.BLOCKED if problems else Action.REDO
         if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
             return Action.CHANGED if problems or not options.resubmit_changed else Action.REDO

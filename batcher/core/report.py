@@ -12,13 +12,15 @@ from typing import Final
 from .errors import Reason, Stop
 from .exit_codes import OF_KIND, OF_REASON, ExitCode, first_of
 from .model import JSON, Problem, ProblemKind
+from .price import Price
 
 PROBLEMS_KEPT: Final = 1000  # the rest is counted: a report stays small, however much goes wrong
 
 
 @dataclass(slots=True)
 class FlowCounts:
-    """Flows of the manifest. `pending`: neither started nor failed yet, those that wait for `min_age` among them."""
+    """Flows of the manifest. `pending`: neither started nor failed yet, those that wait for `min_age` among them.
+    `rebuilt`: how often one was given up before its start and built anew in this run, for nothing."""
 
     total: int = 0
     started: int = 0
@@ -26,6 +28,7 @@ class FlowCounts:
     pending: int = 0
     failed: int = 0
     changed: int = 0
+    rebuilt: int = 0
 
 
 @dataclass(slots=True)
@@ -100,6 +103,8 @@ class Report:
     problems_total: int = 0
     kinds: set[ProblemKind] = field(default_factory=set)
     stop: Stop | None = None
+    price: Price | None = None  # of a start, where the manifest says it
+    paid: int = 0  # starts that the journal knows of, earlier runs' and attempts among them
 
     def add(self, problem: Problem) -> None:
         """Note a problem; beyond the first thousand they are counted."""
@@ -137,10 +142,16 @@ class Report:
             "inputs": asdict(self.inputs),
             **collected,
             "requests": asdict(self.requests),
+            **({} if self.price is None else {"cost": self._cost(self.price)}),
             "elapsed_s": round(self.elapsed_s, 3),
             "problems": problems,
             "problems_total": self.problems_total + (self.stop is not None),
         }
+
+    def _cost(self, price: Price) -> dict[str, JSON]:
+        now, paid = self.flows.started_now, self.paid
+        return {"price_per_start": str(price), "starts_now": now, "paid_now": price.times(now), "starts": paid,
+                "paid": price.times(paid)}  # fmt: skip
 
 
 def problem_json(problem: Problem) -> dict[str, JSON]:

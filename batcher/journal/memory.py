@@ -19,6 +19,7 @@ from ..core.collecting import Step, step
 from ..core.facts import (
     RUNS_KEPT,
     AddOrphan,
+    AttemptFacts,
     ClearOrphan,
     EndFacts,
     FileStat,
@@ -27,6 +28,7 @@ from ..core.facts import (
     InputFacts,
     OutputFacts,
     OutputState,
+    PutAttempt,
     PutEnd,
     PutFlow,
     PutInput,
@@ -40,7 +42,7 @@ from ..core.facts import (
     UnknownFlowsChecked,
     Watch,
 )
-from ..core.lifecycle import InputState
+from ..core.lifecycle import FlowState, InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.output_names import path_digest
@@ -70,6 +72,7 @@ class MemoryJournal:
         self._released: set[str] = set()
         self._runs: dict[float, PutRun] = {}
         self._ends: dict[str, EndFacts] = {}
+        self._attempts: dict[str, dict[str, AttemptFacts]] = {}
         self._outputs: dict[str, dict[str, OutputFacts]] = {}
 
     def now(self) -> float:
@@ -120,6 +123,8 @@ class MemoryJournal:
                     self._runs = {at: self._runs[at] for at in sorted(kept)[-RUNS_KEPT:]}
                 case PutEnd(end):
                     self._ends[end.flow_id] = end
+                case PutAttempt(attempt):
+                    self._attempts.setdefault(attempt.flow, {})[attempt.flow_id] = attempt
                 case SeeOutput(output):
                     seen = self._outputs.setdefault(output.flow_id, {}).setdefault(output.asset_id, output)
                     if seen.state is not OutputState.COLLECTED:
@@ -180,6 +185,19 @@ class MemoryJournal:
         with self._turn:
             return {flow_id: end for flow_id, end in self._ends.items() if step(end.state) is Step.FETCH_APART}
 
+    def attempts(self, flows: Sequence[str]) -> Mapping[str, Sequence[AttemptFacts]]:
+        with self._turn:
+            return {
+                flow: sorted(self._attempts[flow].values(), key=lambda facts: (facts.generation, facts.flow_id))
+                for flow in flows
+                if flow in self._attempts
+            }
+
+    def count_starts(self) -> int:
+        with self._turn:
+            started = sum(facts.state is FlowState.STARTED for facts in self._flows.values())
+            return started + sum(map(len, self._attempts.values()))
+
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         with self._turn:
             rows = self._outputs.get(flow_id, {})
@@ -188,6 +206,16 @@ class MemoryJournal:
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
         with self._turn:
             return [row for _, row in sorted(self._outputs.get(flow_id, {}).items()) if row.key in keys]
+
+    def output_tallies(self, flow_ids: Sequence[str]) -> Mapping[str, Mapping[OutputState, tuple[int, int]]]:
+        found: dict[str, dict[OutputState, tuple[int, int]]] = {}
+        with self._turn:
+            for flow_id in flow_ids:
+                for row in self._outputs.get(flow_id, {}).values():
+                    of_flow = found.setdefault(flow_id, {})
+                    count, size = of_flow.get(row.state, (0, 0))
+                    of_flow[row.state] = (count + 1, size + row.stat.size)
+        return found
 
     def output_at(self, path: str) -> OutputFacts | None:
         with self._turn:
@@ -209,19 +237,19 @@ class MemoryJournal:
         found = {flow: self.count_inputs(flow) for flow in flows}
         return {flow: count for flow, count in found.items() if count}
 
-    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+    def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}
         with self._turn:
-            for name, rows in self._inputs.items():
-                of_flow = found.setdefault(name, {})
-                for row in rows.values():
+            for name in flows:
+                for row in self._inputs.get(name, {}).values():
+                    of_flow = found.setdefault(name, {})
                     count, size = of_flow.get(row.state, (0, 0))
                     of_flow[row.state] = (count + 1, size + row.stat.size)
         return found
 
-    def flow_times(self) -> Mapping[str, FlowTimes]:
+    def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
         with self._turn:
-            return dict(self._times)
+            return {name: self._times[name] for name in flows if name in self._times}
 
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
         with self._turn:

@@ -7,7 +7,8 @@ engine.
 Threads: every read may be called from any thread, by many at once. Reads return values and do not await: the planner, the
 survey and the lists of results ask in threads of their own; what is asked on the loop goes through `look`. Who walks all
 flows asks for what goes with them in one of the bulk forms (`flows_named`, `flows_and_ends`, `ends`, `counts`, `tallies`,
-`flow_times`), never a flow at a time. `record`, `post`, `mark_sent` and `close` belong to the thread of the loop.
+`output_tallies`, `flow_times`, `attempts`), some hundred flows at a time, and never one by one. `record`, `post`, `mark_sent`
+and `close` belong to the thread of the loop.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, Record
+from ..core.facts import AttemptFacts, EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, Record
 from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
@@ -95,23 +96,33 @@ class JournalView(Protocol):
     def counts(self, flows: Sequence[str]) -> Mapping[str, int]:
         """`count_inputs` of each of these flows that has such a row, by name."""
 
-    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
-        """By flow and state of its inputs: how many, and how many bytes. In one walk over the journal."""
+    def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+        """Of those of these flows that have inputs, by name, and by the state of the inputs: how many, and how many bytes."""
 
     # ---- ends and outputs
 
     def end(self, flow_id: str) -> EndFacts | None: ...
     def ends(self, flow_ids: Sequence[str]) -> Mapping[str, EndFacts]:
-        """Those of these flows on the service that have ended, by id."""
+        """Those of these flows on the service of which it has shown something, by id."""
 
     def bad_ends(self) -> Mapping[str, EndFacts]:
-        """By its id on the service: each flow that failed or was aborted."""
+        """By its id on the service: each flow that failed or was aborted, earlier attempts among them."""
+
+    def attempts(self, flows: Sequence[str]) -> Mapping[str, Sequence[AttemptFacts]]:
+        """By name: what those of these flows that were paid for again had been before, the earliest first."""
+
+    def count_starts(self) -> int:
+        """All starts that were paid for: flows that are started, and attempts."""
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         """The next outputs of the flow on the service whose asset id comes after this one, in the order of the ids."""
 
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
         """Those made from these inputs; each input's own in the order of their ids."""
+
+    def output_tallies(self, flow_ids: Sequence[str]) -> Mapping[str, Mapping[OutputState, tuple[int, int]]]:
+        """Of those of these flows on the service that have outputs, by id, and by the state of the outputs: how many, and how
+        many bytes."""
 
     def output_at(self, path: str) -> OutputFacts | None:
         """Whose file this is, or one that differs by case only."""
@@ -121,8 +132,8 @@ class JournalView(Protocol):
 
     # ---- runs
 
-    def flow_times(self) -> Mapping[str, FlowTimes]:
-        """By flow: when it passed its stations."""
+    def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
+        """By name: when these flows passed their stations."""
 
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
         """The last runs, the latest first: when it began (wall-clock seconds), and its document as `run_document` makes it."""

@@ -109,7 +109,8 @@ SELECT f.name, count(*) FROM inputs i JOIN flows f ON f.id=i.flow
 WHERE f.name IN (?...) AND (i.resent OR i.state IN ('sending', 'accepted', 'unknown')) GROUP BY f.id;
 
 -- name: tallies
-SELECT f.name, i.state, count(*), sum(i.size) FROM inputs i JOIN flows f ON f.id=i.flow GROUP BY i.flow, i.state;
+SELECT f.name, i.state, count(*), sum(i.size) FROM inputs i JOIN flows f ON f.id=i.flow
+WHERE f.name IN (?...) GROUP BY i.flow, i.state;
 
 -- name: sending_inputs
 SELECT flow, key FROM inputs WHERE state='sending';
@@ -133,7 +134,8 @@ SELECT begun, opened, first_upload, last_upload, verified, started
 FROM flow_times WHERE flow=(SELECT id FROM flows WHERE name=?);
 
 -- name: flow_times
-SELECT f.name, begun, opened, first_upload, last_upload, verified, started FROM flow_times t JOIN flows f ON f.id=t.flow;
+SELECT f.name, begun, opened, first_upload, last_upload, verified, started
+FROM flow_times t JOIN flows f ON f.id=t.flow WHERE f.name IN (?...);
 
 -- name: put_run
 INSERT OR REPLACE INTO runs(began, requests, document) VALUES (?, ?, ?);
@@ -147,14 +149,26 @@ DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC 
 SELECT began, document FROM runs ORDER BY began DESC;
 
 -- name: put_end
-INSERT OR REPLACE INTO ends(flow_id, flow, state, listed, remote, missing, accepted, reason)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT OR REPLACE INTO ends(flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: ends
-SELECT flow_id, flow, state, listed, remote, missing, accepted, reason FROM ends WHERE flow_id IN (?...);
+SELECT flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder
+FROM ends WHERE flow_id IN (?...);
 
 -- name: ends_not_completed
-SELECT flow_id, flow, state, listed, remote, missing, accepted, reason FROM ends WHERE state!='completed';
+-- Those of flows that have not ended are among them.
+SELECT flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder
+FROM ends WHERE flow_id>? AND state!='completed' ORDER BY flow_id LIMIT ?;
+
+-- name: put_attempt
+INSERT OR REPLACE INTO attempts(flow, flow_id, generation, started_at) VALUES (?, ?, ?, ?);
+
+-- name: attempts
+SELECT flow, flow_id, generation, started_at FROM attempts WHERE flow IN (?...) ORDER BY flow, generation, flow_id;
+
+-- name: count_starts
+SELECT (SELECT count(*) FROM flows WHERE state='started') + (SELECT count(*) FROM attempts);
 
 -- name: put_output
 INSERT OR REPLACE INTO outputs(flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode,
@@ -173,6 +187,9 @@ FROM outputs WHERE flow_id=? AND asset_id>? ORDER BY asset_id LIMIT ?;
 -- name: outputs_of
 SELECT flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode
 FROM outputs WHERE flow_id=? AND key IN (?...) ORDER BY asset_id;
+
+-- name: output_tallies
+SELECT flow_id, state, count(*), sum(size) FROM outputs WHERE flow_id IN (?...) GROUP BY flow_id, state;
 
 -- name: output_at
 SELECT flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from ..core.collecting import Step, step
 from ..core.errors import JournalError
-from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts
+from ..core.facts import AttemptFacts, EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState
 from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
@@ -30,7 +30,7 @@ from .lock import is_held
 from .ports import JournalView
 from .queries import SQL, of_many, parts
 from .recovery import as_it_left
-from .rows import Row, advice, damaged, end_facts, flow_facts, input_facts, output_facts
+from .rows import Row, advice, attempt_facts, damaged, end_facts, flow_facts, input_facts, output_facts
 from .schema import readable
 from .sent_marks import read_sent_marks
 
@@ -164,9 +164,9 @@ class Reader:
     def counts(self, flows: Sequence[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in self._ask_each("count_inputs", flows)}
 
-    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+    def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}
-        for name, state, count, size in self._ask(SQL["tallies"]):
+        for name, state, count, size in self._ask_each("tallies", flows):
             found.setdefault(name, {})[InputState(state)] = (count, size)
         return found
 
@@ -179,14 +179,33 @@ class Reader:
         return {row[0]: end_facts(row) for row in self._ask_each("ends", flow_ids)}
 
     def bad_ends(self) -> Mapping[str, EndFacts]:
-        ends = map(end_facts, self._ask(SQL["ends_not_completed"]))
-        return {end.flow_id: end for end in ends if step(end.state) is Step.FETCH_APART}
+        found: dict[str, EndFacts] = {}
+        last = ""
+        while page := self._ask(SQL["ends_not_completed"], last, PAGE):
+            last = page[-1][0]
+            found |= {end.flow_id: end for end in map(end_facts, page) if step(end.state) is Step.FETCH_APART}
+        return found
+
+    def attempts(self, flows: Sequence[str]) -> Mapping[str, Sequence[AttemptFacts]]:
+        found: dict[str, list[AttemptFacts]] = {}
+        for facts in map(attempt_facts, self._ask_each("attempts", flows)):
+            found.setdefault(facts.flow, []).append(facts)
+        return found
+
+    def count_starts(self) -> int:
+        return int(self._ask(SQL["count_starts"])[0][0])
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         return [output_facts(row) for row in self._ask(SQL["outputs_after"], flow_id, after, limit)]
 
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
         return [output_facts(row) for row in self._ask_each("outputs_of", keys, flow_id)]
+
+    def output_tallies(self, flow_ids: Sequence[str]) -> Mapping[str, Mapping[OutputState, tuple[int, int]]]:
+        found: dict[str, dict[OutputState, tuple[int, int]]] = {}
+        for flow_id, state, count, size in self._ask_each("output_tallies", flow_ids):
+            found.setdefault(flow_id, {})[OutputState(state)] = (count, size)
+        return found
 
     def output_at(self, path: str) -> OutputFacts | None:
         rows = self._ask(SQL["output_at"], path_digest(path))
@@ -200,8 +219,8 @@ class Reader:
 
     # ---- runs
 
-    def flow_times(self) -> Mapping[str, FlowTimes]:
-        return {row[0]: FlowTimes(*row[1:]) for row in self._ask(SQL["flow_times"])}
+    def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
+        return {row[0]: FlowTimes(*row[1:]) for row in self._ask_each("flow_times", flows)}
 
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
         return [(row[0], json.loads(row[1])) for row in self._ask(SQL["runs"])]

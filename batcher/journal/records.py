@@ -17,6 +17,7 @@ from ..core.facts import (
     AddOrphan,
     ClearOrphan,
     ForgetInputs,
+    PutAttempt,
     PutEnd,
     PutFlow,
     PutInput,
@@ -39,7 +40,7 @@ ROWS: Final = 64  # of inputs per statement: 768 values, SQLite takes 999 in its
 _PUT_INPUTS: Final = of_rows("put_inputs", ROWS)
 _Other: TypeAlias = (
     PutFlow | ForgetInputs | AddOrphan | ReleaseFlow | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun | PutEnd
-    | SeeOutput | PutOutput
+    | PutAttempt | SeeOutput | PutOutput
 )
 
 
@@ -106,6 +107,8 @@ def _write(connection: sqlite3.Connection, record: _Other) -> None:
             write(SQL["forget_runs"], (RUNS_KEPT,))
         case PutEnd(end):
             write(SQL["put_end"], end_row(end))
+        case PutAttempt(attempt):
+            write(SQL["put_attempt"], astuple(attempt))
         case SeeOutput(output):
             write(SQL["see_output"], output_row(output))
         case PutOutput(output):

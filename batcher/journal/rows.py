@@ -11,7 +11,7 @@ import zlib
 from typing import Any, Final, TypeAlias
 
 from ..core.errors import JournalError
-from ..core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, Remote
+from ..core.facts import AttemptFacts, EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, Remote
 from ..core.lifecycle import FlowState, InputState
 from ..core.output_names import path_digest
 
@@ -78,12 +78,18 @@ def input_row(flow: int | None, f: InputFacts) -> tuple[object, ...]:
 
 
 def end_facts(row: Row) -> EndFacts:
-    flow_id, flow, state, listed, remote, missing, accepted, reason = row
-    return EndFacts(flow_id, flow, state, bool(listed), Remote(remote), missing, bool(accepted), reason)
+    flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder = row
+    return EndFacts(flow_id, flow, state, bool(listed), Remote(remote), missing, bool(accepted), reason, progress, seen_at,
+                    folder)  # fmt: skip
 
 
 def end_row(e: EndFacts) -> tuple[object, ...]:
-    return e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.missing, e.accepted, e.reason
+    return (e.flow_id, e.flow, e.state, e.listed, e.remote.value, e.missing, e.accepted, e.reason, e.progress, e.seen_at,
+            e.folder)  # fmt: skip
+
+
+def attempt_facts(row: Row) -> AttemptFacts:
+    return AttemptFacts(*row)
 
 
 def output_facts(row: Row) -> OutputFacts:

@@ -15,7 +15,7 @@ from ..core.errors import JournalError
 from ..host.failpoint import failpoint
 from .rows import advice
 
-SCHEMA: Final = 7  # as many files as there are
+SCHEMA: Final = 8  # as many files as there are
 
 
 def migration(number: int) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from batcher.core.model import Input
+from batcher.core.model import Input, Place
 from batcher.manifest.defaults import Profiles, inherited, layered
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.findings import Findings, Unfit, quoted
@@ -82,7 +82,7 @@ class _Planner:
         self._check_unique(raw, mark, "flow_id", flow_id, active)
         plan = Plan(
             name or Const(""), template, flow_id, parameters, additional, entries, each,
-            self._findings.place(mark), self._file.base, self._findings.place,
+            self._findings.place(mark), self._file.base, self._findings.place, self._place_of_template(raw, template, active),
         )  # fmt: skip
         self._check_names(plan, active)
         return plan
@@ -120,6 +120,12 @@ class _Planner:
         if template is None and profile_known:
             self._findings.add(mark, "this flow has neither `template` nor `flow_id`", "add one, or a default template")
         return None, None
+
+    def _place_of_template(self, raw: Map, template: Const | Text | None, active: bool) -> Place | None:
+        """Where it stands, where several flows may have it from there."""
+        if not isinstance(template, Const) or ("template" in raw and not active):
+            return None
+        return self._findings.place(inherited(self._defaults, raw, "template")[1])
 
     def _parameters(self, raw: Map, template: Const | Text | None, flow_id: Const | Text | None, active: bool) -> Parameters:
         own = self._value(raw.get("parameters"), raw.mark("parameters"), active) or Const({})

@@ -68,6 +68,7 @@ class Plan:
     place: Place
     base: Base
     place_of: Callable[[int], Place]
+    template_place: Place | None = None  # where it is that of several flows
 
     def expand(self, sieve: Sieve) -> Iterator[tuple[Flow | Problem, str]]:
         """The flows, each with the label of the file that it comes from; "" where it comes from none."""
@@ -106,7 +107,7 @@ class Plan:
         parameters_of = self.parameters.bind(scope)
         additional_of = bind(self.additional or Const(None), scope)
         inputs_of = self._bind_inputs(scope, sieve)
-        own_place = self.place
+        own_place, template_place = self.place, self.template_place
 
         def make(row: Row, place: Place | None) -> Flow:
             name = check_name(name_of(row))
@@ -119,6 +120,7 @@ class Plan:
                 additional_of(row),
                 place or own_place,
                 partial(inputs_of, row, place, name),
+                template_place,
             )
 
         return make

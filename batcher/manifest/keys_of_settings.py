@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 
 from batcher.core.exit_codes import ExitCode, Outcome, listed, with_outcome
 from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, Limits, Notify
+from batcher.core.price import Price, parse_price
 from batcher.manifest import units, values
 from batcher.manifest.keys_base import Shape
 
@@ -128,6 +129,35 @@ class LimitsShape(Shape):
         examples=[40_000_000],
     )
 
+    price_per_start: (
+        Annotated[
+            Price,
+            PlainValidator(parse_price),
+            quantity("0.40 EUR", "What a start costs, in any unit: what will be and was paid is then told."),
+        ]
+        | None
+    ) = None
+    max_cost: (
+        Annotated[
+            Price,
+            PlainValidator(parse_price),
+            quantity("100 EUR", "A run whose starts would cost more is refused before it writes; in price_per_start's unit."),
+        ]
+        | None
+    ) = None
+
+    @field_validator("max_cost")
+    @classmethod
+    def _in_the_same_unit(cls, cost: Price | None, info: ValidationInfo) -> Price | None:
+        if cost is None or "price_per_start" not in info.data:  # that one is wrong itself
+            return cost
+        price = info.data["price_per_start"]
+        if price is None:
+            raise ValueError("say what a start costs: add price_per_start")
+        if price.currency != cost.currency:
+            raise ValueError(f"write it in the unit of price_per_start, as {price}")
+        return cost
+
     def limits(self) -> Limits:
         return Limits(
             concurrency=self.concurrency,
@@ -144,6 +174,8 @@ class LimitsShape(Shape):
             max_bytes=self.max_bytes,
             check_images=self.check_images,
             max_pixels=self.max_pixels,
+            price_per_start=self.price_per_start,
+            max_cost=self.max_cost,
         )
 
 

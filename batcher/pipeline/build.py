@@ -1,7 +1,7 @@
 """How the parts of an operation are put together: each is made once, when it is first asked for, of those that it needs.
 
-In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, and what `plan` looks at. This is
-the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here.
+In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, `refresh`, and what `plan` looks at.
+This is the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .creator import Creator
 from .feeder import Feeder
 from .finalizer import Finalizer
 from .flow_list import FlowList
+from .flow_states import FlowStates
 from .key_rotation import KeyRotation
 from .list_proof import ListProof
 from .opener import Opener
@@ -30,6 +31,7 @@ from .orphans import Orphans
 from .planner import Planner
 from .ports import Folder
 from .producer import Plans, Producer
+from .refresh import Refresh
 from .repair import Repair
 from .requests import Requests
 from .retries import Retries
@@ -58,6 +60,12 @@ class Build:
         self._shutdown = operation.shutdown
         self._batch = operation.manifest.batch
         self._settle_s = operation.limits.settle_s
+        self._notes: RunNotes | None = None
+
+    def notes(self, command: str) -> RunNotes:
+        """What the journal is told of this operation; one for all of it."""
+        self._notes = self._notes or RunNotes(self._journal, self._reporter, self._clock, command)
+        return self._notes
 
     # ---- asking
 
@@ -108,7 +116,7 @@ class Build:
     async def run(self) -> None:
         """Bring the batch to done; the outcome is in the operation's report."""
         operation = self._operation
-        notes = RunNotes(self._journal, self._reporter, self._clock)
+        notes = self.notes("run")
         if operation.crew is not None:
             from .hosts.parts import crew_run_of  # only where there are several
 
@@ -170,6 +178,10 @@ class Build:
         operation = self._operation
         return Abort(self.requests, self._journal, self._reporter, self._shutdown, self.retries, operation.options,
                      operation.limits)  # fmt: skip
+
+    def refresh(self) -> Refresh:
+        states = FlowStates(self.requests)
+        return Refresh(states, self._journal, self._reporter, self._shutdown, self._clock, self._operation.options)
 
     def collector(self, folder: Folder, options: CollectOptions) -> Collector:
         from .collect.parts import collector_of  # 15 modules, some 17 ms: only where it is asked for

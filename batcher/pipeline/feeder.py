@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from ..core.bodies import Body
-from ..core.facts import WATCH_S, ForgetInputs, InputFacts, PutInput, Record, Watch
+from ..core.facts import WATCH_S, AttemptFacts, ForgetInputs, InputFacts, PutAttempt, PutInput, Record, Watch
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent, InputState
 from ..core.model import Problem
 from ..core.planning import Action, Change, InputPlan
@@ -38,6 +38,9 @@ class Feeder:
         plan, name = flow.plan, flow.name
         records: list[Record] = []
         if plan.action is Action.REDO:
+            was = flow.facts
+            if was.flow_id is not None:
+                records.append(PutAttempt(AttemptFacts(name, was.flow_id, was.generation, was.started_at)))
             flow.on(FlowEvent.REDO, flow_id=None, external=False)
             records.append(ForgetInputs(name))
         elif plan.action is Action.REBUILD and flow.facts.state is FlowState.CREATING:

@@ -8,7 +8,7 @@ million inputs are not held in between: what does not fit is looked at again). I
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
@@ -66,6 +66,7 @@ class Planner:
         self._templates = templates
         self._images = images
         self._ahead = LookAhead(journal, sources, images, options.only)
+        self._bad_ends: Set[str] | None = None  # ids of flows that failed or were aborted, once they were asked for
         self._kept: list[FlowPlan] | None = None  # everything that has work; None: it was too much to keep
 
     @property
@@ -120,7 +121,7 @@ class Planner:
         if facts is not None and is_started(facts):
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(inputs, sent)
             done = looked is not None and looked[0] == facts.stat_digest
-            if done and not self._options.checksum and not self._options.redo(flow.name):
+            if done and not self._options.checksum and not self._options.redo(flow.name) and not self._failed(facts):
                 assert looked is not None  # by `done`
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
@@ -140,6 +141,15 @@ class Planner:
             hashed.update(stat_bytes(item, file_stat))
         return hashed.digest(), count, size
 
+    def _failed(self, facts: FlowFacts | None) -> bool:
+        """Whether it is to be paid for again as one that failed. By its id, so that no attempt is paid for twice; one that was
+        given by its id can be started once."""
+        if not self._options.redo_failed or facts is None or not is_started(facts) or facts.external:
+            return False
+        if self._bad_ends is None:
+            self._bad_ends = self._journal.bad_ends().keys()
+        return facts.flow_id in self._bad_ends
+
     def _detailed(self, inputs: FlowInputs, sent: bytes, room: int) -> FlowPlan:
         """With every input held against its row. `room`: inputs whose plans may be kept."""
         flow, facts = inputs.flow, inputs.facts
@@ -151,7 +161,8 @@ class Planner:
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
         tally.removed = max(0, inputs.on_service - tally.there)
-        action = decide(facts, sent, tally, inputs.on_service, bool(problems), waiting, self._options, flow.flow_id)
+        action = decide(facts, sent, tally, inputs.on_service, bool(problems), waiting, self._options, flow.flow_id,
+                        failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_external(flow, action, problems)
         kept, whole = walked.kept, len(walked.kept) == tally.total
@@ -203,7 +214,10 @@ class Planner:
         if known is None or flow.template in known:
             return []
         hint = did_you_mean(flow.template or "", known, f"it offers {', '.join(sorted(known))}")
-        return [Problem("manifest", f"the service has no template {flow.template}", hint, flow.place, flow.name)]
+        message = f"the service has no template {flow.template}"
+        if flow.template_place is not None:  # the same one for each flow that has it from there; it is told once
+            return [Problem("manifest", message, hint, flow.template_place)]
+        return [Problem("manifest", message, hint, flow.place, flow.name)]
 
     def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         """Every input of the flow, with its change; those whose flow's state is PLANNED are all new."""

@@ -10,6 +10,7 @@ from ..core.errors import PLANNED, Stop
 from ..core.events import Events, Level
 from ..core.measuring import Measures, run_document
 from ..core.model import JSON, NOTES, Problem
+from ..core.planning import Action
 from ..core.report import Report, problem_json
 from ..core.retry import Call, Kind, Verdict
 from .flow_run import FlowRun
@@ -78,6 +79,7 @@ class Reporter:
 
     def flow_opened(self, flow: FlowRun) -> None:
         flow.times.opened = self._clock.wall()
+        self.report.flows.rebuilt += flow.plan.action is Action.REBUILD or flow.history.rebuilds > 0
 
     def flow_verified(self, flow: FlowRun) -> None:
         flow.times.verified = self._clock.wall()

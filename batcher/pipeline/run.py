@@ -136,6 +136,7 @@ class BatchRun:
 
     async def run(self, notes: RunNotes) -> None:
         """Bring the batch to done; the outcome is in the report."""
+        notes.begin()
         try:
             with self._shutdown.reported():
                 await self._run()

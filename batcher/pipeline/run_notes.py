@@ -1,6 +1,6 @@
-"""What a run has measured so far is noted in the journal, now and then.
+"""What a run, or a collect, has come to so far is noted in the journal, now and then.
 
-In: the report and its measures. Out: `PutRun` records. Made once for each run; kept going by `run`.
+In: the report and its measures. Out: `PutRun` records. Made once for each operation; kept going by `run` and by the public API.
 """
 
 from __future__ import annotations
@@ -17,21 +17,28 @@ MEASURES_S: Final = 30.0  # between two notes of what a run has measured: some 2
 
 
 class RunNotes:
-    """One run, which begins now."""
+    """One run or collect, which begins now; a run that then collects is one."""
 
-    def __init__(self, journal: Journal, reporter: Reporter, clock: Clock) -> None:
+    def __init__(self, journal: Journal, reporter: Reporter, clock: Clock, command: str) -> None:
         self._journal = journal
         self._reporter = reporter
         self._clock = clock
+        self._command = command
         self._began_at = clock.wall()
+        self._noting: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """It is under way, or goes on."""
         self._noting = asyncio.ensure_future(self._note())
 
     def cancel(self) -> None:
         """No more of them."""
-        self._noting.cancel()
+        if self._noting is not None:
+            self._noting.cancel()
 
     def end(self) -> None:
-        """The run is over, and its report complete."""
+        """It is over, and its report complete."""
+        self.cancel()
         # Not awaited: what the run did is durable, and its outcome does not hang on what was measured. Closing writes it.
         self._post(ended=True)
 
@@ -45,4 +52,7 @@ class RunNotes:
 
     def _post(self, *, ended: bool) -> None:
         document = self._reporter.run_document(self._clock.steady(), ended=ended)
-        self._journal.post(PutRun(self._began_at, self._reporter.report.requests.sent, document))
+        document["command"] = self._command
+        # A collect counts as one that sent nothing: it pushes out no measurement of uploads, and only the last one is kept.
+        sent = self._reporter.report.requests.sent if self._command == "run" else 0
+        self._journal.post(PutRun(self._began_at, sent, document))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..core.chosen import Chosen
 from ..core.forecast import RequestForecast, anew, over_caps
+from ..core.lifecycle import FlowState
 from ..core.model import Limits, Problem
 from ..core.planning import Action, FlowPlan, Options, elsewhere
 from ..core.report import Report
@@ -41,6 +42,9 @@ class Survey:
     differs: int = 0  # inputs that were sent otherwise
     removed: int = 0  # inputs that were sent and are no longer in the manifest
     unsettled: int = 0  # flows whose start an earlier run had announced
+    creating: int = 0  # flows whose create an earlier run had announced
+    unknown: int = 0  # inputs that no reply was seen to
+    paid: int = 0  # starts so far, of all flows that the journal knows
 
     @property
     def works(self) -> bool:
@@ -51,10 +55,12 @@ class Survey:
         tally = plan.tally
         self.flows += 1
         self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
-        self.problems += plan.problems
+        self.problems += [problem for problem in plan.problems if problem.flow is not None or problem not in self.problems]
         self.inputs += tally.total + tally.faulty
         self.bytes += tally.total_bytes
         self.unsettled += plan.action.works and is_starting(plan)
+        self.creating += plan.action.works and plan.facts is not None and plan.facts.state is FlowState.CREATING
+        self.unknown += tally.unknown
         if self.requests.count(plan, options, limits.starts_per_run):
             again = anew(plan.action)
             self.to_send += tally.total if again else tally.new
@@ -99,11 +105,14 @@ class Surveyor:
             _count(report, item)
             if item.action is Action.CHANGED:
                 self._reporter.problem(_changed(item, options))
-        found.journaled = self._journal.count_flows()
+        found.journaled, found.paid = self._journal.count_flows(), self._journal.count_starts()
         for note in [*manifest.notes(True), *_all_left(found, options)]:
             self._reporter.problem(note)
         if not found.problems:  # a flow that could not be told may be the one that was chosen
             found.problems += options.missed()
+        if options.redo_failed and not found.actions.get(Action.REDO) and not found.problems:
+            hint = "collect, or status --refresh, asks the service"
+            self._reporter.problem(Problem("note", "--redo-failed: no flow is known to have failed", hint))
         report.flows.total, report.inputs.total = found.flows, found.inputs
         if self._images is not None:
             self._images.whole = True

@@ -23,12 +23,13 @@ READ_BYTES: Final = 1 << 20  # of the file before this one; ours have some 4 kB
 SUCCESS: Final = "batcher_last_success_timestamp_seconds"
 STATES: Final = {
     "flows": ("started", "pending", "failed"), "inputs": ("uploaded", "pending", "failed"),
-    "outputs": ("collected", "pending", "failed"), "ends": ("running", "completed", "failed", "aborted", "unknown"),
+    "outputs": ("collected", "pending", "failed", "missing"),
+    "ends": ("running", "completed", "failed", "aborted", "unknown", "deleted"),
 }  # fmt: skip
 STATES_OF: Final = {
     "flows": "The manifest's flows by their state.", "inputs": "The manifest's inputs by their state.",
-    "outputs": "Outputs that the service has listed, by their state.",
-    "ends": "Started flows by what the service says of them.",
+    "outputs": "Outputs that the service has listed, by their state; missing: inputs of completed flows without one.",
+    "ends": "Started flows by what the service says of them; deleted: those of the completed ones that were deleted there.",
 }  # fmt: skip
 ONE_OF: Final = {  # of the report, by group and name
     "batcher_flows_changed": ("flows", "changed", "Flows that changed after they were started."),

@@ -77,6 +77,7 @@ async def _bar(report: Report) -> None:
             await asyncio.sleep(BAR_S)
     finally:
         bar.close()
+        sys.stderr.flush()  # it leaves the last carriage return in the buffer, and the summary would begin at the right edge
 
 
 async def _plain(report: Report) -> None:

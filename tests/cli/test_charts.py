@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batcher.cli.batch_status import Sums
 from batcher.cli.flow_status import FlowStatus
 from batcher.cli.page.charts import latencies, nice, over_time, step_s
 from batcher.cli.page.data import FlowLine, PageData, Run
 from batcher.cli.page.timeline import LANES, timeline
 from batcher.core.measuring import FlowTimes, Measures, run_document
+from batcher.core.model import Limits
 from batcher.core.report import Report
 from batcher.core.retry import Call, Kind
 
@@ -35,7 +37,20 @@ def run_of(requests: list[tuple[float, float]], length_s: float, ended: bool = T
 
 
 def facts_of(flows: list[FlowLine]) -> PageData:
-    return PageData("m.yaml", "m", "https://x", BEGAN, Report("m", "x"), flows, [], [], [], None, False, {})
+    sums = Sums(Report("m", "x"))
+    return PageData("m.yaml", "m", "https://x", BEGAN, sums.report, flows, [], [], [], None, False, sums, 0, Limits())
+
+
+def test_no_average_is_above_its_maximum_however_short_the_run() -> None:
+    measures = Measures(0.0)
+    measures.leaves(0.001)
+    measures.ends(0.011, Call.UPLOAD, 0.01, Kind.DONE)
+    measures.accepted(0.011, 1_000_000)
+    run = Run(BEGAN, run_document(Report("m", "x"), measures, 0.02, ended=True))
+    said = re.findall(r"On average ([\d.]+) (\S+), at most ([\d.]+) (\S+), over 20 ms", over_time(run))
+    assert said[0] == ("50.0", "MB/s", "50.0", "MB/s") or said[0] == ("50", "MB/s", "50", "MB/s")
+    mean, peak = re.findall(r"On average ([\d.]+), at most ([\d.]+),", over_time(run))[0]
+    assert float(mean) <= float(peak)
 
 
 def flow(name: str, *times: float | None, status: FlowStatus = FlowStatus.STARTED) -> FlowLine:

@@ -17,7 +17,7 @@ TAKING = {name: made for name, made in commands().items() if any(p.name == "mani
 CONTRACT = ("--endpoint", "--state", "--json", "--quiet", "--verbose", "--log-format", "--log-file", "--progress")
 LOOKING = {"--log-file", "--log-format", "--progress"}
 IDLE = {
-    "status": {*LOOKING, "--ca-file"}, "report": {*LOOKING, "--ca-file"}, "gallery": {*LOOKING, "--ca-file"}, "plan": LOOKING,
+    "status": LOOKING, "report": {*LOOKING, "--ca-file"}, "gallery": {*LOOKING, "--ca-file"}, "plan": LOOKING,
     "cron": {"--progress"}, "clean": {"--progress"}, "abort": {"--progress"}, "run": set(), "collect": set(),
 }  # fmt: skip
 

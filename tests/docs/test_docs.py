@@ -78,6 +78,8 @@ def test_examples_of_keys_are_ones_that_load(tmp_path: Path) -> None:
                 document[key.name] = value
             else:
                 document[section.title] = {key.name: value}
+                if key.name == "max_cost":  # in the unit of that one
+                    document[section.title]["price_per_start"] = "0.40 EUR"
             (tmp_path / "m.yaml").write_text(yaml.safe_dump(document))
             assert list(load(tmp_path / "m.yaml", {}).flows()), f"{section.title}: {key.name}"
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from batcher.api import load_manifest
+from batcher.cli.flow_status import FlowStatus
 from batcher.cli.page.data import gather
 from batcher.cli.page.markup import page as page_of
 from batcher.cli.page.pictures import THUMBNAILS, TOTAL_BYTES, thumbnail, thumbnails
@@ -32,6 +33,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 in_chromium = pytest.mark.skipif(chromium.find() is None, reason=chromium.WITHOUT)
 
 FLOWS = 10_000
+STARTED = FlowStatus.STARTED
 HOSTILE = [
     "<!--<script>", "<img src=x onerror=\"document.title='taken over'\">", "\u202egnp.exe",
     "</script><script>document.title='taken over'</script>", "\u2066isolated", "&lt;b&gt; & \\ \" '", "]]>", "名前 ✓ é",
@@ -78,7 +80,7 @@ def test_run_is_told_with_its_problems_and_measurements(service: Service, tmp_pa
     assert re.search(rf"Requests{sent} ?1 sent again", words)
     data = data_of(html)
     assert data["name"] == [f"f{n}" for n in range(5)]
-    assert data["status"] == [3, 0, 3, 3, 3]
+    assert data["status"] == [STARTED, 0, STARTED, STARTED, STARTED]
     assert data["accepted"] == [4, 3, 4, 4, 4]
     for flow, times in enumerate(data["times"]):
         known = [at for at in times if at is not None]
@@ -102,14 +104,14 @@ def test_flow_that_has_no_row_yet_is_told_by_what_the_last_run_said_of_it(servic
     (tmp_path / "m.yaml").write_text(text)
     assert batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--keep-going").returncode == 4
     status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url).stdout
-    assert "flows:  1 of 2 started, 1 with a problem\n" in status
+    assert "flows:   1 of 2 started, 1 with a problem\n" in status
     assert "problem         -         -  -             gone\n  ↳ no such file: 'nope.png'\n" in status
-    assert "do:     check the path; it counts from the manifest's folder\n" in status
+    assert "do:      check the path; it counts from the manifest's folder\n" in status
     assert batcher(tmp_path, "report", "m.yaml", "--endpoint", service.url).returncode == 0
     html = (tmp_path / "report.html").read_text("utf-8")
     assert "1 of 2 flows needs a look." in text_of(html)
     assert "A source is at fault 1Check the path" in text_of(html)
-    assert data_of(html)["status"] == [3, 0]
+    assert data_of(html)["status"] == [STARTED, 0]
 
 
 def test_page_asks_for_nothing_and_replaces_the_one_before_at_once(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_flows_beyond_the_journal_and_beyond_the_manifest_are_told_apart(tmp_pat
     (tmp_path / "m.yaml").write_text(json.dumps(text))
     data = data_of(written(load_manifest(tmp_path / "m.yaml"), tmp_path).read_text("utf-8"))
     assert data["name"] == ["kept", "fresh", "dropped"]
-    assert data["status"] == [3, 2, 3]
+    assert data["status"] == [STARTED, FlowStatus.PLANNED, STARTED]
     assert data["inputs"] == [2, 5, 2]
     assert data["gone"] == [2]
 

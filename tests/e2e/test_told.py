@@ -282,7 +282,7 @@ def test_why_a_flow_failed_is_told_everywhere(service: Service, tmp_path: Path) 
     service.process.wait(10)
     status = batcher(tmp_path, "status", *words)
     assert f"it failed on the service: {why}" in status.stdout
-    assert "2 of 2 started, 1 with a problem" in status.stdout
+    assert "2 of 2 started, 1 failed, 1 collected" in status.stdout
     document = told(tmp_path, "status", *words)
     (entry,) = (flow for flow in document["journal"] if "ended" in flow)
     assert (entry["flow"], entry["ended"], entry["reason"]) == (failed, "failed", why)

@@ -17,6 +17,7 @@ import pytest
 from batcher.core.facts import (
     RUNS_KEPT,
     AddOrphan,
+    AttemptFacts,
     ClearOrphan,
     EndFacts,
     FileStat,
@@ -25,6 +26,7 @@ from batcher.core.facts import (
     InputFacts,
     OutputFacts,
     OutputState,
+    PutAttempt,
     PutEnd,
     PutFlow,
     PutInput,
@@ -158,19 +160,31 @@ async def test_end_of_a_flow_is_kept(journal) -> None:
     assert journal.end("id-1") is None
     await journal.record(PutEnd(EndFacts("id-1", "a flow", "completed")))
     assert journal.bad_ends() == {}
-    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING, 3, True, "out of memory")
+    going = EndFacts("id-1", "a flow", "running", progress=0.25, seen_at=7.5)
+    await journal.record(PutEnd(going))
+    assert journal.end("id-1") == going
+    assert journal.bad_ends() == {}, "it has not ended"
+    end = EndFacts("id-1", "a flow", "failed", True, Remote.DELETING, 3, True, "out of memory", 0.5, 8.5, "/out")
     await journal.record(PutEnd(end))
     assert journal.end("id-1") == end
     assert journal.bad_ends() == {"id-1": end}
+
+
+async def test_attempts_are_kept_and_every_start_is_counted(journal) -> None:
+    was = [AttemptFacts("a flow", "id-0", 1, 5.0), AttemptFacts("a flow", "id-9", 3), AttemptFacts("a flow", "id-5", 4, 9.0)]
+    await journal.record(PutFlow(replace(FLOW, state=FlowState.STARTED)), *map(PutAttempt, reversed(was)))
+    await journal.record(PutAttempt(was[0]), PutFlow(FlowFacts("new")))
+    assert journal.attempts(["a flow", "new"]) == {"a flow": was}
+    assert journal.count_starts() == 4
 
 
 async def test_times_are_joined_and_counts_are_told_in_one_walk(journal) -> None:
     await journal.record(PutFlow(FLOW), *(PutInput("a flow", row) for row in ROWS))
     await journal.record(PutTimes("a flow", FlowTimes(1.5, 2.5)), PutTimes("nobody", FlowTimes(1.0)))
     await journal.record(PutTimes("a flow", FlowTimes(9.5, None, 10.5, 11.5)))
-    assert journal.flow_times() == {"a flow": FlowTimes(1.5, 2.5, 10.5, 11.5)}
+    assert journal.flow_times(["a flow", "nobody"]) == {"a flow": FlowTimes(1.5, 2.5, 10.5, 11.5)}
     tally = {InputState.ACCEPTED: (1, 3), InputState.UNKNOWN: (1, 1), InputState.PENDING: (1, 0)}
-    assert journal.tallies() == {"a flow": tally}
+    assert journal.tallies(["a flow", "nobody"]) == {"a flow": tally}
 
 
 async def test_runs_are_bounded_and_idle_ones_push_none_out(journal) -> None:
@@ -208,6 +222,13 @@ async def test_bulk_forms_tell_the_same_as_one_at_a_time(journal) -> None:
     walked = list(journal.flows_and_ends())
     assert [facts for facts, _ in walked] == list(journal.flows()) == flows
     assert [end for _, end in walked] == [journal.end(f"id-{name}") for name in names]
+    assert journal.tallies(asked).keys() == set(names[::2])
+    outputs = [OutputFacts(f"id-{name}", f"a{n}", None, state, stat=FileStat(n)) for name in names[::4]
+               for n, state in enumerate((OutputState.COLLECTED, OutputState.LISTED, OutputState.COLLECTED))]  # fmt: skip
+    await journal.record(*(PutOutput(row) for row in outputs))
+    tally = {OutputState.COLLECTED: (2, 2), OutputState.LISTED: (1, 1)}
+    assert journal.output_tallies([f"id-{name}" for name in asked]) == {f"id-{name}": tally for name in names[::4]}
+    assert len(journal.bad_ends()) == len(names[::3]), "more than a page of them"
     assert journal.flows_named([]) == journal.counts([]) == journal.ends([]) == {}
 
 
@@ -231,7 +252,8 @@ async def test_new_journal_knows_nothing(journal) -> None:
     assert [*journal.flows(), *journal.flows_and_ends(), *journal.input_rows("f"), *journal.collected()] == []
     assert [*journal.orphans(), *journal.runs(), *journal.some_flow_ids(3), *journal.outputs("i")] == []
     assert (journal.count_flows(), journal.count_inputs("f"), journal.watch_until) == (0, 0, 0.0)
-    assert (journal.tallies(), journal.flow_times(), journal.bad_ends(), journal.about) == ({}, {}, {}, {})
+    assert (journal.tallies(["f"]), journal.flow_times(["f"]), journal.bad_ends(), journal.about) == ({}, {}, {}, {})
+    assert (journal.output_tallies(["i"]), journal.attempts(["f"]), journal.count_starts()) == ({}, {}, 0)
     assert not journal.unknown_flows_checked
     assert journal.held in (True, None)
 
@@ -317,8 +339,8 @@ def _check_whole(journal: JournalView) -> None:
     assert [facts.generation for facts in journal.flows() if facts.name.startswith("flow")] == list(range(FLOWS))
     assert len(journal.orphans()) >= FLOWS
     assert journal.count_flows() >= FLOWS
-    assert journal.tallies()[_name(7)] == {InputState.ACCEPTED: (INPUTS, INPUTS * 8)}
-    assert journal.flow_times()[_name(9)].begun == 9.0
+    assert journal.tallies([_name(7)])[_name(7)] == {InputState.ACCEPTED: (INPUTS, INPUTS * 8)}
+    assert journal.flow_times([_name(9)])[_name(9)].begun == 9.0
     assert (1.0, {"n": 1}) in journal.runs()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batcher.core.errors import JournalError
-from batcher.core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, PutFlow
+from batcher.core.facts import AttemptFacts, EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState, PutFlow
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes
 from batcher.host import failpoint
@@ -43,7 +43,9 @@ def older(path: Path, version: int) -> None:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version={version}")
     connection.execute("PRAGMA journal_mode=WAL")
-    meta = {"owner": "me", "strangers_checked": 1, "let go id-8": 1, "let go id-9": 1, "watch_until": 77.0}
+    named = version >= 7  # in the field's words
+    checked = "unknown_flows_checked" if named else "strangers_checked"
+    meta = {"owner": "me", checked: 1, "watch_until": 77.0} | ({} if named else {"let go id-8": 1, "let go id-9": 1})
     for name, value in meta.items():
         connection.execute("INSERT INTO meta VALUES(?, ?)", (name, value))
     for row, f in enumerate(FLOWS, 1):
@@ -52,18 +54,22 @@ def older(path: Path, version: int) -> None:
         if version >= 3:  # the first with a sum, the other as if it had been written before there were any
             values += (flow_row(f)[-1] if row == 1 else None,)
         connection.execute(f"INSERT INTO flows VALUES({','.join('?' * len(values))})", values)
-    columns = "flow, key, state, sha256, meaning, size, mtime_ns, inode, tagged, until, answered"
+    if named:
+        connection.execute("INSERT INTO released_flows VALUES('id-8'), ('id-9')")
+    meaning, until = ("spec_digest", "settle_deadline") if named else ("meaning", "until")
+    columns = f"flow, key, state, sha256, {meaning}, size, mtime_ns, inode, tagged, {until}, answered"
     for i in INPUTS:
         values = (1, i.key, i.state.value, i.sha256, i.spec_digest, i.stat.size, i.stat.mtime_ns, i.stat.inode, i.tagged,
                   i.settle_deadline, i.answered)  # fmt: skip
         connection.execute(f"INSERT INTO inputs({columns}) VALUES({','.join('?' * 11)})", values)
-    connection.execute("INSERT INTO litter VALUES('id-7', 'f')")
+    connection.execute(f"INSERT INTO {'orphans' if named else 'litter'} VALUES('id-7', 'f')")
     if version >= 2:
         connection.execute("INSERT INTO flow_times VALUES(1, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)")
         connection.execute("INSERT INTO runs VALUES(1.5, 7, ?)", (json.dumps({"n": 1}),))
     if version >= 4:
         rest = ", 2, 0, 'why'" if version >= 6 else ""
         connection.execute(f"INSERT INTO ends VALUES('id-1', 'f', 'failed', 1, 'kept'{rest})")
+        connection.execute(f"INSERT INTO ends VALUES('id-0', 'f', 'completed', 1, 'kept'{rest})")  # paid for again since
         o = OUTPUT
         values = (o.flow_id, o.asset_id, o.key, o.state.value, o.source, o.place, o.path, o.sha256, o.stat.size,
                   o.stat.mtime_ns, o.stat.inode, None)  # fmt: skip
@@ -80,15 +86,17 @@ def holds_all(journal: JournalReader | SqliteJournal, version: int) -> None:
     assert list(journal.flows()) == FLOWS
     assert journal.inputs("f", KEYS) == {row.key: row for row in INPUTS}
     assert list(journal.input_rows("f")) == INPUTS
-    assert journal.tallies()["f"][InputState.ACCEPTED] == (1, 3)
+    assert journal.tallies(["f"])["f"][InputState.ACCEPTED] == (1, 3)
     times = {"f": FlowTimes(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)} if version >= 2 else {}
-    assert journal.flow_times() == times
+    assert journal.flow_times(["f"]) == times
     assert journal.runs() == ([(1.5, {"n": 1})] if version >= 2 else [])
     end = EndFacts("id-1", "f", "failed", True)
     if version >= 6:
         end = EndFacts("id-1", "f", "failed", True, missing=2, reason="why")
     assert journal.bad_ends() == ({"id-1": end} if version >= 4 else {})
     assert journal.outputs("id-1") == ([OUTPUT] if version >= 4 else [])
+    before = {"f": [AttemptFacts("f", "id-0")]} if version >= 4 else {}
+    assert (journal.attempts(["f"]), journal.count_starts()) == (before, 1 + len(before))
     assert list(journal.collected()) == ([OUTPUT.stat] if version >= 4 else [])
 
 

@@ -1,4 +1,4 @@
-"""`notify` and `metrics`: what may stand there, and what is said of the rest."""
+"""`notify`, `metrics` and prices: what may stand there, and what is said of the rest."""
 
 from __future__ import annotations
 
@@ -62,3 +62,24 @@ def test_they_stand_in_the_main_file_only(desk: Desk) -> None:
     told = [str(problem) for problem in desk.refusal("version: 1\ninclude: [more.yaml]" + FLOWS)]
     assert told == [f"more.yaml:{line}:1: `{key}` may not stand in an included file (move it to the main manifest)"
                     for line, key in ((2, "metrics"), (3, "notify"))]  # fmt: skip
+
+
+def test_prices_are_of_one_unit(desk: Desk) -> None:
+    limits = desk.load("version: 1\nlimits: {price_per_start: 0.40 EUR, max_cost: 100 EUR}" + FLOWS).limits
+    assert (str(limits.price_per_start), str(limits.max_cost)) == ("0.40 EUR", "100 EUR")
+    for text, said in (
+        ("limits: {max_cost: 100 EUR}", "m.yaml:2:20: `max_cost` cannot be"),
+        ("limits: {price_per_start: 0.40 EUR, max_cost: 100 USD}", "(write it in the unit of price_per_start, as 0.40 EUR)"),
+        ("limits: {price_per_start: free}", "m.yaml:2:27: `price_per_start` cannot be"),
+    ):
+        assert said in str(desk.refusal(f"version: 1\n{text}{FLOWS}")[0])
+
+
+def test_a_template_that_several_flows_have_stands_where_it_is_written(desk: Desk) -> None:
+    found = desk.load(
+        "version: 1\ndefaults: {template: t}\nprofiles: {p: {template: u}}\nflows:\n"
+        "- {name: a, inputs: [{text: x}]}\n- {name: b, extends: p, inputs: [{text: x}]}\n"
+        "- {name: c, template: v, inputs: [{text: x}]}\n"
+    )
+    places = [str(flow.template_place) if flow.template_place else None for flow in found.flows()]  # type: ignore[union-attr]
+    assert places == ["m.yaml:2:22", "m.yaml:3:26", None], "one flow's own is told with the flow"

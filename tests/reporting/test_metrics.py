@@ -64,11 +64,12 @@ def test_a_collect_says_what_became_of_outputs_and_leaves_what_run_had_said(tmp_
     report = Report("m", "e")
     report.flows.total = report.flows.started = 2
     write(path, report.json() | {"exit_code": 5}, 1000.0)
-    report.outputs, report.ends = OutputCounts(total=5, collected=3, failed=1, bytes=70), EndCounts(completed=1, failed=1)
+    report.outputs, report.ends = OutputCounts(total=5, collected=3, failed=1, bytes=70, missing=2), EndCounts(
+        completed=1, failed=1, deleted=1)
     without_inputs = {name: value for name, value in report.json().items() if name != "inputs"}
     collected = write(path, without_inputs, 2000.0, "collect")
-    assert [collected[f"batcher_outputs {state}"] for state in ("collected", "pending", "failed")] == [3, 1, 1]
-    assert [collected[f"batcher_ends {state}"] for state in ("completed", "failed", "running")] == [1, 1, 0]
+    assert [collected[f"batcher_outputs {state}"] for state in ("collected", "pending", "failed", "missing")] == [3, 1, 1, 2]
+    assert [collected[f"batcher_ends {state}"] for state in ("completed", "failed", "running", "deleted")] == [1, 1, 0, 1]
     assert (collected["batcher_output_bytes"], collected["batcher_last_success_timestamp_seconds"]) == (70, 2000)
     assert not [name for name in collected if "input" in name], "what it does not look at is not said to be nothing"
     run = read(path)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @flags.command("collect", "wait for started flows and download their outputs")
-@click.option("--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="where the outputs go")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="where the outputs go")
 @click.option("--name", default=DEFAULT_NAME, show_default=True, metavar="PATTERN",
               help="of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}")
 @click.option("--wait", "wait_s", type=flags.DURATION, help="wait for running flows so long at most; 0: not at all")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @flags.REQUESTS
 @flags.METRICS
 def command(
-    given: flags.CommonFlags, to: Path, name: str, wait_s: float | None, delete_remote: bool, accept_fewer: bool,
+    given: flags.CommonFlags, to: Path | None, name: str, wait_s: float | None, delete_remote: bool, accept_fewer: bool,
     gallery: bool, metrics: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
@@ -44,7 +44,8 @@ def command(
     Run it again after anything: what is there and whole is not downloaded again. DIR/results.csv and .jsonl tell which
     output came from which source; what failed flows left is in DIR/failed.
     """
-
+    if to is None:
+        flags.missing_folder(given, "collect", "where the outputs go")
     pages: list[str] = []
 
     async def act(manifest: Manifest, settings: Settings, **watched: Any) -> Report:
@@ -84,8 +85,7 @@ def collected(report: Report) -> str:
     lines = [
         f"flows:   {', '.join(parts)}",
         f"outputs: {outputs.collected_now} collected now ({size(outputs.bytes_now)}), {outputs.collected} of "
-        f"{outputs.total} collected{failed}; {report.requests.sent} requests, {report.requests.retried} retries, "
-        f"{report.elapsed_s:.1f} s",
+        f"{outputs.total} collected{failed}; {output.sent(report)}, {report.elapsed_s:.1f} s",
     ]
     if outputs.shared_names:
         lines.append(f"names:   {outputs.shared_names} inputs ask for a name that others ask for: a short key tells them apart")

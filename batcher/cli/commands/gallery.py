@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 
 @flags.command("gallery", "a page of inputs and the models that came of them",
                idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))  # fmt: skip
-@click.option("--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="where collect brought the outputs")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="where collect brought the outputs")
 @click.option("--copy-inputs", is_flag=True, help="lay copies of the inputs beside the page, so that DIR can be sent whole")
 @click.option("--served", is_flag=True, help="for a web server only: without the models as scripts, a third of DIR's size less")
-def command(given: flags.CommonFlags, to: Path, copy_inputs: bool, served: bool) -> None:
+def command(given: flags.CommonFlags, to: Path | None, copy_inputs: bool, served: bool) -> None:
     """Write DIR/gallery.html: each input of MANIFEST and, next to it, the model that came of it, to be turned with the mouse.
 
     It is opened as a file, without a network, or from a web server. Accept and reject marks are kept by the browser, and
     exported as a list for `run --redo-from`. Run it again after each collect, or let `collect --gallery` do it.
     """
+    if to is None:
+        flags.missing_folder(given, "gallery", "where collect brought the outputs")
     try:
         manifest = setup.load(given)
         made = write(manifest, given.state, to, served=served, copy_inputs=copy_inputs)
@@ -67,14 +69,16 @@ def _card_state(line: Line) -> CardState:
 
     said = line.problem.message if line.problem is not None else ""
     flow_id = line.facts.flow_id or ""
-    if line.end is not None:
+    if line.end is not None and line.status in (FlowStatus.FAILED, FlowStatus.ABORTED):
         state = State.ABORTED if phase(line.end.state) is Phase.ABORTED else State.FAILED
         return CardState(state, flow_id, line.end.reason)
     match line.status:
-        case FlowStatus.STARTED:
-            return CardState(State.RUNNING, flow_id)
-        case FlowStatus.PROBLEM:
+        case FlowStatus.PROBLEM if not line.started:
             return CardState(State.PROBLEM, flow_id, said)
+        case FlowStatus.COMPLETED if not line.collected:
+            return CardState(State.MISSING, flow_id, "it is completed, and not collected yet")
+        case _ if line.started:
+            return CardState(State.RUNNING, flow_id)
         case _:
             return CardState(State.PENDING, flow_id)
 

@@ -6,6 +6,7 @@ A line per flow: + new, ~ changed, = nothing to do, ! blocked; below a changed o
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 import textwrap
 from typing import Any, Final
@@ -13,18 +14,20 @@ from typing import Any, Final
 from ...api import Survey, plan
 from ...core.errors import BatcherError
 from ...core.lifecycle import FlowState
+from ...core.model import Limits
 from ...core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
 from ...core.report import Report
 from ...reporting.progress import size
 from .. import flags, output, setup
 from ..columns import fit
-from ..readable import counted, shown
+from ..readable import counted, left_open, shown
 
 LISTED: Final = 40  # flows on a screen; --verbose lists all
 CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all
 SPOOL_BYTES: Final = 8 << 20  # of the document's flows in memory; the rest waits in a temporary file
-NAME_COLUMNS: Final = 30
-LINE_COLUMNS: Final = 80
+NARROWEST: Final = 40  # columns of a terminal
+NAMES: Final = (12, 60)  # columns of a name, at least and at most
+FACTS: Final = 50  # columns of what is said beside it, where there is room
 KINDS: Final = ("creates", "uploads", "lists", "starts", "deletes", "looks")  # of requests
 
 SIGN: Final = {
@@ -39,6 +42,7 @@ QUIET_ACTIONS: Final = (Action.DONE, Action.WAITING)  # shown only where there i
 @flags.RESUBMIT_CHANGED
 @flags.MAX_STARTS
 @flags.REDO
+@flags.REDO_FAILED
 @flags.REDO_FROM
 @flags.CHECKSUM
 @flags.ONLY
@@ -53,7 +57,7 @@ def command(given: flags.CommonFlags, **options: Any) -> None:
         found, report = asyncio.run(plan(manifest, setup.settings(given, options, manifest=manifest), shown.add))
     except BatcherError as error:
         output.exit_for(error, given.manifest, given.as_json)
-    shown.finish(found, report, whole=not options["only"])
+    shown.finish(found, manifest.limits, report, whole=not options["only"])
     output.finish(report, False)
 
 
@@ -89,7 +93,7 @@ class _Lines:
         again = (item for item in plan.inputs() if isinstance(item, InputPlan) and item.change in OF_CHANGE)
         return [_change(item.change, item.input.label) for item in again] + _removed(plan.tally)
 
-    def finish(self, found: Survey, report: Report, *, whole: bool) -> None:
+    def finish(self, found: Survey, limits: Limits, report: Report, *, whole: bool) -> None:
         """The lines that were kept, in the manifest's order, and the sums."""
         if self._silent:
             return
@@ -98,13 +102,19 @@ class _Lines:
         for _, _, text in sorted(chosen):
             output.out(output.harmless(text))
         if not self._verbose and found.flows > len(chosen):
-            output.out(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)")
-        output.out("\n".join(sums(found, whole)))
+            output.out(fit(f"… and {counted(found.flows - len(chosen), 'more flow')} (--verbose lists them)", _columns()))
+        output.out("\n".join(sums(found, limits, whole)))
 
 
 def line(plan: FlowPlan) -> str:
-    """One flow in 80 columns."""
-    return fit(f"{SIGN[plan.action]} {fit(shown(plan.flow.name), NAME_COLUMNS, pad=True)}  {_what(plan)}", LINE_COLUMNS)
+    """One flow in a line."""
+    least, most = NAMES
+    name = fit(shown(plan.flow.name), min(most, max(least, _columns() - FACTS)), pad=True)
+    return fit(f"{SIGN[plan.action]} {name}  {_what(plan)}", _columns())
+
+
+def _columns() -> int:
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
 def _what(plan: FlowPlan) -> str:
@@ -116,7 +126,8 @@ def _what(plan: FlowPlan) -> str:
         case Action.RESUME if plan.facts is not None and plan.facts.state is FlowState.STARTING:
             return "resumes: its start is settled first"
         case Action.RESUME:
-            return f"resumes: {tally.new:,} of {inputs} to send, {size(tally.new_bytes)}"
+            rest = f"{tally.unknown:,} to ask about" if tally.unknown else size(tally.new_bytes)
+            return f"resumes: {tally.new:,} of {inputs} to send, {rest}"
         case Action.REBUILD:
             return f"built anew: {inputs}, {size(tally.total_bytes)}"
         case Action.REDO:
@@ -156,7 +167,7 @@ def _itself_changed(plan: FlowPlan) -> bool:
 
 
 def _change(change: Change, label: str) -> str:
-    return fit(f"    {OF_CHANGE[change]} {shown(label)}", LINE_COLUMNS)
+    return fit(f"    {OF_CHANGE[change]} {shown(label)}", _columns())
 
 
 def _removed(tally: Tally) -> list[str]:
@@ -164,7 +175,7 @@ def _removed(tally: Tally) -> list[str]:
     return [f"    - {counted(tally.removed, 'input')} no longer in the manifest"] if tally.removed else []
 
 
-def sums(found: Survey, whole: bool) -> list[str]:
+def sums(found: Survey, limits: Limits, whole: bool) -> list[str]:
     """What the plan comes to. `whole`: all flows of the manifest were looked at."""
     requests = found.requests
     flows = ", ".join(f"{count:,} {action.value}" for action, count in found.actions.items()) or "none"
@@ -177,11 +188,20 @@ def sums(found: Survey, whole: bool) -> list[str]:
     lines.append(f"to send:  {counted(found.to_send, 'input')}, {sent}")
     parts = [counted(getattr(requests, f"{one}s"), one) for one in ("create", "upload", "list", "start", "delete", "look")
              if getattr(requests, f"{one}s")]  # fmt: skip
-    needed = f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else "")
-    lines += textwrap.wrap(needed, LINE_COLUMNS, subsequent_indent=" " * 10)
+    lines.append(f"requests: {requests.total:,}" + (f" ({', '.join(parts)})" if parts else ""))
     later = f"; {counted(requests.held_back, 'flow')} left to later runs (--max-starts)" if requests.held_back else ""
-    lines.append(f"to pay:   {counted(requests.starts, 'start')}{later}")
-    return lines
+    price = limits.price_per_start
+    cost = f", {price.times(requests.starts)}" if price is not None else ""
+    lines.append(f"to pay:   {counted(requests.starts, 'start')}{cost}{later}")
+    if price is not None:
+        lines.append(f"paid:     {counted(found.paid, 'start')}, {price.times(found.paid)}")
+    if left := left_open(found.unknown, found.unsettled + found.creating, limits.settle_s):
+        lines.append(f"open:     {left}")
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, _columns(), subsequent_indent=" " * 10, break_on_hyphens=False)
+    ]
 
 
 class _Document:
@@ -207,8 +227,8 @@ class _Document:
         self._spool.write(("" if self._first else ", ") + output.document(document))
         self._first = False
 
-    def finish(self, found: Survey, report: Report, *, whole: bool) -> None:
-        requests = found.requests
+    def finish(self, found: Survey, limits: Limits, report: Report, *, whole: bool) -> None:
+        requests, price = found.requests, limits.price_per_start
         document = report.json() | {
             "actions": {action.value: count for action, count in found.actions.items()},
             "to_send": found.to_send,
@@ -218,6 +238,10 @@ class _Document:
             "requests_by_kind": {name: getattr(requests, name) for name in KINDS},
             "starts": requests.starts,
             "held_back": requests.held_back,
+            "open": {"uploads": found.unknown, "creates": found.creating, "starts": found.unsettled},
+            "cost": {"starts": requests.starts, "starts_paid": found.paid} | (
+                {"price_per_start": str(price), "to_pay": price.times(requests.starts), "paid": price.times(found.paid)}
+                if price is not None else {}),
             "against_journal": {"new": found.new, "changed": found.differs, "removed": found.removed},
         }
         if whole:

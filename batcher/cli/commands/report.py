@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -18,6 +19,8 @@ from .. import flags, output, setup
 from ..flow_status import FlowStatus
 from ..readable import count
 from ..streams import Stream
+
+TOLD: Final = (FlowStatus.PROBLEM, FlowStatus.FAILED, FlowStatus.ABORTED, FlowStatus.COLLECTED, FlowStatus.DELETED)
 
 
 @flags.command("report", "a page about a batch", idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))
@@ -44,13 +47,15 @@ def command(given: flags.CommonFlags, target: str) -> None:
         _write(target, content)
     except BatcherError as error:
         output.exit_for(error, given.manifest, given.as_json)
-    problems = facts.counts[FlowStatus.PROBLEM]
+    states = {status.word: facts.counts[status] for status in FlowStatus}
     if given.as_json:
-        output.out(output.document(facts.report.json() | {"exit_code": 0, "report": target, "report_bytes": len(content)}))
+        more = {"exit_code": 0, "states": states, "report": target, "report_bytes": len(content)}
+        output.out(output.document(facts.report.json() | more))
     elif not given.quiet and target != "-":
         flows = facts.report.flows
-        words = f"{count(flows.started)} of {count(flows.total)} flows started"
-        output.out(f"{target}: {words}, {count(problems)} with a problem; {size(len(content))}".replace("\u202f", " "))
+        words = [f"{count(flows.started)} of {count(flows.total)} flows started"]
+        words += [f"{count(facts.counts[status])} {status.of_many}" for status in TOLD if facts.counts[status]]
+        output.out(f"{target}: {', '.join(words)}; {size(len(content))}".replace("\u202f", " "))
 
 
 def _write(target: str, content: bytes) -> None:

@@ -29,6 +29,7 @@ from .collect import collected
 @click.option("--keep-going", is_flag=True, help="send the healthy rest where a source is at fault")
 @flags.RESUBMIT_CHANGED
 @flags.REDO
+@flags.REDO_FAILED
 @flags.REDO_FROM
 @click.option("--no-start", is_flag=True, help="upload and verify; a later run starts")
 @flags.CHECKSUM
@@ -55,13 +56,15 @@ def command(
 
 
 def summary(report: Report) -> str:
-    """What came of a run, for people: two lines."""
+    """What came of a run, for people: two lines, and what was paid where that is known."""
     flows, inputs = report.flows, report.inputs
     parts = [f"{flows.started_now} started now", f"{flows.started} of {flows.total} started"]
-    others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed}
+    others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed,
+              "built anew for nothing": flows.rebuilt}  # fmt: skip
     parts += [f"{count} {what}" for what, count in others.items() if count]
+    paid = output.paid(report)
     return (
         f"flows:  {', '.join(parts)}\n"
         f"inputs: {inputs.uploaded_now} uploaded now ({size(inputs.bytes_now)}), {inputs.uploaded} of {inputs.total} "
-        f"uploaded; {report.requests.sent} requests, {report.requests.retried} retries, {report.elapsed_s:.1f} s"
-    )
+        f"uploaded; {output.sent(report)}, {report.elapsed_s:.1f} s"
+    ) + (f"\npaid:   {paid}" if paid else "")

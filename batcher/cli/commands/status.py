@@ -1,6 +1,7 @@
 """`batcher status`: in: a manifest; out: what its journal knows, on stdout. No network, no lock, no write.
 
-`--watch` draws it again and again where it stands; Ctrl-C ends that with 0, for there is no other way to end a look.
+`--refresh` asks the service first, by requests that only read, and keeps in the journal what it shows. `--watch` draws it again
+and again where it stands; Ctrl-C ends that with 0, for there is no other way to end a look.
 """
 
 from __future__ import annotations
@@ -16,93 +17,134 @@ from typing import Any, Final
 import click
 
 from ...core.errors import BatcherError, UsageError
+from ...core.exit_codes import ExitCode
 from ...core.model import Manifest
-from ...core.report import Report
-from ...journal.open import State, empty_journal, read_journal
+from ...journal.open import empty_journal, read_journal
 from .. import flags, output, setup
-from ..flow_status import BatchStatus, Line, batch_status
-from ..status_table import Pace, Terminal, lines_of, totals
+from ..batch_status import FIRST, OF_STATUS, BatchStatus, batch_status
+from ..flow_status import FlowStatus, Line
+from ..refreshing import Asked, ask
+from ..status_sums import Pace, totals
+from ..status_table import Terminal, lines_of
 
 INTERVAL_S: Final = 2.0
+REFRESH_S: Final = 5.0  # between two questions, as the service asks for
+NARROWEST: Final = 40  # columns
 PACE_S: Final = 20.0  # over so long a stretch the pace is taken
 
 
-@flags.command("status", "what the journal knows", idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))
+@flags.command("status", "how a batch stands", idle=(*flags.NO_EVENTS, *flags.NO_PROGRESS))
 @click.option("--all", "everything", is_flag=True, help="list every flow; without it, long lists are cut short")
+@click.option("--refresh", is_flag=True, help="ask the service how started flows stand, and keep that; it only reads there")
 @click.option("--watch", is_flag=True, help="draw it again and again, on a terminal; Ctrl-C ends it")
-@click.option("--interval", type=flags.DURATION, default=f"{INTERVAL_S:g}s", show_default=True, help="of --watch")
-def command(given: flags.CommonFlags, everything: bool, watch: bool, interval: float) -> None:
-    """Show what the journal knows of MANIFEST: per flow its state, inputs done, flow id, last problem."""
+@click.option("--interval", type=flags.DURATION, help="of --watch; 2s unless given, with --refresh 5s")
+def command(given: flags.CommonFlags, everything: bool, refresh: bool, watch: bool, interval: float | None) -> None:
+    """Show how the flows of MANIFEST stand: planned, uploading, started, running, completed, failed, aborted, collected,
+    deleted; with inputs and outputs done, flow id, last problem.
+
+    It is what the journal knows, without the network. --refresh asks the service, with the key from GENERIO_API_KEY.
+    """
     try:
         manifest = setup.load(given)
         if watch:
             if given.as_json or given.quiet or not sys.stdout.isatty():
                 raise UsageError("--watch draws on a terminal", "leave it out, or see --json")
-            _watch(manifest, given.state, max(0.2, interval))
+            interval_s = max(0.2, interval) if interval is not None else REFRESH_S if refresh else INTERVAL_S
+            _watch(manifest, given, interval_s, refresh=refresh)
             return
-        found = _look(manifest, given.state)
+        asked = ask(manifest, setup.settings(given)) if refresh else None
+        everything = everything or given.verbose
+        found = _look(manifest, given, asked, most=None if everything and not given.as_json else OF_STATUS)
     except BatcherError as error:
         output.exit_for(error, given.manifest, given.as_json)
-    report = found.report(manifest.name, manifest.endpoint)
+    code = asked.exit_code if asked is not None else ExitCode.DONE
     if given.as_json:
-        output.out(output.document(_document(report, found)))
+        output.out(output.document(_document(manifest, found, asked) | {"exit_code": int(code)}))
     elif given.quiet:
-        for line in output.problem_lines(report):
+        for line in output.problem_lines(found.report):
             output.say(line)
     else:
         terminal = Terminal(_columns(), color=output.color(sys.stdout))
-        table = lines_of(found, terminal, everything=everything or given.verbose)
-        lines = [*table, *totals(found, report, terminal, time.time())]
-        output.out("\n".join(lines))
+        table = lines_of(found, terminal, everything=everything)
+        words = asked.words if asked is not None else ""
+        output.out("\n".join([*table, *totals(found, manifest.limits, terminal, time.time(), asked=words)]))
+    if asked is not None and asked.report.stop is not None and (given.as_json or given.quiet):
+        output.say(f"batcher: {asked.report.stop}")
+    if code:
+        sys.exit(code)
 
 
-def _look(manifest: Manifest, state: State | None) -> BatchStatus:
-    with closing(read_journal(manifest, state) or empty_journal()) as journal:
-        return batch_status(journal)
+def _look(manifest: Manifest, given: flags.CommonFlags, asked: Asked | None, *, most: int | None) -> BatchStatus:
+    with closing(read_journal(manifest, given.state) or empty_journal()) as journal:
+        if asked is None:
+            return batch_status(journal, manifest, most=most)
+        return batch_status(journal, manifest, asked.found, asked.problems, most=most)
 
 
-def _document(report: Report, found: BatchStatus) -> dict[str, Any]:
-    listed = [_flow(line) for line in found.lines[:1000]]
+def _document(manifest: Manifest, found: BatchStatus, asked: Asked | None) -> dict[str, Any]:
     run = None
     if found.runs:
         began, document = found.runs[0]
-        run = {"began": began, "elapsed_s": document["elapsed_s"], "exit_code": document["exit_code"]}
-    return report.json() | {"journal": listed, "last_run": run, "exit_code": 0}
+        run = {"began": began, "command": document.get("command", "run"), "elapsed_s": document["elapsed_s"],
+               "exit_code": document["exit_code"]}  # fmt: skip
+    states = {status.word: found.counts[status] for status in FlowStatus}
+    price = manifest.limits.price_per_start
+    paid = {"starts": found.paid} | ({"price_per_start": str(price), "paid": price.times(found.paid)} if price else {})
+    more: dict[str, Any] = {"states": states, "cost": paid, "folders": dict(found.sums.folders)}
+    if asked is not None:
+        more["refreshed"] = {"at": asked.found.at, "asked": asked.found.asked, "left": asked.found.left,
+                             "changed": len(asked.found.changed), "requests": asked.report.requests.sent,
+                             "elapsed_s": round(asked.report.elapsed_s, 3), "not_kept": asked.kept or None}  # fmt: skip
+    return found.report.json() | more | {"journal": [_flow(line) for line in found.lines[:FIRST]], "last_run": run}
 
 
 def _flow(line: Line) -> dict[str, Any]:
-    facts = line.facts
-    ended = {} if line.end is None else {"ended": line.end.state, "reason": line.end.reason}
-    return {"flow": facts.name, "state": facts.state.value, "flow_id": facts.flow_id, "inputs": facts.inputs,
-            "uploaded": line.accepted, **ended}  # fmt: skip
+    facts, end = line.facts, line.end
+    shown: dict[str, Any] = {
+        "flow": facts.name, "state": facts.state.value, "status": line.status.word, "flow_id": facts.flow_id,
+        "inputs": facts.inputs, "uploaded": line.accepted,
+    }  # fmt: skip
+    if end is not None:
+        shown |= {"ended": end.state, "reason": end.reason} if line.status.is_bad else {}
+        shown |= {"service": {"state": end.state, "progress": end.progress, "reason": end.reason, "seen_at": end.seen_at},
+                  "outputs": {"total": line.listed, "collected": line.collected, "to": line.folder or None}}  # fmt: skip
+    if line.attempts:
+        shown["attempts"] = [
+            {"flow_id": one.flow_id, "started_at": one.started_at, "state": seen.state if seen is not None else None,
+             "reason": seen.reason if seen is not None else ""}
+            for one, seen in line.attempts
+        ]  # fmt: skip
+    return shown
 
 
 def _columns() -> int:
-    return max(40, shutil.get_terminal_size((80, 24)).columns)
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
 
 
-def _watch(manifest: Manifest, state: State | None, interval_s: float) -> None:
+def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, refresh: bool) -> None:
     """Until Ctrl-C. Each picture is written at once, over the one before it, so that nothing flickers."""
 
     def ended(number: int, frame: object) -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, ended)
+    settings = setup.settings(given)
     drawn = 0
     seen: deque[Pace] = deque()
     out = sys.stdout
     try:
         out.write("\x1b[?25l")  # no cursor meanwhile
         while not getattr(out, "lost", None):  # until the terminal has gone
+            asked = ask(manifest, settings, only_changes=drawn > 0) if refresh else None
             columns, rows = shutil.get_terminal_size((80, 24))
-            terminal = Terminal(max(40, columns - 1), rows, output.color(sys.stdout))
-            found = _look(manifest, state)
-            report = found.report(manifest.name, manifest.endpoint)
+            terminal = Terminal(max(NARROWEST, columns) - 1, rows, output.color(sys.stdout))
+            found = _look(manifest, given, asked, most=rows)
             now = time.monotonic()
-            seen.append(Pace(now, report.inputs.uploaded, report.inputs.bytes))
+            seen.append(Pace(now, found.report.inputs.uploaded, found.report.inputs.bytes))
             while len(seen) > 2 and now - seen[1].at >= PACE_S:
                 seen.popleft()
-            below = totals(found, report, terminal, time.time(), seen[0], seen[-1])
+            words = asked.words if asked is not None else ""
+            below = totals(found, manifest.limits, terminal, time.time(), seen[0], seen[-1], words)
             above = lines_of(found, terminal, room=max(3, rows - len(below) - 1))
             picture = [*above, *below][: rows - 1]
             up = f"\x1b[{drawn}F" if drawn else "\r"
@@ -116,5 +158,3 @@ def _watch(manifest: Manifest, state: State | None, interval_s: float) -> None:
         with suppress(OSError, ValueError):
             out.write("\x1b[?25h")
             out.flush()
-
-

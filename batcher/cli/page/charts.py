@@ -129,9 +129,12 @@ def over_time(run: Run) -> str:
         values = measures[name]
         return [sum(values[n : n + group]) for n in range(0, len(values), group)]
 
-    steps = Steps(width_s * group, max(run.elapsed_s, width_s), summed("slowed"))
+    stretches = len(summed("requests"))
+    # A run that is shorter than a stretch is all there is to be averaged over.
+    length_s = max(run.elapsed_s, 0.001 if stretches == 1 else width_s)
+    steps = Steps(min(width_s * group, length_s), length_s, summed("slowed"))
     # The last stretch is shorter than the others, unless the run ended on its edge.
-    spans = [min(steps.step_s, max(1e-9, steps.length_s - n * steps.step_s)) for n in range(len(summed("requests")))]
+    spans = [min(steps.step_s, max(1e-9, steps.length_s - n * steps.step_s)) for n in range(stretches)]
     spans[-1] = max(spans[-1], steps.step_s / 4)
     sent = [value / part for value, part in zip(summed("sent_bytes"), spans, strict=True)]
     busy = [value / part for value, part in zip(summed("busy_s"), spans, strict=True)]
@@ -144,7 +147,7 @@ def over_time(run: Run) -> str:
 def _series(series: Series, steps: Steps, *, marks: bool = False) -> str:
     """`marks`: where the service slowed down."""
     step, length_s, slowed = steps.step_s, steps.length_s, steps.slowed
-    peak = max(series.values, default=0)
+    peak = max(series.mean, *series.values)  # of the last stretch, which is short, the figure is on the low side
     top = nice(1.08 * peak)
     drawing = time_marks(length_s, HEIGHT) + _area(series, step, length_s, top)
     if marks:

@@ -7,6 +7,7 @@ sources are looked at for their pictures only. Called by `batcher report`.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,10 +17,11 @@ from typing import Any, Final
 from ...core.errors import BatcherError
 from ...core.facts import FlowFacts
 from ...core.measuring import FlowTimes
-from ...core.model import NOTES, FileSource, Flow, Input, Manifest, Place, Problem
+from ...core.model import NOTES, FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from ...core.report import Report
 from ...journal.ports import JournalView
-from ..flow_status import FlowStatus, Line, add, alive, lines, problem_of, settle
+from ..batch_status import Sums, alive, attach, told
+from ..flow_status import PAGE, FlowStatus, Line, became, lines, lines_named
 from ..readable import shown
 
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
@@ -37,7 +39,8 @@ class Picture:
 
 @dataclass(slots=True)
 class FlowLine:
-    """A flow on the page. `gone`: it is no longer in the manifest. `inputs` is -1 where nobody has counted them."""
+    """A flow on the page. `state`: its status as it is shown, with the service's progress. `gone`: it is no longer in the
+    manifest. `inputs` is -1 where nobody has counted them. `folder`: where its outputs are."""
 
     name: str
     status: FlowStatus
@@ -50,6 +53,11 @@ class FlowLine:
     problem: Problem | None
     gone: bool = False
     pictures: list[Picture] = field(default_factory=list)
+    collected: int = 0
+    listed: int = 0
+    folder: str = ""
+    seen_at: float | None = None
+    attempts: list[tuple[str, float | None, str]] = field(default_factory=list)  # id, when it was started, what became of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,10 @@ class Run:
 
     began: float
     document: Mapping[str, Any]
+
+    @property
+    def command(self) -> str:
+        return str(self.document.get("command", "run"))
 
     @property
     def exit_code(self) -> int | None:
@@ -80,8 +92,8 @@ class Run:
 
 @dataclass(slots=True)
 class PageData:
-    """All that the page tells. `runs`: the latest first; `measured`: the latest of them that sent something. `flows` are at
-    most `FLOWS_SHOWN`, the most urgent ones; `counts` is of all."""
+    """All that the page tells. `runs`: the latest first, a collect among them; `measured`: the latest that uploaded. `flows`
+    are at most `FLOWS_SHOWN`, the most urgent ones; `sums` are of all. `paid`: starts, earlier attempts among them."""
 
     manifest: str
     batch: str
@@ -94,61 +106,71 @@ class PageData:
     runs: list[Run]
     measured: Run | None
     under_way: bool
-    counts: dict[FlowStatus, int]
+    sums: Sums
+    paid: int
+    limits: Limits
+
+    @property
+    def counts(self) -> Counter[FlowStatus]:
+        return self.sums.counts
+
+    @property
+    def bad(self) -> int:
+        """Flows that somebody has to look at."""
+        return sum(self.counts[status] for status in FlowStatus if status.is_bad)
 
 
 def gather(manifest: Manifest, journal: JournalView, now: float) -> PageData:
     """Read it all. Raises JournalError."""
-    held = journal.held
     manifest = manifest.knowing(journal)
-    report = Report(manifest.name, manifest.endpoint)
-    known = {line.facts.name: line for line in lines(journal)}
-    times = journal.flow_times()
+    sums = Sums(Report(manifest.name, manifest.endpoint))
     runs = [Run(began, document) for began, document in journal.runs()]
-    of_flow, free, notes = _said(runs[0] if runs else None)
+    of_flow, said = told(journal.runs())
     flows: list[FlowLine] = []
-    for flow in _of_manifest(manifest):
-        line = known.pop(flow.name, None) or Line(FlowFacts(flow.name), 0, 0, 0, None)
-        if line.problem is None and not line.started:
-            line.problem = of_flow.get(flow.name)
-        if line.facts.inputs == 0:
-            line.facts = replace(line.facts, inputs=_count(flow))
-        flows.append(_flow_line(line, times))
-        add(report, line)
-    for line in known.values():
-        flows.append(replace(_flow_line(line, times), gone=True))
-        add(report, line)
-    settle(report)
-    listed = [flow.problem for flow in flows if flow.problem is not None]
+    for line, times, gone in _lines(manifest, journal):
+        said += [problem for problem in attach(line, of_flow) if problem.kind in NOTES]
+        sums.add(line)
+        flows.append(_flow_line(line, times, gone))
+        if len(flows) >= 2 * FLOWS_SHOWN:
+            flows = _most_urgent(flows)
+    report = sums.settle()
     last = runs[0] if runs else None
-    fresh = last is not None and alive(last.began, last.document, now, held)
-    counts = dict.fromkeys(FlowStatus, 0)
-    for each in flows:
-        counts[each.status] += 1
-    if len(flows) > FLOWS_SHOWN:
-        flows = sorted(flows, key=lambda flow: flow.status)[:FLOWS_SHOWN]
+    under_way = last is not None and alive(last.began, last.document, now, journal.held)
+    measured = next((run for run in runs if run.sent and run.command == "run"), None)
     facts = PageData(
-        shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, flows,
-        [*free, *listed], notes, runs, next((run for run in runs if run.sent), None), fresh, counts,
+        shown(manifest.name), shown(manifest.batch), shown(manifest.endpoint), now, report, _most_urgent(flows),
+        [harmless(problem) for problem in said if problem.kind not in NOTES],
+        [harmless(problem) for problem in said if problem.kind in NOTES], runs, measured, under_way, sums,
+        journal.count_starts(), manifest.limits,
     )  # fmt: skip
+    facts.problems += [flow.problem for flow in facts.flows if flow.problem is not None]
     _choose_pictures(manifest, facts)
     return facts
 
 
-def _said(run: Run | None) -> tuple[dict[str, Problem], list[Problem], list[Problem]]:
-    """What the last run said, of flows that the journal may not know yet, of no flow, and what is worth a note only."""
-    of_flow: dict[str, Problem] = {}
-    free: list[Problem] = []
-    notes: list[Problem] = []
-    for kept in run.document["problems"] if run is not None else ():
-        problem = harmless(problem_of(kept))
-        if problem.kind in NOTES:
-            notes.append(problem)
-        elif problem.flow is None:
-            free.append(problem)
-        else:
-            of_flow[str(kept["flow"])] = problem
-    return of_flow, free, notes
+def _most_urgent(flows: list[FlowLine]) -> list[FlowLine]:
+    return flows if len(flows) <= FLOWS_SHOWN else sorted(flows, key=lambda flow: flow.status)[:FLOWS_SHOWN]
+
+
+def _lines(manifest: Manifest, journal: JournalView) -> Iterator[tuple[Line, FlowTimes | None, bool]]:
+    """The manifest's flows in its order, then those that only the journal has; some hundred at a time."""
+    names: set[int] = set()  # hashes: of a million flows they take 60 MB
+    known = 0
+    flows = _of_manifest(manifest)
+    while page := list(islice(flows, PAGE)):
+        rows = lines_named(journal, [flow.name for flow in page])
+        times = journal.flow_times(list(rows))
+        known += len(rows)
+        for flow in page:
+            names.add(hash(flow.name))
+            line = rows.get(flow.name) or Line(FlowFacts(flow.name))
+            if line.facts.inputs == 0:
+                line.facts = replace(line.facts, inputs=_count(flow))
+            yield line, times.get(flow.name), False
+    if journal.count_flows() > known:
+        for line in lines(journal):
+            if hash(line.facts.name) not in names:
+                yield line, journal.flow_times([line.facts.name]).get(line.facts.name), True
 
 
 def harmless(problem: Problem) -> Problem:
@@ -181,15 +203,21 @@ def _count(flow: Flow) -> int:
     return sum(1 for _ in _inputs(flow))
 
 
-def _flow_line(line: Line, times: Mapping[str, FlowTimes]) -> FlowLine:
-    facts = line.facts
-    passed = times.get(facts.name) or FlowTimes()
+def _flow_line(line: Line, times: FlowTimes | None, gone: bool) -> FlowLine:
+    facts, end = line.facts, line.end
+    passed = times or FlowTimes()
     if passed.started is None and facts.started_at is not None:
         passed.started = facts.started_at  # adopted, or by a batcher that measured nothing
+    attempts = [(shown(one.flow_id), one.started_at, shown(became(seen)) if seen else "") for one, seen in line.attempts]
+    problem = None if line.problem is None else harmless(line.problem)
+    if problem is not None and problem.kind == "failed" and end is not None and end.reason:
+        problem = replace(problem, message=shown(end.reason))  # that it failed is said beside it
     return FlowLine(
-        shown(facts.name), line.status, facts.state.value, line.accepted, facts.inputs,
+        shown(facts.name), line.status, shown(line.words), line.accepted, facts.inputs,
         facts.size_bytes or line.accepted_bytes, shown(facts.flow_id or ""), passed,
-        None if line.problem is None else harmless(line.problem),
+        problem, gone,
+        collected=line.collected, listed=line.listed, folder=shown(line.folder),
+        seen_at=end.seen_at if end is not None else None, attempts=attempts,
     )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ they are escaped in markup and in the data, and the page's own policy allows no 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from ...core.exit_codes import about as about_code
 from ...core.markup import embedded, source_digest
@@ -17,12 +18,16 @@ from ...core.model import NOTES
 from ...reporting.progress import size
 from ...version import __version__
 from ..flow_status import FlowStatus
-from ..readable import count, shown, span
+from ..readable import count, counted, shown, span
 from . import charts
 from .data import FlowLine, PageData, Run, natural
 from .elements import bdi, moment, sentence
 from .problem_groups import kept, problems
 from .timeline import timeline
+
+FOLDERS: Final = 4  # of outputs that are named
+RUN_HEADS: Final = ("Began", "Command", "Took", "Exit code", "Flows started", "Inputs uploaded", "Bytes", "Outputs", "Requests",
+                    "Retries")  # fmt: skip
 
 
 def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[tuple[int, int]]]) -> str:
@@ -45,21 +50,25 @@ def page(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[t
 
 
 def _headline(facts: PageData) -> tuple[str, str]:
-    """(the outcome in a sentence, its CSS class)."""
-    flows = facts.report.flows
-    total, counts = flows.total, facts.counts
+    """(the outcome of all in a sentence, its CSS class)."""
+    flows, counts = facts.report.flows, facts.counts
+    total, bad = flows.total, facts.bad
     if facts.under_way:
-        return f"A run is under way: {count(flows.started)} of {count(total)} flows are started", "busy"
-    if counts[FlowStatus.PROBLEM]:
-        verb = "needs" if counts[FlowStatus.PROBLEM] == 1 else "need"
-        return f"{count(counts[FlowStatus.PROBLEM])} of {count(total)} flows {verb} a look", "bad"
+        what = "collect" if facts.runs[0].command == "collect" else "run"
+        return f"A {what} is under way: {count(flows.started)} of {count(total)} flows are started", "busy"
+    if bad:
+        return f"{count(bad)} of {count(total)} flows {'needs' if bad == 1 else 'need'} a look", "bad"
     if any(problem.kind not in NOTES for problem in facts.problems):
         return "Something needs a look", "bad"
     if not total:
         return "There are no flows", "calm"
-    if flows.started == total:
-        return ("The flow is started" if total == 1 else f"All {count(total)} flows are started"), "good"
-    return f"{count(flows.started) if flows.started else 'None'} of {count(total)} flows are started", "busy"
+    done = counts[FlowStatus.COLLECTED] + counts[FlowStatus.DELETED]
+    if flows.started < total:
+        return f"{count(flows.started) if flows.started else 'None'} of {count(total)} flows are started", "busy"
+    if done == total:
+        return ("The flow is collected" if total == 1 else f"All {count(total)} flows are collected"), "good"
+    started = "The flow is started" if total == 1 else f"All {count(total)} flows are started"
+    return f"{started}, {count(done)} of them collected" if done else started, "good"
 
 
 def _header(facts: PageData) -> str:
@@ -75,33 +84,36 @@ def _header(facts: PageData) -> str:
 def _last(facts: PageData, last: Run | None) -> str:
     if last is None:
         return '<p class="lead">No run has been measured yet: this journal was written by an older batcher.</p>'
-    began = moment(last.began)
+    began, command = moment(last.began), "collect" if last.command == "collect" else "run"
     if facts.under_way:
         return f'<p class="lead">It began at {began}; what is said here is as of {moment(facts.now)}.</p>'
     if last.exit_code is None:
-        return (f'<p class="lead">The last run began at {began} and was cut off before it could end. '
-                "<strong>Run again: it resumes.</strong></p>")  # fmt: skip
+        return (f'<p class="lead">The last {command} began at {began} and was cut off before it could end. '
+                f"<strong>{command.capitalize()} again: it resumes.</strong></p>")  # fmt: skip
     about = about_code(last.exit_code)
     happened, advice = (about.happened, about.advice) if about is not None else ("it ended", "")
-    what = f"The last run began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {happened}."
+    what = f"The last {command} began at {began}, took {span(last.elapsed_s)}, and ended with {last.exit_code}: {happened}."
     return f'<p class="lead">{what}' + (f" <strong>{sentence(advice)}</strong>" if advice else "") + "</p>"
 
 
 def _bar(facts: PageData) -> str:
     """How the flows stand, as one bar, with its legend."""
     total = max(1, facts.report.flows.total)
-    order = (FlowStatus.STARTED, FlowStatus.UNDER_WAY, FlowStatus.PENDING, FlowStatus.PROBLEM)
+    order = (FlowStatus.COLLECTED, FlowStatus.DELETED, FlowStatus.COMPLETED, FlowStatus.RUNNING, FlowStatus.STARTED,
+             FlowStatus.UPLOADING, FlowStatus.PLANNED, FlowStatus.ABORTED, FlowStatus.FAILED, FlowStatus.PROBLEM)  # fmt: skip
+    counts = Counter(facts.counts)
+    counts[FlowStatus.PLANNED] += facts.report.flows.total - sum(counts.values())
     x = 0.0
     drawn, legend = [], []
     for status in order:
-        number = facts.counts[status]
-        mark = f"s{int(status)}"
+        number = counts[status]
+        mark = f"s-{status.word}"
         if number:
             share = 100 * number / total
             drawn.append(f'<rect class="{mark}" x="{x:.3f}%" width="{share:.3f}%" height="10"/>')
             x += share
-        if number or status is FlowStatus.STARTED:
-            legend.append(f'<span class="k-{mark}"><b>{count(number)}</b> {status.of_many}</span>')
+        if number:
+            legend.append(f'<span class="{mark}"><b>{count(number)}</b> {status.of_many}</span>')
     return (
         f'<svg class="bar" width="100%" height="10" aria-hidden="true">{"".join(drawn)}</svg>'
         f'<p class="key" aria-label="How the flows stand">{"".join(legend)}</p>'
@@ -111,6 +123,13 @@ def _bar(facts: PageData) -> str:
 def _numbers(facts: PageData) -> str:
     inputs = facts.report.inputs
     entries = [("Inputs uploaded", count(inputs.uploaded), f"of {count(inputs.total)}"), ("Bytes", size(inputs.bytes), "")]
+    outputs = facts.report.outputs
+    if outputs is not None and outputs.total:
+        entries.append(("Outputs collected", count(outputs.collected), f"of {count(outputs.total)}, {size(outputs.bytes)}"))
+    price = facts.limits.price_per_start
+    if price is not None:
+        words = f"for {counted(facts.paid, 'start')}{price.to_come(facts.report.flows.pending)}"
+        entries.append(("Paid", price.times(facts.paid), escape(words)))
     run = facts.measured
     if run is not None:
         requests = run.document["requests"]
@@ -122,10 +141,18 @@ def _numbers(facts: PageData) -> str:
             ("Duration", span(run.elapsed_s), "of the last run with requests"),
         ]
     cells = "".join(
-        f'<div><dt>{name}</dt><dd><span class="big">{value}</span> <span class="quiet">{note}</span></dd></div>'
+        f'<div><dt>{name}</dt><dd><span class="big">{escape(value)}</span> <span class="quiet">{note}</span></dd></div>'
         for name, value, note in entries
     )
-    return f'<dl class="numbers">{cells}</dl>'
+    return f'<dl class="numbers">{cells}</dl>{_folders(facts)}'
+
+
+def _folders(facts: PageData) -> str:
+    """Where the outputs are."""
+    folders = [bdi(shown(folder)) for folder, _ in facts.sums.folders.most_common(FOLDERS)]
+    more = len(facts.sums.folders) - len(folders)
+    rest = f" and {counted(more, 'more folder')}" if more else ""
+    return f'<p class="quiet where-to">Collected to {", ".join(folders)}{rest}.</p>' if folders else ""
 
 
 def _flows(facts: PageData) -> str:
@@ -169,13 +196,13 @@ def _runs(facts: PageData) -> str:
         code = run.exit_code
         ended = _ended(code) if code is not None else "not ended"
         requests, inputs, flows = (run.document[name] for name in ("requests", "inputs", "flows"))
-        cells = (span(run.elapsed_s), ended, count(flows["started_now"]), count(inputs["uploaded_now"]),
-                 size(inputs["bytes_now"]), count(requests["sent"]), count(requests["retried"]))  # fmt: skip
+        outputs = run.document.get("outputs", {}).get("collected_now")
+        ran = run.command == "run"
+        cells = (run.command if ran else "collect", span(run.elapsed_s), ended, count(flows["started_now"]) if ran else "–",
+                 count(inputs["uploaded_now"]) if ran else "–", size(inputs["bytes_now"]) if ran else "–",
+                 "–" if outputs is None else count(outputs), count(requests["sent"]), count(requests["retried"]))  # fmt: skip
         rows += f'<tr><th scope="row">{moment(run.began)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-    head = "".join(
-        f'<th scope="col">{name}</th>'
-        for name in ("Began", "Took", "Exit code", "Flows started", "Inputs uploaded", "Bytes", "Requests", "Retries")
-    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in RUN_HEADS)
     return (
         '<section aria-labelledby="h-runs"><h2 id="h-runs">Runs</h2><div class="scroll" tabindex="0" role="region" '
         f'aria-labelledby="h-runs"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -205,6 +232,9 @@ def _data(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[
         "name": [flow.name for flow in flows],
         "rank": rank,
         "status": [int(flow.status) for flow in flows],
+        "shown": {str(n): flow.state for n, flow in enumerate(flows) if flow.state != flow.status.word},
+        "outputs": [[flow.collected, flow.listed] if flow.listed else 0 for flow in flows],
+        "more": {str(n): _more(flow) for n, flow in enumerate(flows) if flow.folder or flow.seen_at or flow.attempts},
         "accepted": [flow.accepted for flow in flows],
         "inputs": [flow.inputs for flow in flows],
         "size": [flow.size_bytes for flow in flows],
@@ -217,6 +247,13 @@ def _data(facts: PageData, uris: Sequence[str], pictures: Mapping[int, Sequence[
             str(n): [[uri, shown(flows[n].pictures[item].label)] for item, uri in of_flow] for n, of_flow in pictures.items()
         },
     }
+
+
+def _more(flow: FlowLine) -> dict[str, Any]:
+    """What the dialog of a flow tells beside the table."""
+    more: dict[str, Any] = {"to": flow.folder} if flow.folder else {}
+    more |= {"seen": round(flow.seen_at)} if flow.seen_at else {}
+    return more | ({"attempts": [[*one] for one in flow.attempts]} if flow.attempts else {})
 
 
 def _times(flow: FlowLine) -> list[float | None] | None:

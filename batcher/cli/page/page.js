@@ -31,20 +31,29 @@
   };
   const local = (date) => `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ` +
     `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-  const moment = (at) => {
-    const date = new Date(at * 1000), iso = date.toISOString().replace('.000', '');
-    return make('time', { datetime: iso, title: iso }, local(date));
+  const zone = (date) => {
+    const minutes = -date.getTimezoneOffset(), size = Math.abs(minutes);
+    return minutes ? `UTC${minutes < 0 ? '−' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}` : 'UTC';
   };
-  for (const time of document.querySelectorAll('time')) time.textContent = local(new Date(time.getAttribute('datetime')));
+  const moment = (at, zoned) => {
+    const date = new Date(at * 1000), iso = date.toISOString().replace('.000', '');
+    return make('time', { datetime: iso, title: iso }, local(date) + (zoned ? ` ${zone(date)}` : ''));
+  };
+  for (const time of document.querySelectorAll('time')) {
+    const date = new Date(time.getAttribute('datetime'));
+    time.textContent = `${local(date)} ${zone(date)}`;
+  }
 
   const times = (n) => D.times[n] || [];
   const took = (n) => { const t = times(n); return t[0] != null && t[5] != null ? Math.max(0, t[5] - t[0]) : -1; };
   const pictured = Object.keys(D.pictures).length > 0;
+  const collected = D.outputs.some(Boolean);
   const SIZES = ['smallest first', 'largest first'];
   const COLUMNS = [
     { title: 'Flow', mark: 'name', key: (n) => D.rank[n], ways: ['A to Z', 'Z to A'] },
-    { title: 'State', mark: 'state', key: (n) => D.status[n], ways: ['problems first', 'started first'] },
+    { title: 'State', mark: 'state', key: (n) => D.status[n], ways: ['problems first', 'done first'] },
     { title: 'Inputs', mark: 'inputs', key: (n) => D.inputs[n], number: true },
+    ...(collected ? [{ title: 'Outputs', mark: 'outputs', key: (n) => D.outputs[n] ? D.outputs[n][0] : -1, number: true }] : []),
     { title: 'Size', mark: 'size', key: (n) => D.size[n], number: true },
     { title: 'Took', mark: 'took', key: took, number: true, ways: ['shortest first', 'longest first'] },
     { title: 'Started', mark: 'started', key: (n) => times(n)[5] ?? -1, number: true, ways: ['earliest first', 'latest first'] },
@@ -56,9 +65,12 @@
   const haystack = new Array(N);
   for (let n = 0; n < N; n++) {
     const problem = D.problem[n];
-    haystack[n] = `${D.name[n]} ${D.id[n]}${problem ? ` ${problem[0]} ${problem[1]}` : ''}`.toLowerCase();
+    haystack[n] = `${D.name[n]} ${D.id[n]} ${D.words[D.status[n]]}${problem ? ` ${problem[0]} ${problem[1]}` : ''}`.toLowerCase();
   }
   const gone = new Set(D.gone);
+  const outputs = (n) => !D.outputs[n] ? '–' : D.outputs[n][0] === D.outputs[n][1] ? count(D.outputs[n][1])
+    : `${count(D.outputs[n][0])} of ${count(D.outputs[n][1])}`;
+  const word = (n) => D.shown[n] || D.words[D.status[n]];
 
   let sorted = { column: 1, down: false };
   let wanted = -1;
@@ -91,8 +103,8 @@
   let height = 54;
   const measure = () => { height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--row')) || 54; };
 
-  function cell(c, ...children) {
-    const column = COLUMNS[c];
+  function cell(mark, ...children) {
+    const column = COLUMNS.find((column) => column.mark === mark);
     return make('div', { role: 'cell', class: `c-${column.mark}${column.number ? ' c-num' : ''}` }, ...children);
   }
 
@@ -109,15 +121,16 @@
     const sub = problem ? make('span', { class: 'sub bad' }, make('bdi', {}, problem[1]))
       : gone.has(n) ? make('span', { class: 'sub' }, 'no longer in the manifest')
       : make('span', { class: 'sub mono' }, D.id[n]);
-    const first = cell(0, make('div', {}, name, sub));
+    const first = cell('name', make('div', {}, name, sub));
     if (pictures) first.prepend(picture(pictures[0][0], '', 38));
     else if (pictured) first.prepend(make('span', { class: 'none' }));
-    const state = cell(1, D.words[D.status[n]]);
-    state.classList.add(`s${D.status[n]}`);
+    const state = cell('state', word(n));
+    state.classList.add(`s-${D.words[D.status[n]]}`);
     const inputs = D.accepted[n] === D.inputs[n] ? count(D.inputs[n]) : `${count(D.accepted[n])} of ${count(D.inputs[n])}`;
     const started = times(n)[5];
-    const made = make('div', { role: 'row', 'aria-rowindex': place + 2 }, first, state, cell(2, inputs),
-      cell(3, bytes(D.size[n])), cell(4, took(n) < 0 ? '–' : span(took(n))), cell(5, started == null ? '–' : moment(started)));
+    const made = make('div', { role: 'row', 'aria-rowindex': place + 2 }, first, state, cell('inputs', inputs),
+      ...(collected ? [cell('outputs', outputs(n))] : []), cell('size', bytes(D.size[n])),
+      cell('took', took(n) < 0 ? '–' : span(took(n))), cell('started', started == null ? '–' : moment(started)));
     made.style.transform = `translateY(${place * height}px)`;
     made.addEventListener('click', (event) => {
       if (!event.target.closest('button') && !getSelection().isCollapsed) return; // somebody copies a text
@@ -193,11 +206,13 @@
     close.addEventListener('click', () => dialog.close());
     const facts = make('dl');
     const fact = (name, ...value) => facts.append(make('dt', {}, name), make('dd', {}, ...value));
-    fact('State', D.words[D.status[n]] + (gone.has(n) ? ', no longer in the manifest' : ''));
+    const more = D.more[n] || {};
+    fact('State', word(n) + (gone.has(n) ? ', no longer in the manifest' : ''));
     fact('Inputs', `${count(D.accepted[n])} of ${count(D.inputs[n])} uploaded, ${bytes(D.size[n])}`);
+    if (D.outputs[n]) fact('Outputs', `${outputs(n)} collected`, ...(more.to ? [', to ', make('bdi', {}, more.to)] : []));
     if (D.id[n]) fact('Flow id', make('code', {}, D.id[n]));
     ['Taken up', 'Opened', 'First upload', 'Last upload', 'Checked', 'Started'].forEach((name, i) => {
-      if (t[i] != null) fact(name, moment(t[i]), i && t[0] != null ? make('span', { class: 'quiet' }, `  + ${span(t[i] - t[0])}`) : '');
+      if (t[i] != null) fact(name, moment(t[i], true), i && t[0] != null ? make('span', { class: 'quiet' }, `  + ${span(t[i] - t[0])}`) : '');
     });
     dialog.replaceChildren(close, make('h3', { id: 'detail-name' }, make('bdi', {}, D.name[n])));
     if (problem) {
@@ -206,6 +221,10 @@
       if (problem[3]) said.append(make('p', { class: 'quiet' }, make('bdi', {}, problem[3])));
       dialog.append(said);
     }
+    if (more.seen) fact('Last shown', moment(more.seen, true));
+    (more.attempts || []).forEach(([id, at, became], i) => fact(`Attempt ${i + 1}`, make('code', {}, id),
+      at == null ? '' : make('span', {}, ', started ', moment(at, true)),
+      became ? make('span', {}, ', ', make('bdi', {}, became)) : ''));
     dialog.append(facts);
     if (D.pictures[n]) {
       dialog.append(make('ul', { class: 'pictures', 'aria-label': 'Pictures' }, ...D.pictures[n].map(([uri, label]) =>
@@ -254,6 +273,9 @@
   addEventListener('beforeprint', () => { printing = true; draw(); });
   addEventListener('afterprint', () => { printing = false; draw(); });
 
+  const timed = COLUMNS.find((column) => column.mark === 'started').head;
+  timed.title = `Times are in ${zone(new Date())}`;
+  table.classList.toggle('with-outputs', collected);
   measure();
   sortBy(1, false);
   requestAnimationFrame(() => performance.mark('ready'));

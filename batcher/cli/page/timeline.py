@@ -109,7 +109,9 @@ def _lanes(seen: Sequence[FlowLine], run: Run, length_s: float, desc: str) -> st
             rows.append(_row(flow, run))
     shown = "" if every == 1 else f" One line for every {every} flows."
     legend = f'<p class="sum">{escape(desc)}{shown}</p>' + key(
-        ("k-open", "until the first upload"), ("k-up", "uploading"), ("k-check", "checked and started"),
+        ("k-open", "until the first upload"),
+        ("k-up", "uploading"),
+        ("k-check", "checked and started"),
         ("k-bad", "kept from its start"),
     )
     head = ("Flow", "Taken up", "Opened", "First upload", "Last upload", "Started")
@@ -129,7 +131,7 @@ def _stretches(flow: FlowLine, run: Run, length_s: float) -> list[tuple[str, str
             if until > at or what == "uploading":
                 parts.append((mark, what, at - run.began, max(at, until) - run.began))
             at = max(at, until)
-    if flow.status is FlowStatus.PROBLEM:
+    if flow.status is FlowStatus.PROBLEM and t.started is None:
         parts.append(("t-bad", "kept from its start", at - run.began, at - run.began))
     return parts
 

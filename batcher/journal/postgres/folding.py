@@ -12,6 +12,7 @@ from typing import assert_never
 
 from ...core.facts import (
     AddOrphan,
+    AttemptFacts,
     ClearOrphan,
     EndFacts,
     FlowFacts,
@@ -19,6 +20,7 @@ from ...core.facts import (
     InputFacts,
     OutputFacts,
     OutputState,
+    PutAttempt,
     PutEnd,
     PutFlow,
     PutInput,
@@ -52,6 +54,7 @@ class Folded:
     unknown_flows_checked: bool = False
     runs: dict[float, PutRun] = field(default_factory=dict)
     ends: dict[str, EndFacts] = field(default_factory=dict)
+    attempts: dict[tuple[str, str], AttemptFacts] = field(default_factory=dict)
     outputs: dict[tuple[str, str], OutputFacts] = field(default_factory=dict)
     seen: dict[tuple[str, str], OutputFacts] = field(default_factory=dict)
 
@@ -84,7 +87,7 @@ def fold(records: Iterable[Record]) -> Folded:
 
 
 def _fold_other(
-    found: Folded, record: ReleaseFlow | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun | PutEnd
+    found: Folded, record: ReleaseFlow | ClearOrphan | Watch | UnknownFlowsChecked | PutTimes | PutRun | PutEnd | PutAttempt
 ) -> None:
     match record:
         case ClearOrphan(flow_id):
@@ -102,6 +105,8 @@ def _fold_other(
             found.runs[began] = record
         case PutEnd(end):
             found.ends[end.flow_id] = end
+        case PutAttempt(attempt):
+            found.attempts[attempt.flow, attempt.flow_id] = attempt
         case _:
             assert_never(record)
 

@@ -146,7 +146,8 @@ WHERE f.name = ANY(%s::text[]) AND (i.resent OR i.state IN ('sending', 'accepted
 
 -- name: tallies
 SELECT f.name, t.state, t.count, t.size
-FROM (SELECT flow, state, count(*) AS count, sum(size)::bigint AS size FROM inputs GROUP BY flow, state) t
+FROM (SELECT flow, state, count(*) AS count, sum(size)::bigint AS size FROM inputs
+    WHERE flow = ANY(ARRAY(SELECT id FROM flows WHERE name = ANY(%s::text[]))) GROUP BY flow, state) t
     JOIN flows f ON f.id = t.flow;
 
 -- name: put_times
@@ -168,7 +169,8 @@ ON CONFLICT (flow) DO UPDATE SET
         ELSE excluded.started END;
 
 -- name: flow_times
-SELECT f.name, begun, opened, first_upload, last_upload, verified, started FROM flow_times t JOIN flows f ON f.id = t.flow;
+SELECT f.name, begun, opened, first_upload, last_upload, verified, started
+FROM flow_times t JOIN flows f ON f.id = t.flow WHERE f.name = ANY(%s::text[]);
 
 -- name: put_runs
 INSERT INTO runs(began, requests, document) SELECT * FROM unnest(%s::float8[], %s::bigint[], %s::text[])
@@ -183,16 +185,34 @@ DELETE FROM runs WHERE began NOT IN (
 SELECT began, document FROM runs ORDER BY began DESC;
 
 -- name: put_ends
-INSERT INTO ends(flow_id, flow, state, listed, remote, missing, accepted, reason)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::boolean[], %s::text[], %s::bigint[], %s::boolean[], %s::text[])
+INSERT INTO ends(flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::boolean[], %s::text[], %s::bigint[], %s::boolean[], %s::text[],
+    %s::float8[], %s::float8[], %s::text[])
 ON CONFLICT (flow_id) DO UPDATE SET flow = excluded.flow, state = excluded.state, listed = excluded.listed,
-    remote = excluded.remote, missing = excluded.missing, accepted = excluded.accepted, reason = excluded.reason;
+    remote = excluded.remote, missing = excluded.missing, accepted = excluded.accepted, reason = excluded.reason,
+    progress = excluded.progress, seen_at = excluded.seen_at, folder = excluded.folder;
 
 -- name: ends
-SELECT flow_id, flow, state, listed, remote, missing, accepted, reason FROM ends WHERE flow_id = ANY(%s::text[]);
+SELECT flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder
+FROM ends WHERE flow_id = ANY(%s::text[]);
 
 -- name: ends_not_completed
-SELECT flow_id, flow, state, listed, remote, missing, accepted, reason FROM ends WHERE state <> 'completed' ORDER BY flow_id;
+SELECT flow_id, flow, state, listed, remote, missing, accepted, reason, progress, seen_at, folder
+FROM ends WHERE flow_id > %s AND state <> 'completed' ORDER BY flow_id LIMIT %s;
+
+-- name: put_attempts
+INSERT INTO attempts(flow, flow_id, generation, started_at)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::float8[])
+ON CONFLICT (flow, flow_id) DO UPDATE SET generation = excluded.generation, started_at = excluded.started_at;
+
+-- name: attempts
+SELECT flow, flow_id, generation, started_at FROM attempts WHERE flow = ANY(%s::text[]) ORDER BY flow, generation, flow_id;
+
+-- name: count_starts
+SELECT (SELECT count(*) FROM flows WHERE state='started') + (SELECT count(*) FROM attempts);
+
+-- name: output_tallies
+SELECT flow_id, state, count(*), sum(size)::bigint FROM outputs WHERE flow_id = ANY(%s::text[]) GROUP BY flow_id, state;
 
 -- name: put_outputs
 INSERT INTO outputs(flow_id, asset_id, key, state, source, place, path, sha256, size, mtime_ns, inode, path_digest)

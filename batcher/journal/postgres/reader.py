@@ -16,14 +16,14 @@ import psycopg
 
 from ...core.collecting import Step, step
 from ...core.errors import JournalError
-from ...core.facts import EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts
+from ...core.facts import AttemptFacts, EndFacts, FileStat, FlowFacts, InputFacts, OutputFacts, OutputState
 from ...core.lifecycle import InputState
 from ...core.measuring import FlowTimes
 from ...core.model import JSON
 from ...core.output_names import path_digest
 from ..ports import JournalView
 from ..queries import parts
-from ..rows import damaged, end_facts, flow_facts, input_facts, output_facts
+from ..rows import attempt_facts, damaged, end_facts, flow_facts, input_facts, output_facts
 from .address import Address
 from .line import OPEN_S, Line, Patience, told
 from .schema import SCHEMA, lock_key, version_of
@@ -154,9 +154,9 @@ class Reader:
     def counts(self, flows: Sequence[str]) -> Mapping[str, int]:
         return {row[0]: row[1] for row in self._ask_each("count_inputs", flows)}
 
-    def tallies(self) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+    def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found: dict[str, dict[InputState, tuple[int, int]]] = {}
-        for name, state, count, size in self._ask("tallies"):
+        for name, state, count, size in self._ask_each("tallies", flows):
             found.setdefault(name, {})[InputState(state)] = (count, size)
         return found
 
@@ -169,11 +169,30 @@ class Reader:
         return {row[0]: end_facts(row) for row in self._ask_each("ends", flow_ids)}
 
     def bad_ends(self) -> Mapping[str, EndFacts]:
-        ends = map(end_facts, self._ask("ends_not_completed"))
-        return {end.flow_id: end for end in ends if step(end.state) is Step.FETCH_APART}
+        found: dict[str, EndFacts] = {}
+        last = ""
+        while page := self._ask("ends_not_completed", last, PAGE):
+            last = page[-1][0]
+            found |= {end.flow_id: end for end in map(end_facts, page) if step(end.state) is Step.FETCH_APART}
+        return found
+
+    def attempts(self, flows: Sequence[str]) -> Mapping[str, Sequence[AttemptFacts]]:
+        found: dict[str, list[AttemptFacts]] = {}
+        for facts in map(attempt_facts, self._ask_each("attempts", flows)):
+            found.setdefault(facts.flow, []).append(facts)
+        return found
+
+    def count_starts(self) -> int:
+        return int(self._ask("count_starts")[0][0])
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:
         return [output_facts(row) for row in self._ask("outputs_after", flow_id, after, limit)]
+
+    def output_tallies(self, flow_ids: Sequence[str]) -> Mapping[str, Mapping[OutputState, tuple[int, int]]]:
+        found: dict[str, dict[OutputState, tuple[int, int]]] = {}
+        for flow_id, state, count, size in self._ask_each("output_tallies", flow_ids):
+            found.setdefault(flow_id, {})[OutputState(state)] = (count, size)
+        return found
 
     def outputs_of(self, flow_id: str, keys: Sequence[bytes]) -> Sequence[OutputFacts]:
         return [output_facts(row) for part in parts(keys) for row in self._ask("outputs_of", flow_id, list(part))]
@@ -190,8 +209,8 @@ class Reader:
 
     # ---- runs
 
-    def flow_times(self) -> Mapping[str, FlowTimes]:
-        return {row[0]: FlowTimes(*row[1:]) for row in self._ask("flow_times")}
+    def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
+        return {row[0]: FlowTimes(*row[1:]) for row in self._ask_each("flow_times", flows)}
 
     def runs(self) -> Sequence[tuple[float, Mapping[str, JSON]]]:
         return [(row[0], json.loads(row[1])) for row in self._ask("runs")]

@@ -37,6 +37,7 @@ def statements_of(folded: Folded) -> list[Statement]:
         *_put("put_runs", [_run_row(folded.runs[began]) for began in sorted(folded.runs)]),
         *([("forget_runs", (RUNS_KEPT,))] if folded.runs else []),
         *_put("put_ends", [stored_all(end_row(folded.ends[flow_id])) for flow_id in sorted(folded.ends)]),
+        *_put("put_attempts", [stored_all(astuple(folded.attempts[key])) for key in sorted(folded.attempts)]),
         *_put("put_outputs", _output_rows(folded.outputs)),
         *_put("see_outputs", _output_rows(folded.seen)),
     ]

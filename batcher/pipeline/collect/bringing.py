@@ -41,12 +41,16 @@ class Bringing:
             said = {"failed": "failed", "aborted": "was aborted"}.get(end.state, f"ended as “{end.state}”")
             why = f": {end.reason}" if end.reason else ""
             message = f"the flow {end.flow_id} {said} on the service{why}; what it left is in {FAILED}/"
-            self._reporter.problem(watched, "failed", message, f"--redo {watched.name} pays for it again")
+            self._reporter.problem(watched, "failed", message, "run --redo-failed pays for it again")
         if not end.listed:
             if not await self._output_list.read(watched, end):
                 return
             end = self._judge(watched, end, await self._naming.give(watched, end))
+            end = replace(end, folder=self._options.folder)
             await self._journal.record(PutEnd(end))
+        elif end.remote is Remote.KEPT and end.folder != self._options.folder:
+            end = replace(end, folder=self._options.folder)
+            self._journal.post(PutEnd(end))
         self._reporter.outputs.missing += end.missing
         whole = await self._fetching.fetch(watched, end)
         if whole and end.listed and not apart and self._options.delete_remote and end.remote is not Remote.DELETED:

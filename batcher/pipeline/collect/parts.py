@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...core.collecting import CollectOptions
 from ...core.output_names import Places
+from ..flow_states import FlowStates
 from ..operation import Operation
 from ..ports import Folder
 from ..requests import Requests
@@ -40,7 +41,7 @@ def collector_of(
     deadline, turns = Deadline(clock, options.wait_s), Turns(shutdown, journal)
     started = StartedFlows(operation.manifest, journal, operation.options, places, options.name,
                            operation.reporter, reporter, shutdown, thread)  # fmt: skip
-    waiting = Waiting(requests, journal, reporter, shutdown, clock, operation.rng)
+    waiting = Waiting(FlowStates(requests), journal, reporter, shutdown, clock, operation.rng)
     naming = Naming(journal, places, options.name, thread, operation.manifest.batch)
     on_disk = OnDisk(folder, shutdown)
     download = OutputDownload(requests, folder, operation.budget, retries, reporter)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from itertools import takewhile
 
-from ...core.collecting import Step, step
+from ...core.collecting import UNDER_WAY, Step, step
 from ...core.facts import EndFacts, OutputFacts, OutputState, Remote
 from ...core.lifecycle import FlowState
 from ...core.model import JSON, Manifest
@@ -52,7 +52,8 @@ class Results:
                     bare = False
                     yield self._row(facts.name, facts.flow_id, end, self._state_of(row, end), row)
             if bare and (end is None or not end.missing):
-                yield self._row(facts.name, facts.flow_id, end, end.state if end is not None else "running")
+                going = end is None or end.state in UNDER_WAY
+                yield self._row(facts.name, facts.flow_id, end, "running" if going or end is None else end.state)
         if lacks:
             yield from self._missing()
 

@@ -6,9 +6,9 @@ and problems, by `CollectReporter`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ...core.collecting import End, Step, end_of, step
+from ...core.collecting import End, as_shown, end_of
 from ...core.facts import EndFacts, FlowFacts, OutputFacts, Remote
 from ...core.model import Flow, Problem, ProblemKind
 from ...core.output_check import OUTPUT_TYPES
@@ -32,6 +32,7 @@ class Watched:
     created: int = 0  # polls in a row that showed it as not started
     part: str = ""  # why the list of its outputs is not whole
     finished: bool = False  # an end time is set
+    seen_at: float | None = None  # when (wall-clock seconds) it was last looked at
     since: float = 0.0  # when (steady seconds) it was last seen to change
     template: str = ""  # as the service names it
     missing: set[str] = field(default_factory=set)  # asset ids of outputs that are not on disk
@@ -46,13 +47,8 @@ class Watched:
         return self.end is not None and self.end.listed
 
     def as_ended(self) -> EndFacts:
-        """Its end: the journal's, unless it is to be listed anew, for it had not ended then, or was completed later."""
-        old = self.end
-        why = self.reason if step(self.state) is Step.FETCH_APART else ""
-        if old is None:
-            return EndFacts(self.flow_id, self.name, self.state, reason=why)
-        completed_later = end_of(self.state) is End.COMPLETED and end_of(old.state) is not End.COMPLETED
-        return old if old.listed and not completed_later else replace(old, state=self.state, listed=False, reason=why)
+        """Its row: the journal's, unless it is to be listed anew, for it had not ended then, or was completed later."""
+        return as_shown(self.end, self.flow_id, self.name, self.state, self.reason, self.progress, self.seen_at)
 
     @property
     def makes(self) -> str | None:

@@ -61,6 +61,7 @@ class CrewRun:
 
     async def run(self, notes: RunNotes) -> None:
         """Bring the batch to done, together with the others; the outcome of this run is in the report."""
+        notes.begin()
         try:
             with self._shutdown.reported():
                 await self._run()

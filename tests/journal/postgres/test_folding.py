@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batcher.core.facts import (
     AddOrphan,
+    AttemptFacts,
     ClearOrphan,
     EndFacts,
     FileStat,
@@ -19,6 +20,7 @@ from batcher.core.facts import (
     InputFacts,
     OutputFacts,
     OutputState,
+    PutAttempt,
     PutEnd,
     PutFlow,
     PutInput,
@@ -60,14 +62,15 @@ outputs = st.builds(
     OutputFacts, ids, st.sampled_from(["a", "b"]), st.none() | keys, st.sampled_from(OutputState), st.sampled_from(["", "s\0"]),
     path=st.sampled_from(["", "p/q.glb"]),
 )  # fmt: skip
-ends = st.builds(EndFacts, ids, names, st.sampled_from(["completed", "failed"]), remote=st.sampled_from(Remote), missing=small)
+ends = st.builds(EndFacts, ids, names, st.sampled_from(["completed", "failed"]), remote=st.sampled_from(Remote), missing=small,
+                 seen_at=times, folder=st.sampled_from(["", "to\0"]))  # fmt: skip
 records = st.one_of(
     st.builds(PutFlow, flows), st.builds(PutInput, st.sampled_from(KNOWN), inputs), st.builds(ForgetInputs, names),
     st.builds(AddOrphan, ids, names), st.builds(ClearOrphan, ids), st.builds(ReleaseFlow, ids),
     st.builds(Watch, st.sampled_from([7.0, 10.5, 1e9])), st.just(UnknownFlowsChecked()),
     st.builds(PutTimes, names, st.builds(FlowTimes, times, times, times, times, times, times)),
     st.builds(PutRun, st.sampled_from([1.0, 2.0, 3.0]), small, st.just({"n": "\0"})),
-    st.builds(PutEnd, ends), st.builds(SeeOutput, outputs), st.builds(PutOutput, outputs),
+    st.builds(PutEnd, ends), st.builds(PutAttempt, st.builds(AttemptFacts, names, ids, small, times)), st.builds(SeeOutput, outputs), st.builds(PutOutput, outputs),
 )  # fmt: skip
 
 
@@ -90,14 +93,17 @@ def all_of(journal: JournalView) -> list[object]:
         set(journal.some_flow_ids(2)),
         journal.watch_until,
         journal.unknown_flows_checked,
-        journal.flow_times(),
+        journal.flow_times(NAMES),
+        {name: list(found) for name, found in journal.attempts(NAMES).items()},
+        journal.count_starts(),
+        journal.output_tallies(IDS),
         journal.runs(),
         [journal.end(one) for one in IDS],
         journal.bad_ends(),
         [journal.outputs(one) for one in IDS],
         [sorted(row.asset_id for row in journal.outputs_of(one, KEYS)) for one in IDS],
         sorted(stat.size for stat in journal.collected()),
-        {name: tally for name, tally in journal.tallies().items() if tally},
+        {name: tally for name, tally in journal.tallies(NAMES).items() if tally},
         journal.counts(NAMES),
     ]
 
@@ -110,7 +116,7 @@ def test_records_come_to_the_same_however_many_are_written_together(
     journal: PostgresJournal, together: list[list[Record]]
 ) -> None:
     with server().connect(journal._address) as beside:
-        for table in ("flows", "inputs", "orphans", "released_flows", "flow_times", "runs", "ends", "outputs", "meta"):
+        for table in ("flows", "inputs", "orphans", "released_flows", "flow_times", "runs", "ends", "attempts", "outputs", "meta"):
             beside.execute(f"DELETE FROM {table}")
     memory = MemoryJournal()
 

@@ -9,7 +9,7 @@ import pytest
 
 from batcher.api import MemoryJournal, collect
 from batcher.core import collecting
-from batcher.pipeline.collect import waiting
+from batcher.pipeline import flow_states
 
 from ..batch import Batch, files, read_record
 from .folder import QUICK_S, assert_complete, results, sandbox_of, started
@@ -66,7 +66,7 @@ async def test_why_a_flow_failed_is_found_wherever_it_stands(tmp_path: Path, mem
 async def test_why_a_flow_failed_is_asked_for_where_the_list_does_not_say_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LIST_FROM", 4)
+    monkeypatch.setattr(flow_states, "LIST_FROM", 4)
     batch = Batch(tmp_path, files(tmp_path, 1), flows=6)
     readings = "reason=message,reason_in=flow"
     async with sandbox_of(tmp_path, "start:nth=2,fail_flow=1", readings=readings) as sandbox:

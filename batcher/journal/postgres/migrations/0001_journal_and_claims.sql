@@ -31,7 +31,12 @@ CREATE TABLE runs(began double precision PRIMARY KEY, requests bigint NOT NULL, 
 
 CREATE TABLE ends(
     flow_id text COLLATE "C" PRIMARY KEY, flow text COLLATE "C" NOT NULL, state text NOT NULL, listed boolean NOT NULL,
-    remote text NOT NULL, missing bigint NOT NULL, accepted boolean NOT NULL, reason text NOT NULL);
+    remote text NOT NULL, missing bigint NOT NULL, accepted boolean NOT NULL, reason text NOT NULL,
+    progress double precision NOT NULL, seen_at double precision, folder text NOT NULL);
+
+CREATE TABLE attempts(
+    flow text COLLATE "C" NOT NULL, flow_id text COLLATE "C" NOT NULL, generation bigint NOT NULL, started_at double precision,
+    PRIMARY KEY (flow, flow_id));
 
 CREATE INDEX ends_not_completed ON ends(flow_id) WHERE state <> 'completed';
 
