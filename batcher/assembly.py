@@ -93,12 +93,12 @@ async def open_engines(
     events: Events = SILENT,
 ) -> AsyncIterator[Operation]:
     """All but the journal open, as long as this."""
-    manifest = manifest.knowing(journal)
     limits = manifest.limits
     rng = random.Random()
     clock = SystemClock()
     limiter = Limiter(limits.concurrency, limits.retries, limits.rate_per_s, rng, clock.steady)
     sources = AllSources(limits.min_age_s, clock.wall)
+    manifest = manifest.knowing(journal, sources.go_on)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         images = None

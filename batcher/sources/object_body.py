@@ -1,0 +1,124 @@
+"""A large object as the body of a request: read, hashed and encoded piece by piece while it is sent.
+
+In: a planned input, its address. Out: a `StreamBody`. Made by `objects`; the client writes its chunks. What is read is held
+against the plan before the first byte leaves, and again at the end: one reply of a store is of one object, and where it is cut
+the rest is asked for of the same one only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+import pybase64
+
+from ..core.facts import FileStat
+from ..core.model import Problem
+from ..core.objects import mark_of, split
+from ..core.planning import InputPlan
+from ..objects.client import objects
+from ..objects.faults import Fault
+from ..objects.reading import Opened, reader_of, stat_of
+from .bodies import StreamBody
+from .encode_worker import Seen
+from .problems import changed
+
+PIECE_BYTES: Final = 384 << 10  # as of files: 512 KiB of base64
+
+
+def same_at_start(planned: FileStat, seen: Seen) -> bool:
+    """Whether it is what was planned, as far as its store says so before it is read."""
+    size, mtime_ns, mark, _ = seen
+    if size >= 0 and size != planned.size:
+        return False
+    return not (mark or mtime_ns) or stat_of(planned.size, mtime_ns, mark) == planned
+
+
+def same_at_end(planned: FileStat, seen: Seen, sha256: bytes) -> bool:
+    """Whether what was read is it, where its store says nothing of it but its bytes."""
+    return bool(seen[1] or seen[2]) or planned.inode == mark_of(sha256.hex())
+
+
+class ObjectBody(StreamBody):
+    """Read anew for each attempt. `problem`: what a fault of the store is for people."""
+
+    def __init__(self, plan: InputPlan, url: str, problem: Callable[[Fault], Problem]) -> None:
+        super().__init__(plan)
+        self._url = url
+        self._problem = problem
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """While a chunk is being written, the next one is read."""
+        ahead: asyncio.Future[bytes] | None = None
+        reading = _Reading(self._url, self._plan.stat)
+        try:
+            chunk = await objects().call(reading.begin())
+            yield self._head
+            while chunk:
+                ahead = asyncio.ensure_future(objects().call(reading.next()))
+                yield chunk
+                chunk = await ahead
+        except Fault as fault:
+            self.fault = self._problem(fault)
+            return
+        finally:
+            if ahead is not None and not ahead.done():
+                ahead.cancel()
+            objects().begin(reading.end())
+        if reading.sha256 is None:
+            self.fault = changed(self._plan.input)
+            return
+        self.sha256 = reading.sha256
+        tail = self._tail(self.sha256)
+        assert len(tail) == self._tail_bytes
+        yield tail
+
+
+class _Reading:
+    """One reading, on the loop of the objects: each piece hashed and encoded there. `sha256`: once all of it has been read,
+    and it was what was planned."""
+
+    def __init__(self, url: str, planned: FileStat) -> None:
+        self._url = url
+        self._planned = planned
+        self._opened: Opened | None = None
+        self._hashed = hashlib.sha256()
+        self._bytes = 0
+        self._rest = b""  # of a piece: what makes no group of three
+        self.sha256: bytes | None = None
+
+    async def begin(self) -> bytes:
+        """The first chunk; empty where it is another object now."""
+        reader = reader_of(self._url)
+        opened = await objects().asked(split(self._url).root, reader.open(PIECE_BYTES))
+        self._opened = opened
+        return await self.next() if same_at_start(self._planned, opened.seen) else b""
+
+    async def next(self) -> bytes:
+        """The next chunk, encoded; empty at the end, and where it turns out to be another object."""
+        assert self._opened is not None
+        async for piece in self._opened.pieces:
+            self._hashed.update(piece)
+            self._bytes += len(piece)
+            if self._bytes > self._planned.size:
+                return b""
+            data = self._rest + piece if self._rest else piece
+            whole = len(data) - len(data) % 3
+            self._rest = data[whole:]
+            if whole:
+                return pybase64.b64encode(memoryview(data)[:whole])
+        if self._bytes != self._planned.size or self.sha256 is not None:
+            return b""
+        sha256 = self._hashed.digest()
+        if same_at_end(self._planned, self._opened.seen, sha256):
+            self.sha256 = sha256
+            return pybase64.b64encode(self._rest)
+        return b""
+
+    async def end(self) -> None:
+        """Whatever is still to come is not wanted."""
+        aclose = getattr(self._opened.pieces, "aclose", None) if self._opened is not None else None
+        if aclose is not None:
+            await aclose()
