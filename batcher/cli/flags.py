@@ -7,6 +7,7 @@ takes as it needs them; a limit's option has the name of its field in `Limits`. 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from ..core.exit_codes import ExitCode
+from ..core.objects import is_address
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from . import completing
 from .output import say
@@ -42,8 +44,16 @@ class _Parsed(_Number):
             self.fail(str(error), param, ctx)
 
 
+class _Where(click.Path):
+    """A folder, or a prefix in an object store, which is kept as it is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_address(os.fspath(value)) else super().convert(value, param, ctx)
+
+
 DURATION: Final = _Parsed("duration", parse_duration)
 SIZE: Final = _Parsed("size", parse_size)
+WHERE: Final = _Where(path_type=Path)
 
 
 

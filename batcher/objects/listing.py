@@ -30,20 +30,22 @@ class Listing:
     """What was found. Any thread may walk it."""
 
     def __init__(self) -> None:
-        self._few: list[Row] = []
+        self._few: dict[str, Row] = {}
         self._many: sqlite3.Connection | None = None
         self._turn = threading.Lock()
-        self._count = 0
         self.seen = 0  # keys that the store listed, whether they fit or not
 
     def __len__(self) -> int:
-        return self._count
+        with self._turn:
+            if self._many is None:
+                return len(self._few)
+            return int(self._many.execute("SELECT count(*) FROM objects").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[str, FileStat]]:
         """(key, what was listed of it), each once, in the order of the keys' code points. Of the stats the time and the mark
         are both there."""
         if self._many is None:
-            yield from ((key, FileStat(*rest)) for key, *rest in self._few)
+            yield from ((key, FileStat(*rest)) for key, *rest in sorted(self._few.values()))
             return
         after = ""
         while page := self._page(after):
@@ -57,36 +59,34 @@ class Listing:
 
     def get(self, key: str) -> FileStat | None:
         """What was listed of this key."""
-        if self._many is None:
-            return next((FileStat(*rest) for name, *rest in self._few if name == key), None)
         with self._turn:
+            if self._many is None:
+                row = self._few.get(key)
+                return None if row is None else FileStat(*row[1:])
             row = self._many.execute("SELECT * FROM objects WHERE key=?", (key,)).fetchone()
         return None if row is None else FileStat(*row[1:])
 
-    def _add(self, rows: list[Row]) -> None:
-        self._few += rows
-        if len(self._few) > FEW or self._many is not None:
-            self._spill()
+    def put(self, key: str, listed: FileStat) -> None:
+        """It is there now, too."""
+        self.add([(key, listed.size, listed.mtime_ns, listed.inode)])
+
+    def add(self, rows: Sequence[Row]) -> None:
+        with self._turn:
+            self._few.update((row[0], row) for row in rows)
+            if len(self._few) > FEW or self._many is not None:
+                self._spill()
 
     def _spill(self) -> None:
-        with self._turn:
-            if self._many is None:
-                self._many = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-                self._many.executescript(
-                    f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE;"
-                    "CREATE TABLE objects(key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, mark INTEGER) WITHOUT ROWID;"
-                )
-            self._many.execute("BEGIN")
-            self._many.executemany("INSERT OR REPLACE INTO objects VALUES(?,?,?,?)", self._few)
-            self._many.execute("COMMIT")
-            self._few = []
-
-    def _end(self) -> None:
         if self._many is None:
-            self._few = sorted({row[0]: row for row in self._few}.values())
-            self._count = len(self._few)
-        else:
-            self._count = self._many.execute("SELECT count(*) FROM objects").fetchone()[0]
+            self._many = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            self._many.executescript(
+                f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE;"
+                "CREATE TABLE objects(key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, mark INTEGER) WITHOUT ROWID;"
+            )
+        self._many.execute("BEGIN")
+        self._many.executemany("INSERT OR REPLACE INTO objects VALUES(?,?,?,?)", self._few.values())
+        self._many.execute("COMMIT")
+        self._few = {}
 
 
 def listing(
@@ -112,11 +112,10 @@ async def _listed(address: Address, folder: str, begins: str, test: Callable[[st
             rows = [
                 (meta["path"], *seen_of(meta)[:3]) for meta in page if meta["path"].startswith(begins) and test(meta["path"])
             ]
-            found._add(rows)
+            found.add(rows)
             last, before = page[-1]["path"], last
             if ordered and before < last and last > begins and not last.startswith(begins):
                 break  # in order, and past it
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         raise of_error(error, address) from None
-    found._end()
     return found

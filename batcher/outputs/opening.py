@@ -1,0 +1,23 @@
+"""Where outputs go: a folder, or a prefix in an object store. In: what `--to` names. Out: what the collecting writes to.
+Called by the public API."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.objects import is_address
+from .folder import OutputFolder
+
+if TYPE_CHECKING:
+    from .objects import ObjectFolder
+
+
+def open_outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
+    """Raises UsageError where it cannot be written. Close it."""
+    if is_address(os.fspath(to)):
+        from .objects import ObjectFolder  # only where it is asked for
+
+        return ObjectFolder(os.fspath(to))
+    return OutputFolder(Path(to))
