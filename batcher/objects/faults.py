@@ -22,7 +22,7 @@ PERMISSION: Final = {
     "https": "check the address; a signed one may have expired",
 }
 _STATUS: Final = re.compile(r"status code: (\d{3})")
-_CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>|\"reason\": ?\"([A-Za-z]{1,60})\"")
+_CODE: Final = re.compile(r"<Code>([A-Za-z][A-Za-z0-9.]{0,60})</Code>|\"reason\": ?\"([A-Za-z]{1,60})\"")
 _ADDRESS: Final = re.compile(r"[a-z]+://\S+")
 _NO_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 _CREDENTIALS: Final = ("credential", "metadata", "169.254.169.254", "oauth", "token provider")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
@@ -79,6 +80,7 @@ class Listing:
     def _spill(self) -> None:
         if self._many is None:
             self._many = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+            weakref.finalize(self, self._many.close)
             self._many.executescript(
                 f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE;"
                 "CREATE TABLE objects(key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, mark INTEGER) WITHOUT ROWID;"
