@@ -93,7 +93,7 @@ async def test_object_that_changes_is_found_out(sources: AllSources, shop: Shop,
 async def test_body_that_is_cut_is_read_on_of_the_same_object_only(
     sources: AllSources, shop: Shop, gate: Gate, swapped: bool, ranges: bool, size: int
 ) -> None:
-    """Where the store knows ranges; else that it cannot be had is said. What was put in its place meanwhile is never taken."""
+    """What was put in its place meanwhile is never taken."""
     content = PNG + os.urandom(size)
     plan = planned(sources, stored(shop, "a.png", content))
     cuts = iter(["cut"])
@@ -103,13 +103,9 @@ async def test_body_that_is_cut_is_read_on_of_the_same_object_only(
     before = len(gate.asked)
     data, fault = await sent(sources, plan)
     assert ["Range" in headers for method, _, headers in gate.asked[before:] if method == "GET"][:2] == [False, True]
+    assert (fault is not None) == swapped
     if fault is None:
-        assert ranges
-        assert not swapped
         assert base64.b64decode(json.loads(data)["data"].partition(",")[2]) == content
-    else:
-        assert swapped or not ranges
-    assert fault is None or fault.kind in ("unavailable", "source")
 
 
 async def test_503_is_waited_for_by_reads(sources: AllSources, shop: Shop, gate: Gate) -> None:
@@ -169,5 +165,6 @@ async def test_many_are_looked_at_together_and_one_by_one_alike(sources: AllSour
     asked = len(gate.asked)
     assert looks[:40] == [sources.look(item) for item in items[:40]]
     assert isinstance(looks[40], Problem)
-    assert [sources.mime(item, ("image/png",), one) for item, one in zip(items[:40], seen[:40], strict=True)] == ["image/png"] * 40
+    types = {sources.mime(item, ("image/png",), one) for item, one in zip(items[:40], seen[:40], strict=True)}
+    assert types == {"image/png"}
     assert gate.count("GET") <= asked, "the first bytes are asked for once"
