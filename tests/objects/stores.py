@@ -106,14 +106,14 @@ class Gate:
             async with aiohttp.ClientSession(auto_decompress=False) as self._session:
                 app = web.Application(client_max_size=1 << 30)
                 app.router.add_route("*", "/{rest:.*}", self._answer)
-                runner = web.AppRunner(app)
+                runner = web.AppRunner(app, shutdown_timeout=0.1)
                 await runner.setup()
                 site = web.TCPSite(runner, "127.0.0.1", 0)
                 await site.start()
                 self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
                 up.set()
                 await down.wait()
-                await runner.cleanup()
+                await asyncio.wait_for(runner.cleanup(), 5)
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
         thread.start()
@@ -132,6 +132,8 @@ class Gate:
         if wrong.isdigit():
             body = "<Error><Code>SlowDown</Code></Error>" if wrong == "503" else f"<Error><Code>X{wrong}</Code></Error>"
             return web.Response(status=int(wrong), text=body)
+        if wrong == "hang":
+            await asyncio.sleep(600)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "accept-encoding"}
         address = aiohttp.client.URL(self.upstream + path, encoded=True)
         async with self._session.request(request.method, address, headers=headers, data=await request.read() or None) as reply:
