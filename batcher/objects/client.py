@@ -15,6 +15,7 @@ from concurrent.futures import TimeoutError as NotYet
 from functools import cache
 from typing import Any, Final, TypeVar
 
+from ..host.system import share_memory_between_threads
 from .faults import Fault, What
 
 ASK_S: Final = 0.1  # between two looks whether the caller is to end
@@ -30,6 +31,7 @@ class Objects:
     """The loop, and what is known of stores that cannot be had."""
 
     def __init__(self) -> None:
+        share_memory_between_threads()
         self._loop = asyncio.new_event_loop()
         self._down: dict[str, tuple[float, Fault]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)

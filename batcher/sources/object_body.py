@@ -25,7 +25,8 @@ from .bodies import StreamBody
 from .encode_worker import Seen
 from .problems import changed
 
-PIECE_BYTES: Final = 384 << 10  # as of files: 512 KiB of base64
+PIECE_BYTES: Final = 128 << 10  # at least; what a connection gives at once is added to it, up to 400 KiB
+CHUNK_BYTES: Final = 288 << 10  # of it that are encoded at a time, a multiple of 3
 
 
 def same_at_start(planned: FileStat, seen: Seen) -> bool:
@@ -86,7 +87,8 @@ class _Reading:
         self._opened: Opened | None = None
         self._hashed = hashlib.sha256()
         self._bytes = 0
-        self._rest = b""  # of a piece: what makes no group of three
+        self._piece = b""  # what is left of the one that came last
+        self._rest = b""  # of a part of it: what makes no group of three
         self.sha256: bytes | None = None
 
     async def begin(self) -> bytes:
@@ -99,16 +101,16 @@ class _Reading:
     async def next(self) -> bytes:
         """The next chunk, encoded; empty at the end, and where it turns out to be another object."""
         assert self._opened is not None
-        async for piece in self._opened.pieces:
-            self._hashed.update(piece)
-            self._bytes += len(piece)
+        if not self._piece:
+            async for self._piece in self._opened.pieces:
+                break
+            self._hashed.update(self._piece)
+            self._bytes += len(self._piece)
             if self._bytes > self._planned.size:
                 return b""
-            data = self._rest + piece if self._rest else piece
-            whole = len(data) - len(data) % 3
-            self._rest = data[whole:]
-            if whole:
-                return pybase64.b64encode(memoryview(data)[:whole])
+        if self._piece:
+            part, self._piece = self._piece[:CHUNK_BYTES], self._piece[CHUNK_BYTES:]
+            return self._encoded(part) or await self.next()
         if self._bytes != self._planned.size or self.sha256 is not None:
             return b""
         sha256 = self._hashed.digest()
@@ -116,6 +118,16 @@ class _Reading:
             self.sha256 = sha256
             return pybase64.b64encode(self._rest)
         return b""
+
+    def _encoded(self, piece: bytes) -> bytes:
+        """With what the piece before has left, and without what makes no group of three."""
+        begin = -len(self._rest) % 3 if self._rest else 0
+        group = self._rest + piece[:begin]
+        end = begin + (len(piece) - begin) // 3 * 3
+        self._rest = piece[end:] if len(group) % 3 == 0 else group
+        if not group:
+            return pybase64.b64encode(memoryview(piece)[:end])  # most pieces, and a copy less
+        return pybase64.b64encode(group) + pybase64.b64encode(memoryview(piece)[begin:end]) if len(group) % 3 == 0 else b""
 
     async def end(self) -> None:
         """Whatever is still to come is not wanted."""
