@@ -102,8 +102,7 @@ class _Reading:
         """The next chunk, encoded; empty at the end, and where it turns out to be another object."""
         assert self._opened is not None
         if not self._piece:
-            async for self._piece in self._opened.pieces:
-                break
+            self._piece = await anext(self._opened.pieces, b"")
             self._hashed.update(self._piece)
             self._bytes += len(self._piece)
             if self._bytes > self._planned.size:

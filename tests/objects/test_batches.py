@@ -50,8 +50,8 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 def filled(shop: Shop, folder: Path) -> dict[str, bytes]:
     """A manifest in the folder; the objects that it means."""
-    contents = {f"photos/{name}.png": PNG + os.urandom(size)
-                for name, size in {"chair-1": 900, "big": 900_000, "sub/ü #1": 900, "a_draft": 50, ".hidden": 50}.items()}  # fmt: skip
+    sizes = {"chair-1": 900, "big": 900_000, "sub/ü #1": 900, "a_draft": 50, ".hidden": 50}
+    contents = {f"photos/{name}.png": PNG + os.urandom(size) for name, size in sizes.items()}
     contents |= {f"inbox/i{number}.png": PNG + os.urandom(200) for number in range(3)}
     for name, content in contents.items():
         shop.put(name, content)
@@ -118,7 +118,8 @@ def test_what_the_store_answers_ends_with_its_code_and_its_place(
 ) -> None:
     filled(shop, tmp_path)
     (tmp_path / "m.yaml").write_text(
-        f"version: 1\ndefaults: {{template: model_generate_fromimage}}\nflows:\n- name: a\n  inputs:\n  - {shop.url}/photos/big.png\n"
+        "version: 1\ndefaults: {template: model_generate_fromimage}\nflows:\n- name: a\n  inputs:\n"
+        f"  - {shop.url}/photos/big.png\n"
     )
     gate.wrong = lambda method, path: answer
     run = batcher(tmp_path, "run", "m.yaml", "--endpoint", service.url)
@@ -203,7 +204,8 @@ def test_nothing_of_object_stores_is_imported_where_no_address_stands(tmp_path: 
     )
     seen = (
         "import sys\nfrom batcher.cli import main\nsys.argv = ['batcher', 'plan', 'm.yaml']\n"
-        "try: main()\nfinally: print([m for m in sys.modules if m == 'obstore' or m.startswith('batcher.objects')], file=sys.stderr)"
+        "try: main()\nfinally:\n    names = [m for m in sys.modules if m == 'obstore' or m.startswith('batcher.objects')]\n"
+        "    print(names, file=sys.stderr)"
     )
     run = subprocess.run([sys.executable, "-c", seen], cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert run.stderr.strip().endswith("[]"), run.stderr
