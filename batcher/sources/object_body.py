@@ -43,12 +43,12 @@ def same_at_end(planned: FileStat, seen: Seen, sha256: bytes) -> bool:
 
 
 class ObjectBody(StreamBody):
-    """Read anew for each attempt. `problem`: what a fault of the store is for people."""
+    """Read anew for each attempt. `problem_of`: what a fault of the store is for people."""
 
-    def __init__(self, plan: InputPlan, url: str, problem: Callable[[Fault], Problem]) -> None:
+    def __init__(self, plan: InputPlan, url: str, problem_of: Callable[[Fault], Problem]) -> None:
         super().__init__(plan)
         self._url = url
-        self._problem = problem
+        self._problem_of = problem_of
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """While a chunk is being written, the next one is read."""
@@ -62,7 +62,7 @@ class ObjectBody(StreamBody):
                 yield chunk
                 chunk = await ahead
         except Fault as fault:
-            self.fault = self._problem(fault)
+            self.fault = self._problem_of(fault)
             return
         finally:
             if ahead is not None and not ahead.done():

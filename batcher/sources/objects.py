@@ -77,7 +77,7 @@ class StoredObjects:
     def look(self, item: Input, seen: Seen | None) -> FileStat | Problem:
         source = _source(item)
         if seen is None and (fault := self._faults.pop(source.url, None)) is not None:
-            return _problem(item, fault)
+            return problem_of(item, fault)
         listed = source.listed
         if seen is None and listed is not None:
             seen = listed.size, listed.mtime_ns, listed.inode, b""
@@ -85,7 +85,7 @@ class StoredObjects:
             try:
                 seen = objects().wait(self._seen(item, False), self._go_on)
             except Fault as fault:
-                return _problem(item, fault)
+                return problem_of(item, fault)
         size, mtime_ns, mark, _ = seen
         if size > FILE_BYTES:
             return source_problem(item, f"{item.label} has {size:,} bytes", "1 TiB at most can be sent")
@@ -102,7 +102,7 @@ class StoredObjects:
         try:
             head = seen[3] if seen is not None and seen[3] else objects().wait(self._seen(item, True), self._go_on)[3]
         except Fault as fault:
-            return _problem(item, fault)
+            return problem_of(item, fault)
         mime = detect_input(head) or named(item.label, types)
         if belies(head, mime):
             message = f"{item.label} is {NO_SUCH} {beginning(head)}"
@@ -116,7 +116,7 @@ class StoredObjects:
                 return source_problem(item, f"{item.label} is too large for a prompt", "16 MiB at most")
             return data.decode()
         except Fault as fault:
-            return _problem(item, fault)
+            return problem_of(item, fault)
         except UnicodeDecodeError as error:
             return source_problem(item, f"{item.label} is not UTF-8 (byte {error.start})", "a prompt is UTF-8 text")
 
@@ -124,7 +124,7 @@ class StoredObjects:
         try:
             return objects().wait(_digest(_source(item).url), self._go_on)
         except Fault as fault:
-            return _problem(item, fault)
+            return problem_of(item, fault)
 
     def encode(self, plan: InputPlan) -> SmallBody | Problem:
         return self.encode_many([plan])[0]
@@ -138,7 +138,7 @@ class StoredObjects:
                 one.cancel()
 
     def stream(self, plan: InputPlan) -> ObjectBody:
-        return ObjectBody(plan, _source(plan.input).url, lambda fault: _problem(plan.input, fault))
+        return ObjectBody(plan, _source(plan.input).url, lambda fault: problem_of(plan.input, fault))
 
 
 def _source(item: Input) -> ObjectSource:
@@ -194,7 +194,7 @@ async def _encoded(plan: InputPlan) -> SmallBody | Problem:
     try:
         data, seen = await _asked(_source(item).url, read)
     except Fault as fault:
-        return _problem(item, fault)
+        return problem_of(item, fault)
     sha256 = hashlib.sha256(data).digest()
     if len(data) != plan.stat.size or not same_at_end(plan.stat, seen, sha256):
         return changed(item)
@@ -202,7 +202,7 @@ async def _encoded(plan: InputPlan) -> SmallBody | Problem:
     return SmallBody(body(encoded, *beside(plan), sha256.hex()), sha256)
 
 
-def _problem(item: Input, fault: Fault) -> Problem:
+def problem_of(item: Input, fault: Fault) -> Problem:
     """What is wrong with an object. Raises ManifestError where it is wrong with all of them: one line says so."""
     kind: ProblemKind = "unavailable" if fault.what is What.UNAVAILABLE else "source"
     if fault.what is What.SETUP:
