@@ -104,7 +104,7 @@ def test_killed_while_results_go_to_a_store(
 ) -> None:
     buckets = tmp_path / "buckets"
     (buckets / "shop").mkdir(parents=True)
-    killed = number = objects = 0
+    killed = number = objects = begun = 0
     with serving_s3(buckets) as endpoint, Service(tmp_path / "service") as service, Nursery() as nursery:
         env = environment(endpoint)
         for name, value in env.items():
@@ -117,16 +117,19 @@ def test_killed_while_results_go_to_a_store(
             words = ("m.yaml", "--endpoint", service.url)
             assert nursery.run(folder, "run", *words, env=env, fresh=True).code == 0
             for life in range(LIVES):
-                after = rng.uniform(0.4, 1.3) if life < LIVES - 2 else None
+                after = rng.uniform(0.6, 2.0) if life < LIVES - 2 else None
                 ended = nursery.run(folder, "collect", *words, "--to", f"{shop.url}/out", env=env, fresh=True, after=after)
                 killed += ended.killed
                 if not ended.killed and ended.code == 0:
                     break
+                large = Address("s3", "shop", f"{shop.prefix}/out/listed/0.glb")
+                begun += bool(ended.killed and asyncio.run(uploads(large)))
             else:
                 pytest.fail(f"it is not collected after {LIVES} runs: {ended.log}")
             objects += judged(shop)
             number += 1
-    print(f"{killed} kills of collect, {number} batches: {objects} objects, each once and whole, no parts")
+    print(f"{killed} kills of collect, {begun} of them amid an upload in parts, {number} batches: {objects} objects, each once "
+          "and whole, no parts")  # fmt: skip
 
 
 def judged(shop: Shop) -> int:
