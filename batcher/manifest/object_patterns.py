@@ -102,6 +102,7 @@ class Listings:
 
     def _of(self, pattern: ObjectPattern, place: Place) -> tuple[Matches, int] | Problem:
         if pattern.text not in self._known:
+            self._go_on()
             from batcher.objects.faults import Fault, What  # only where there is such a pattern
             from batcher.objects.listing import listing
 

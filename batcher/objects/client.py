@@ -46,7 +46,8 @@ class Objects:
         return self.result(self.begin(work), go_on)
 
     @staticmethod
-    def result(future: Future[T], go_on: Callable[[], None] = lambda: None) -> T:
+    def result(future: Future[T], go_on: Callable[[], None] = lambda: None, *, cancel: bool = True) -> T:
+        """The same of what was begun. `cancel`: whatever comes of it is not wanted once the caller is to end."""
         try:
             while True:
                 try:
@@ -56,21 +57,21 @@ class Objects:
                         raise
                     go_on()
         finally:
-            future.cancel()
+            if cancel:
+                future.cancel()
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result, on another loop. Raises Fault."""
         return await asyncio.wrap_future(self.begin(work))
 
-    async def asked(self, store: str, work: Coroutine[Any, Any, T]) -> T:
+    async def asked(self, store: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """One request's result, in its turn; at once a Fault where this store could not be had a moment ago. On the loop."""
         async with self._turns:
             until, fault = self._down.get(store, (0.0, None))
             if fault is not None and time.monotonic() < until:
-                work.close()
                 raise Fault(fault.what, fault.message, fault.hint)
             try:
-                found = await work
+                found = await work()
             except Fault as error:
                 if error.what is What.UNAVAILABLE:
                     self._down[store] = time.monotonic() + DOWN_S, error

@@ -8,7 +8,9 @@ away again, and what a killed process has left of the same key is taken away bef
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import wait
 from typing import IO, Final
 
 from ..core.facts import FileStat
@@ -22,6 +24,7 @@ from .unfinished import clear
 PUT_BYTES: Final = 5 << 20  # S3's least size of a part
 PARTS: Final = 9000  # of one object; S3 takes 10,000
 LARGE_AT_ONCE: Final = 3  # uploads in parts; each holds two of them
+ABORT_S: Final = 10.0  # for an upload that was given up to take its parts away
 SHA256: Final = "sha256"  # of the members beside an object
 _large = asyncio.Semaphore(LARGE_AT_ONCE)  # on the loop of `client`
 
@@ -30,8 +33,15 @@ def write(
     address: Address, file: IO[bytes], size: int, about: dict[str, str], go_on: Callable[[], None] = lambda: None
 ) -> FileStat:
     """`about`: its Content-Type, and the members beside it. Raises Fault, and what `go_on` raises: then nothing of it stays."""
-    whole = size <= PUT_BYTES
-    return objects().wait(_put(address, file.read(), about) if whole else _in_parts(address, file, size, about), go_on)
+    if size <= PUT_BYTES:
+        return objects().wait(_put(address, file.read(), about), go_on)
+    given_up = threading.Event()
+    sending = objects().begin(_in_parts(address, file, size, about, given_up))
+    try:
+        return objects().result(sending, go_on, cancel=False)
+    finally:
+        given_up.set()  # cancelled, it would leave its parts
+        wait([sending], ABORT_S)
 
 
 async def _put(address: Address, data: bytes, about: dict[str, str]) -> FileStat:
@@ -44,29 +54,25 @@ async def _put(address: Address, data: bytes, about: dict[str, str]) -> FileStat
     return _stat(len(data), made["e_tag"] or made["version"])
 
 
-async def _in_parts(address: Address, file: IO[bytes], size: int, about: dict[str, str]) -> FileStat:
+async def _in_parts(
+    address: Address, file: IO[bytes], size: int, about: dict[str, str], given_up: threading.Event
+) -> FileStat:
     import obstore
 
     part = max(PUT_BYTES, size // PARTS + 1)
-    given_up = asyncio.Event()
 
     async def pieces() -> AsyncIterator[bytes]:
         while data := await asyncio.to_thread(file.read, part):
             if given_up.is_set():
-                raise Fault(What.UNAVAILABLE, "was given up")  # the store's client then takes the parts away
+                raise Fault(What.UNAVAILABLE, "was given up", "collect again")  # obstore then takes the parts away
             yield data
 
     async with _large:
         await clear(address)
-        sending = asyncio.ensure_future(
-            obstore.put_async(store_of(address), address.key, pieces(), attributes=about, chunk_size=part, max_concurrency=2)
-        )
         try:
-            made = await asyncio.shield(sending)
-        except asyncio.CancelledError:  # cancelled itself, it would leave its parts
-            given_up.set()
-            await asyncio.wait([sending])
-            raise
+            made = await obstore.put_async(
+                store_of(address), address.key, pieces(), attributes=about, chunk_size=part, max_concurrency=2
+            )
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise _written(of_error(error, address)) from None
     return _stat(size, made["e_tag"] or made["version"])

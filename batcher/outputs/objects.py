@@ -50,6 +50,7 @@ class ObjectFolder:
             raise UsageError(f"{to} has an empty, `.` or `..` name between its slashes", "write it like s3://bucket/prefix")
         self._root = Address(root.scheme, root.bucket, prefix)
         self._parts: dict[str, ObjectPart] = {}
+        self._closed = False
         self._threads = ThreadPoolExecutor(THREADS, "outputs")
         try:
             begins = f"{prefix}/" if prefix else ""
@@ -65,6 +66,7 @@ class ObjectFolder:
         return Address(self._root.scheme, self._root.bucket, f"{prefix}/{path}" if prefix else path)
 
     def close(self) -> None:
+        self._closed = True  # what is still being sent is given up
         self._threads.shutdown(wait=True, cancel_futures=True)
         for part in list(self._parts.values()):
             part.drop()
@@ -104,12 +106,16 @@ class ObjectFolder:
         about = {"Content-Type": held.mime, writing.SHA256: held.sha256.hex()}
         try:
             with held.content() as file:
-                written = writing.write(address, file, held.size, about)
+                written = writing.write(address, file, held.size, about, self._go_on)
         except Fault as fault:
             _stop(address, fault)
         held.drop()
         self._there.put(address.key, written)
         return written
+
+    def _go_on(self) -> None:
+        if self._closed:
+            raise Stop(Reason.UNSETTLED, "the collecting has ended", "collect again")
 
     def sync(self, paths: Sequence[str]) -> None:
         """A store's reply says that it is kept."""

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.objects import is_address
+from ..core.errors import UsageError
+from ..core.objects import STORES, is_address
 from .folder import OutputFolder
 
 if TYPE_CHECKING:
@@ -20,4 +21,7 @@ def open_outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
         from .objects import ObjectFolder  # only where it is asked for
 
         return ObjectFolder(os.fspath(to))
+    scheme, colon, rest = os.fspath(to).partition(":/")
+    if colon and scheme in STORES:
+        raise UsageError(f"{to} is a folder by its name, and meant as an address?", f"write {scheme}://{rest.lstrip('/')}")
     return OutputFolder(Path(to))

@@ -94,7 +94,7 @@ class _Reading:
     async def begin(self) -> bytes:
         """The first chunk; empty where it is another object now."""
         reader = reader_of(self._url)
-        opened = await objects().asked(split(self._url).root, reader.open(PIECE_BYTES))
+        opened = await objects().asked(split(self._url).root, lambda: reader.open(PIECE_BYTES))
         self._opened = opened
         return await self.next() if same_at_start(self._planned, opened.seen) else b""
 

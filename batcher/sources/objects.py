@@ -148,11 +148,7 @@ def _source(item: Input) -> ObjectSource:
 
 async def _asked(url: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """One request's result, in its turn."""
-
-    async def do() -> T:
-        return await work()
-
-    return await objects().asked(split(url).root, do())
+    return await objects().asked(split(url).root, work)
 
 
 async def _whole(url: str, most: int) -> bytes:
@@ -207,7 +203,5 @@ def problem_of(item: Input, fault: Fault) -> Problem:
     kind: ProblemKind = "unavailable" if fault.what is What.UNAVAILABLE else "source"
     if fault.what is What.SETUP:
         raise ManifestError([Problem("manifest", fault.message, fault.hint, item.place)])
-    if fault.what is What.NO_BUCKET:
-        kind = "manifest"
     problem = source_problem(item, fault.about(shown(item.label)), fault.hint)
     return Problem(kind, problem.message, problem.hint, problem.place, input=problem.input)

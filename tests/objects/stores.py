@@ -100,7 +100,8 @@ class Gate:
     def open(self) -> Iterator[Gate]:
         """On a loop and a thread of its own."""
         loop = asyncio.new_event_loop()
-        up, down = threading.Event(), asyncio.Event()
+        up = threading.Event()
+        down = self._down = asyncio.Event()
 
         async def serve() -> None:
             async with aiohttp.ClientSession(auto_decompress=False) as self._session:
@@ -113,7 +114,7 @@ class Gate:
                 self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
                 up.set()
                 await down.wait()
-                await asyncio.wait_for(runner.cleanup(), 5)
+                await runner.cleanup()
 
         thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
         thread.start()
@@ -133,7 +134,8 @@ class Gate:
             body = "<Error><Code>SlowDown</Code></Error>" if wrong == "503" else f"<Error><Code>X{wrong}</Code></Error>"
             return web.Response(status=int(wrong), text=body)
         if wrong == "hang":
-            await asyncio.sleep(600)
+            await self._down.wait()
+            return web.Response(status=503)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "accept-encoding"}
         address = aiohttp.client.URL(self.upstream + path, encoded=True)
         async with self._session.request(request.method, address, headers=headers, data=await request.read() or None) as reply:

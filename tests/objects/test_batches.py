@@ -209,3 +209,27 @@ def test_nothing_of_object_stores_is_imported_where_no_address_stands(tmp_path: 
     )
     run = subprocess.run([sys.executable, "-c", seen], cwd=tmp_path, capture_output=True, text=True, timeout=50)
     assert run.stderr.strip().endswith("[]"), run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("collect", "m.yaml", "--to", "s3:/shop/out"), "write s3://shop/out"),
+        (("collect", "m.yaml", "--to", "https://example.com/out"), "a bucket can"),
+        (("collect", "m.yaml", "--to", "S3://shop/out"), "write s3://"),
+        (("collect", "m.yaml", "--to", "s3://shop/out", "--gallery"), "leave --gallery out"),
+        (("gallery", "m.yaml", "--to", "s3://shop/out"), "collect into a folder"),
+    ],
+)  # fmt: skip
+def test_where_results_cannot_go_is_said(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "a.png").write_bytes(PNG + b"a")
+    (tmp_path / "m.yaml").write_text(
+        "version: 1\nendpoint: sandbox\nflows: [{name: a, template: model_generate_fromimage, inputs: [a.png]}]\n"
+    )
+    if words[0] == "collect":
+        assert batcher(tmp_path, "run", "m.yaml").returncode == 0
+    run = batcher(tmp_path, *words)
+    assert run.returncode == 2
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr

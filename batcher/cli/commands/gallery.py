@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 
 @flags.command("gallery", "a page of inputs and the models that came of them",
                idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))  # fmt: skip
-@click.option("--to", required=True, type=click.Path(path_type=Path), metavar="DIR", help="where collect brought the outputs")
+@click.option("--to", required=True, type=flags.WHERE, metavar="DIR", help="where collect brought the outputs")
 @click.option("--copy-inputs", is_flag=True, help="lay copies of the inputs beside the page, so that DIR can be sent whole")
 @click.option("--served", is_flag=True, help="for a web server only: without the models as scripts, a third of DIR's size less")
-def command(given: flags.CommonFlags, to: Path, copy_inputs: bool, served: bool) -> None:
+def command(given: flags.CommonFlags, to: Path | str, copy_inputs: bool, served: bool) -> None:
     """Write DIR/gallery.html: each input of MANIFEST and, next to it, the model that came of it, to be turned with the mouse.
 
     It is opened as a file, without a network, or from a web server. Accept and reject marks are kept by the browser, and
     exported as a list for `run --redo-from`. Run it again after each collect, or let `collect --gallery` do it.
     """
     try:
+        if isinstance(to, str):
+            raise UsageError("a gallery is written into a folder, not into an object store", "collect into a folder")
         manifest = setup.load(given)
         made = write(manifest, given.state, to, served=served, copy_inputs=copy_inputs)
     except BatcherError as error:
