@@ -17,7 +17,7 @@ import pytest
 
 from tests.proof.command import Service, batcher, begin, serving
 
-from .stores import PNG, SECRET, Gate, Shop
+from .stores import ACCESS_KEY, PNG, SECRET, Gate, Shop
 
 MANIFEST = """\
 version: 1
@@ -74,8 +74,10 @@ def digests(contents: dict[str, bytes], *names: str) -> Counter[str]:
 def test_every_byte_once_and_the_second_run_reads_nothing(service: Service, shop: Shop, gate: Gate, tmp_path: Path) -> None:
     contents = filled(shop, tmp_path)
     words = ("m.yaml", "--endpoint", service.url, "--json")
-    first = batcher(tmp_path, "run", *words)
+    first = batcher(tmp_path, "run", *words, "--log-file", "log.json", "--verbose")
     assert first.returncode == 0, first.stderr
+    kept = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(SECRET.encode() in content or ACCESS_KEY.encode() in content for content in kept)
     stools = digests(contents, "photos/chair-1.png", "photos/sub/ü #1.png", "inbox/i1.png")
     assert inputs(service.get("record")) == {
         "chairs": digests(contents, "photos/chair-1.png", "photos/big.png"), "stools": stools,
