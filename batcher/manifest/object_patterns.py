@@ -2,7 +2,8 @@
 
 In: such a pattern, rendered. Out: the objects that match, in the order of their keys, each with what the listing said of it.
 Called by `row_sources`. The rules for names are those of files; the bucket is named as it is. What is listed begins with all
-that the pattern says before its first wildcard, and is listed once for each command. """
+that the pattern says before its first wildcard, and is listed once for each command.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Paths as a manifest spells them. In: a string. Out: the same path without `./` and doubled slashes, and what it
 counts from; an object's address in its one spelling. No file is touched, no link followed; `~`, spaces and pattern characters
-are ordinary. """
+are ordinary.
+"""
 
 from __future__ import annotations
 

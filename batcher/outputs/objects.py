@@ -2,7 +2,8 @@
 
 In: paths that `core.collecting` made, bytes as they arrive. Out: objects with their SHA-256 beside them, and the lists of
 results. A download is held until it has been checked, in memory or in a file without a name, and only then sent under its own
-key: nothing else is ever written, so that nothing can be left. Called by `pipeline.collect`, as `folder` is. """
+key: nothing else is ever written, so that nothing can be left. Called by `pipeline.collect`, as `folder` is.
+"""
 
 from __future__ import annotations
 
