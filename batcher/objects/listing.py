@@ -7,10 +7,13 @@ without a name that is gone with the process: of a million keys some megabytes a
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import resources
 from typing import Final, TypeAlias
 
 from ..core.facts import FileStat
@@ -40,7 +43,7 @@ class Listing:
         with self._turn:
             if self._many is None:
                 return len(self._few)
-            return int(self._many.execute("SELECT count(*) FROM objects").fetchone()[0])
+            return int(self._many.execute(_sql()["count"]).fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[str, FileStat]]:
         """(key, what was listed of it), each once, in the order of the keys' code points. Of the stats the time and the mark
@@ -56,7 +59,7 @@ class Listing:
     def _page(self, after: str) -> Sequence[Row]:
         assert self._many is not None
         with self._turn:
-            return self._many.execute("SELECT * FROM objects WHERE key>? ORDER BY key LIMIT ?", (after, PAGE)).fetchall()
+            return self._many.execute(_sql()["page"], (after, PAGE)).fetchall()
 
     def get(self, key: str) -> FileStat | None:
         """What was listed of this key."""
@@ -64,7 +67,7 @@ class Listing:
             if self._many is None:
                 row = self._few.get(key)
                 return None if row is None else FileStat(*row[1:])
-            row = self._many.execute("SELECT * FROM objects WHERE key=?", (key,)).fetchone()
+            row = self._many.execute(_sql()["get"], (key,)).fetchone()
         return None if row is None else FileStat(*row[1:])
 
     def put(self, key: str, listed: FileStat) -> None:
@@ -81,14 +84,20 @@ class Listing:
         if self._many is None:
             self._many = sqlite3.connect("", isolation_level=None, check_same_thread=False)
             weakref.finalize(self, self._many.close)
-            self._many.executescript(
-                f"PRAGMA cache_size=-{CACHE_KIB}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE;"
-                "CREATE TABLE objects(key TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, mark INTEGER) WITHOUT ROWID;"
-            )
+            for pragma in (f"cache_size=-{CACHE_KIB}", "journal_mode=OFF", "synchronous=OFF", "temp_store=FILE"):
+                self._many.execute(f"PRAGMA {pragma}")
+            self._many.execute(_sql()["make"])
         self._many.execute("BEGIN")
-        self._many.executemany("INSERT OR REPLACE INTO objects VALUES(?,?,?,?)", self._few.values())
+        self._many.executemany(_sql()["put"], self._few.values())
         self._many.execute("COMMIT")
         self._few = {}
+
+
+@cache
+def _sql() -> dict[str, str]:
+    """The statements of `listing.sql`, by name."""
+    text = resources.files(__package__).joinpath("listing.sql").read_text("utf-8")
+    return dict(re.findall(r"^-- (\w+)\n([^;]+);$", text, re.MULTILINE))
 
 
 def listing(
