@@ -30,7 +30,7 @@ from .host.process import opening_a_journal, require_utf8
 from .journal.memory import MemoryJournal
 from .journal.open import State, empty_journal, open_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
-from .outputs.folder import OutputFolder
+from .outputs.opening import open_outputs
 from .pipeline.abort import Running
 from .pipeline.build import Build
 from .pipeline.flow_list import FlowList, unknown_flows
@@ -102,7 +102,7 @@ async def run(
         report.add(problem)
         return report
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(contextlib.closing(OutputFolder(Path(collect_to)))) if collect_to is not None else None
+        folder = stack.enter_context(contextlib.closing(open_outputs(collect_to))) if collect_to is not None else None
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             await build.run()
@@ -134,8 +134,8 @@ async def collect(
     started: Callable[[Operation], None] = lambda operation: None,
     events: Events = SILENT,
 ) -> Report:
-    """Wait for the flows that were started, and bring their outputs to the folder `to`; the report's `outputs` and
-    `ends` say what came of it, `to`/results.jsonl which output came from which source.
+    """Wait for the flows that were started, and bring their outputs to `to`, a folder or a prefix like `s3://bucket/prefix`;
+    the report's `outputs` and `ends` say what came of it, `to`/results.jsonl which output came from which source.
 
     `name`: a pattern of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}. `wait_s` bounds the waiting (None: until
     all have ended; 0: what is there now). `delete_remote`: delete each completed flow from the service once all of its
@@ -147,7 +147,7 @@ async def collect(
     options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer, _whole(to))
     if journal is None:
         require_journal(manifest, settings.state)
-    with contextlib.closing(OutputFolder(Path(to))) as folder:
+    with contextlib.closing(open_outputs(to)) as folder:
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             notes = build.notes("collect")

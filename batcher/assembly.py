@@ -103,7 +103,6 @@ async def open_engines(
     events: Events = SILENT, crew: Crew | None = None,
 ) -> AsyncIterator[Operation]:  # fmt: skip
     """All but the journal open, as long as this. `crew`: other runs, with whom the limits are shared."""
-    manifest = manifest.knowing(journal)
     limits = manifest.limits
     rng = random.Random()
     # Among several runs the database's time counts, and a lease ends also while the machine sleeps.
@@ -112,6 +111,7 @@ async def open_engines(
     limiter = Limiter(limits.concurrency, limits.retries, pace, rng, clock.steady)
     pace.ready = limiter.serve
     sources = AllSources(limits.min_age_s, time.time)
+    manifest = manifest.knowing(journal, sources.go_on)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(sources.close)
         images = None

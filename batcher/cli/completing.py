@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
+from ..core.errors import UsageError
+
 if TYPE_CHECKING:
     from ..journal.open import State
 
@@ -61,9 +63,14 @@ def _names(manifest: str, state: State | None) -> Iterator[str]:
     from ..journal.open import known_names
 
     yield from known_names(manifest, state)
-    from ..api import load_manifest
+    from ..api import MemoryJournal, load_manifest
     from ..core.model import Flow
 
-    for flow in load_manifest(manifest, env=os.environ).flows():
+    for flow in load_manifest(manifest, env=os.environ).knowing(MemoryJournal(), _no_network).flows():
         if isinstance(flow, Flow):
             yield flow.name
+
+
+def _no_network() -> None:
+    """What a pattern over an object store ends with."""
+    raise UsageError("nothing is asked for while a word is completed", "type the name")

@@ -7,6 +7,7 @@ takes as it needs them; a limit's option has the name of its field in `Limits`. 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +18,9 @@ from click.core import ParameterSource
 
 from ..core.errors import UsageError
 from ..core.exit_codes import ExitCode
-from ..journal.postgres.address import Address, is_address
+from ..core.objects import is_address
+from ..journal.postgres.address import Address
+from ..journal.postgres.address import is_address as is_database
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from . import completing, output
 from .output import say
@@ -50,7 +53,7 @@ class _State(_Folder):
     """A folder, or the address of a database."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or not is_address(value):
+        if not isinstance(value, str) or not is_database(value):
             return super().convert(value, param, ctx)
         try:
             return Address.parse(value)
@@ -58,8 +61,16 @@ class _State(_Folder):
             self.fail(str(error), param, ctx)
 
 
+class _Where(click.Path):
+    """A folder, or a prefix in an object store, which is kept as it is written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_address(os.fspath(value)) else super().convert(value, param, ctx)
+
+
 DURATION: Final = _Parsed("duration", parse_duration)
 SIZE: Final = _Parsed("size", parse_size)
+WHERE: Final = _Where(path_type=Path)
 
 
 

@@ -23,7 +23,8 @@ WATCH_S: Final = 7 * 86400.0  # a create is not expected to be done later than a
 class FileStat:
     """A file's stat, by which unchanged content is recognised without reading: bytes, nanoseconds, inode number.
 
-    A text has its length in bytes and zeros."""
+    A text has its length in bytes and zeros. An object has 63 bits of its ETag (`core.objects.mark_of`) for an inode number and
+    no time; where the store gives no ETag, the time of its last change, in whole seconds, or 63 bits of its content."""
 
     size: int
     mtime_ns: int = 0

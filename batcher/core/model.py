@@ -16,7 +16,7 @@ from .price import Price
 from .rows import row
 
 if TYPE_CHECKING:
-    from .facts import CollectedView
+    from .facts import CollectedView, FileStat
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 
@@ -135,8 +135,18 @@ class TextSource:
     text: str
 
 
+@row(frozen=True, slots=True)
+class ObjectSource:
+    """An object: `url` is where it can be read, and may be signed, so that it is never shown. `listed`: what a listing said of
+    it (size, time of its last change, its mark), in place of a look at each."""
+
+    stat_tells: ClassVar[bool] = True  # its mark is its ETag's, or its content's
+    url: str = field(repr=False)
+    listed: FileStat | None = None
+
+
 # Where an input's content comes from. What can be done with each kind is settled in `batcher.sources`, by its type.
-Source: TypeAlias = FileSource | TextSource
+Source: TypeAlias = FileSource | TextSource | ObjectSource
 
 
 @row(frozen=True, slots=True)
@@ -198,12 +208,13 @@ class Manifest:
     notify: Notify = field(default=Notify(), repr=False)  # the address of a ping is a secret of a kind
     metrics: str | None = None  # absolute path of a file for Prometheus
     notes: Callable[[bool], list[Problem]] = field(default=lambda reasons: [], repr=False, compare=False)
-    sifted: Callable[[CollectedView], Sifted] | None = field(default=None, repr=False, compare=False)
+    sifted: Callable[[CollectedView, Callable[[], None]], Sifted] | None = field(default=None, repr=False, compare=False)
     digest: str = ""  # of its text, by which several hosts tell that they have the same
 
-    def knowing(self, journal: CollectedView) -> Manifest:
-        """The same manifest, whose patterns leave out what the journal has collected."""
+    def knowing(self, journal: CollectedView, go_on: Callable[[], None] = lambda: None) -> Manifest:
+        """The same manifest, whose patterns leave out what the journal has collected. `go_on` may end a long listing with an
+        error."""
         if self.sifted is None:
             return self
-        flows, notes = self.sifted(journal)
+        flows, notes = self.sifted(journal, go_on)
         return replace(self, flows=flows, notes=notes)

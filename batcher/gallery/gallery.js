@@ -337,6 +337,7 @@
       case 'text': figure.append(make('blockquote', {}, bdi(card.p || ''))); break;
       case 'gone': figure.append(note('The input has gone:', 'bad'), make('p', { class: 'note' }, bdi(card.h || card.l))); break;
       case 'other': figure.append(note(`Browsers do not show ${kindOf(card.l)}.`)); break;
+      case 'elsewhere': figure.append(note('The input lies in an object store.')); break;
       default: figure.append(note(card.l ? 'This input is no longer in the manifest.' : 'Which input it came from is not known.'));
     }
     return figure;

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ..core.errors import BatcherError, UsageError
 from ..core.markup import embedded
-from ..core.model import FileSource, Flow, Input, Manifest, TextSource
+from ..core.model import FileSource, Flow, Input, Manifest, ObjectSource, TextSource
 from ..core.output_names import GALLERY
 from ..core.text import shown
 from ..host import system
@@ -180,6 +180,8 @@ class _Writer:
                 return made | {"k": "text", "p": _words(text[:PROMPT_BYTES])}
             case FileSource(path):
                 return made | self._file(os.path.abspath(path))
+            case ObjectSource():  # the page asks no other host
+                return made | {"k": "elsewhere"}
             case _ as other:
                 assert_never(other)
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from batcher.core.model import ABSENT, TAG, Absent, FileSource, Input, Place, Problem, ProblemKind, TextSource
+from batcher.core.model import ABSENT, TAG, Absent, FileSource, Input, ObjectSource, Place, Problem, ProblemKind, TextSource
+from batcher.core.objects import is_address, shown
 from batcher.manifest.findings import Unfit, harmless, quoted
+from batcher.manifest.object_patterns import LISTED
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.sieve import Sieve
@@ -65,9 +67,14 @@ class Item:
         mime = bind_checked(self.mime, scope, check_mime)
         folder = base.folder.rstrip("/") + "/"
         label = base.label if base.prefix else None
+        listed_at = scope.columns.get(LISTED)
 
         def make_file(row: Row, place: Place) -> Input:
             path = spelled_path(content(row))
+            if "//" in path and is_address(path):
+                listed = None if listed_at is None else row[listed_at]
+                stat = listed.stat if listed is not None and listed.url == path else None
+                return Input(shown(path), ObjectSource(path, stat), mime(row), additional(row), place, key(row))
             full = path if path[0] == "/" else folder + path
             return Input(label(path) if label else path, FileSource(full), mime(row), additional(row), place, key(row))
 
@@ -185,7 +192,7 @@ class _Expansion:
         if opened.left_out:
             message = f"the pattern {shown} matches {opened.left_out:,} files, and `exclude` leaves none of them"
             return Problem(kind, message, "correct `exclude`, or remove the input", place)
-        hint = "correct it, or remove the input; it is relative to the manifest's folder"
+        hint = opened.advice or "correct it, or remove the input; it is relative to the manifest's folder"
         if "{" in opened.name:
             hint = "braces are no alternatives here: write one input per pattern"
         return Problem(kind, f"the pattern {shown} matches no file", hint, place)

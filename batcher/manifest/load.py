@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -52,9 +52,9 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
                     digest=findings.digest.hexdigest())  # fmt: skip
 
 
-def _sifted(plans: list[Plan], journal: CollectedView | None) -> Sifted:
+def _sifted(plans: list[Plan], journal: CollectedView | None, go_on: Callable[[], None] = lambda: None) -> Sifted:
     """The manifest's flows and notes, whose patterns leave out the results that the journal knows of."""
-    sieve = Sieve(journal)
+    sieve = Sieve(journal, go_on)
     return Expansion(plans, sieve).flows, sieve.notes
 
 

@@ -1,5 +1,6 @@
 """Paths as a manifest spells them. In: a string. Out: the same path without `./` and doubled slashes, and what it
-counts from. No file is touched, no link followed; `~`, spaces and pattern characters are ordinary.
+counts from; an object's address in its one spelling. No file is touched, no link followed; `~`, spaces and pattern characters
+are ordinary.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 
+from batcher.core import objects
 from batcher.manifest.findings import Unfit
 
 
@@ -22,7 +24,7 @@ class Base:
     def label(self, path: str) -> str:
         """`path` of this file as it is spelled from the main manifest's folder: so that what moves into an included
         file keeps its identity."""
-        if not self.prefix or path.startswith("/"):
+        if not self.prefix or path.startswith("/") or objects.is_address(path):
             return path
         joined = self.prefix + path
         return posixpath.normpath(joined) if path.startswith("../") else joined
@@ -45,6 +47,11 @@ def spelled_path(text: str) -> str:
     # Most paths need nothing done, and a million of them are looked at.
     if "./" not in text and "//" not in text and not text.endswith("/."):
         return text
+    if objects.is_address(text):
+        try:
+            return objects.spelled(text)
+        except objects.NoAddress as error:
+            raise Unfit(str(error), error.hint) from error
     parts = [part for part in text.split("/") if part not in ("", ".")]
     kept = ("/" if text.startswith("/") else "") + "/".join(parts)
     if text.endswith("/") and not kept.endswith("/"):

@@ -14,9 +14,11 @@ from itertools import chain
 from typing import Final, TypeAlias
 
 from batcher.core.model import Place, Problem
-from batcher.manifest import files, patterns, tables
+from batcher.core.objects import is_address
+from batcher.manifest import files, object_patterns, patterns, tables
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.findings import Unfit, harmless, quoted
+from batcher.manifest.object_patterns import LISTED, Listed
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sieve import Sieve
 from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text
@@ -27,7 +29,7 @@ GLOB_ORIGIN: Final = "a pattern's variables"
 Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Opened:
     """A source as one outer row sees it. A row's place is None where it stands in no text file (a match)."""
 
@@ -38,6 +40,7 @@ class Opened:
     rows: Rows
     left_out: int = 0  # matches that `exclude` took away
     results: int = 0  # matches that are results, and no sources
+    advice: str = ""  # where there is none
 
     def scope(self, outer: Scope) -> Scope:
         """The columns of the outer row, then of this one's rows, which shadow them."""
@@ -73,6 +76,8 @@ class Source:
 
         def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
             try:
+                if self.kind == "glob" and is_address(text := spell(row)):
+                    return _open_objects(text, [render(row) for render in without], place, sieve)
                 if self.kind == "glob":
                     return _open_glob(spell(row), [render(row) for render in without], base, place, wanted, sieve)
                 return _open_table(spell(row), base, place, wanted)
@@ -85,7 +90,7 @@ class Source:
 def check_pattern(node: Const | Text, text: str) -> None:
     """Raises Unfit for a pattern that can be seen to be wrong before any row is known."""
     if isinstance(node, Const):
-        patterns.parse(literal_pattern(text))
+        (object_patterns.parse if is_address(text) else patterns.parse)(literal_pattern(text))
 
 
 def check_exclude(node: Const | Text, text: str, beside: str) -> None:
@@ -102,7 +107,13 @@ def check_exclude(node: Const | Text, text: str, beside: str) -> None:
 def check_table(node: Const | Text) -> None:
     """Raises Unfit for a table's path that can be seen to be wrong before any row is known."""
     if isinstance(node, Const):
+        _check_here(str(node.value))
         tables.kind_of(spelled_path(str(node.value)))
+
+
+def _check_here(text: str) -> None:
+    if is_address(text):
+        raise Unfit("a table is a file; an object cannot be one", "copy it beside the manifest; its cells may name objects")
 
 
 def glob_node(node: Const | Text, text: str) -> Const | Text:
@@ -155,6 +166,34 @@ def _open_glob(
     return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, rows, left_out, len(results))
 
 
+def _open_objects(text: str, without: list[str], place: Place, sieve: Sieve) -> Opened | Problem:
+    """Never all at once: there may be a million of them."""
+    pattern = object_patterns.parse(text)
+    tests = object_patterns.excluding(without, pattern)
+    found = sieve.listings.of(pattern, place)
+    if isinstance(found, Problem):
+        return found
+    matches, seen = found
+    opened = Opened(text, (*GLOB_COLUMNS, LISTED), False, GLOB_ORIGIN, iter(()))
+    if not seen:
+        opened.advice = f"nothing there has a key that begins with {harmless(pattern.begins)}; correct it, or remove the input"
+    root = len(pattern.root.root) + 1
+
+    def rows() -> Rows:
+        index = 0
+        for one in matches:
+            if any(test(one.url[root:]) for test in tests):
+                opened.left_out += 1
+            elif sieve.is_result(text, one.url, one.stat):
+                opened.results += 1
+            elif one.stat.size or not sieve.listings.is_folder(one):
+                yield _row(one.url, index, one), None
+                index += 1
+
+    opened.rows = rows()
+    return opened
+
+
 def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) -> Rows:
     """A folder that cannot be read is a problem; the other matches count."""
     for path, error in folders:
@@ -203,10 +242,15 @@ def _matches(matches: list[str], base: Base, place: Place) -> Rows:
             message = f"the file name {quoted(shown)} is not UTF-8"
             yield Problem("source", message, "rename it: it cannot be sent as JSON", place, input=harmless(shown))
             continue
-        parent, slash, name = path.rpartition("/")
-        dot = name.rfind(".")
-        stem, suffix = (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
-        yield (path, name, stem, suffix, parent or (slash or "."), index), None
+        yield _row(path, index), None
+
+
+def _row(path: str, index: int, *more: Listed) -> Row:
+    """The columns of a match."""
+    parent, slash, name = path.rpartition("/")
+    dot = name.rfind(".")
+    stem, suffix = (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
+    return path, name, stem, suffix, parent or (slash or "."), index, *more
 
 
 def _is_utf8(path: str) -> bool:
@@ -223,6 +267,7 @@ def _shown(path: object) -> str:
 
 
 def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+    _check_here(text)
     path = spelled_path(text)
     kind = tables.kind_of(path)
     shown = harmless(base.label(path))

@@ -22,11 +22,12 @@ from functools import cached_property, wraps
 from itertools import islice
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from batcher.core.facts import CollectedView
+from batcher.core.facts import CollectedView, FileStat
 from batcher.core.model import Problem
 from batcher.core.names import Names
 from batcher.core.output_names import GALLERY, RESULTS
 from batcher.manifest.findings import harmless, quoted
+from batcher.manifest.object_patterns import Listings
 from batcher.manifest.patterns import Pattern, Walk
 
 RESULTS_LIST: Final = f"{RESULTS}.jsonl"
@@ -57,7 +58,8 @@ class Sieve:
     """What is known of results while the patterns of one manifest are expanded. Any thread may ask: the planner's walks the
     manifest while others look names up in it."""
 
-    def __init__(self, journal: CollectedView | None = None) -> None:
+    def __init__(self, journal: CollectedView | None = None, go_on: Callable[[], None] = lambda: None) -> None:
+        self.listings = Listings(go_on)
         self._turn = threading.RLock()
         self._journal = journal
         self._roots: dict[str, _ResultsList | None] = {}  # by folder: the list of results at it or above it
@@ -95,6 +97,14 @@ class Sieve:
         for path in sorted(found):
             self._note("results", text, path)
         return found
+
+    @_alone
+    def is_result(self, text: str, url: str, listed: FileStat) -> bool:
+        """Whether an object is one of the manifest's own results, by what was listed of it."""
+        if not self._own or not self._own.has_stat(FileStat(listed.size, 0 if listed.inode else listed.mtime_ns, listed.inode)):
+            return False
+        self._note("results", text, url)
+        return True
 
     @_alone
     def noticed(self, text: str, pattern: Pattern, walk: Walk) -> None:
@@ -204,10 +214,12 @@ class _Prints:
             found = os.stat(path)
         except OSError:
             return False  # whoever reads it says so
-        inode = found.st_ino & _INODES
-        at = bisect_left(self._inodes, inode)
-        while at < len(self._inodes) and self._inodes[at] == inode:
-            if (self._sizes[at], self._times[at]) == (found.st_size, found.st_mtime_ns):
+        return self.has_stat(FileStat(found.st_size, found.st_mtime_ns, found.st_ino & _INODES))
+
+    def has_stat(self, found: FileStat) -> bool:
+        at = bisect_left(self._inodes, found.inode)
+        while at < len(self._inodes) and self._inodes[at] == found.inode:
+            if (self._sizes[at], self._times[at]) == (found.size, found.mtime_ns):
                 return True
             at += 1
         return False

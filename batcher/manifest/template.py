@@ -177,7 +177,8 @@ def uses(*nodes: Node | None) -> Iterator[tuple[str, int]]:
 
 def unknown(name: str, known: Iterable[str], origin: str) -> Unfit:
     """What to say of a placeholder that names no column."""
-    return Unfit(f"no {{{harmless(name)}}} in {origin}", suggestion(name, known, "there are") or "it has no columns")
+    named = [one for one in known if not one.startswith("\0")]  # that of a listing is ours
+    return Unfit(f"no {{{harmless(name)}}} in {origin}", suggestion(name, named, "there are") or "it has no columns")
 
 
 def bind(node: Node, scope: Scope) -> Render:

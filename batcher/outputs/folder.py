@@ -71,12 +71,13 @@ class OutputFolder:
     def taken(self, path: str) -> bool:
         return os.path.lexists(self._root / path)
 
-    def digest(self, path: str) -> bytes:
+    def digest(self, path: str, *, read: bool = False) -> bytes:
         with patiently(partial(io.FileIO, self._root / path)) as file:
             return hashlib.file_digest(file, "sha256").digest()
 
-    def rename(self, part: str, path: str) -> None:
+    def rename(self, part: str, path: str) -> FileStat | None:
         os.replace(self._root / part, self._root / path)
+        return None
 
     def sync(self, paths: Sequence[str]) -> None:
         folders = {self._root, *(above for path in paths for above in (self._root / path).parents)}

@@ -55,14 +55,24 @@ class LookAhead:
         if self._images is not None:
             items = self._images_first(items, self._images)
         before = self._some(items)
+        self._looked(before)()
         while before:
             following = self._some(items)
-            flows = [one for one in following if isinstance(one, FlowInputs)]
-            seen = self._ahead([(flow.items, not is_started(flow.facts)) for flow in flows])
+            look = self._looked(following)
             yield from before
-            for flow, found in zip(flows, seen(), strict=True):
-                flow.seen = found
+            look()
             before = following
+
+    def _looked(self, flows: Sequence[FlowInputs | Problem]) -> Callable[[], None]:
+        """Look at the first inputs of these beside what is done until the function is called, which waits for what was seen."""
+        known = [one for one in flows if isinstance(one, FlowInputs)]
+        seen = self._ahead([(flow.items, not is_started(flow.facts)) for flow in known])
+
+        def take() -> None:
+            for flow, found in zip(known, seen(), strict=True):
+                flow.seen = found
+
+        return take
 
     def flow(self, flow: Flow) -> FlowInputs:
         """One flow, of which nothing has been seen yet."""
@@ -88,6 +98,8 @@ class LookAhead:
         """A flow's inputs, many at a time; while some are planned, the next ones are looked at, and `inside` where that is
         wanted."""
         items, seen = inputs.items, inputs.seen
+        if items and not any(seen):  # nobody has looked: in a store, one after the other would take a while
+            (seen,) = self._ahead([(items, inside)])()
         while items:
             following = list(islice(inputs.rest, STEP))
             ahead = self._ahead([(following, inside)])

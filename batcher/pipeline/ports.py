@@ -68,8 +68,8 @@ class Sink(Protocol):
 
 
 class Folder(Protocol):
-    """The folder that outputs are collected into. Paths are relative to it. Synchronous where not said otherwise, for
-    threads; raises OSError."""
+    """The folder that outputs are collected into, or a prefix in an object store. Paths are relative to it. Synchronous where
+    not said otherwise, for threads; raises OSError, and Stop where nothing more can be written."""
 
     def open(self, part: str) -> Sink:
         """A new file at this path, in place of what an attempt before left there, made with its first bytes."""
@@ -80,11 +80,15 @@ class Folder(Protocol):
     def taken(self, path: str) -> bool:
         """Whether anything at all is there."""
 
-    def digest(self, path: str) -> bytes: ...
+    def digest(self, path: str, *, read: bool = False) -> bytes:
+        """SHA-256 of what is there. `read`: of its bytes, though the same was kept beside them."""
+
     def head(self, path: str) -> bytes:
         """Its first bytes, as many as tell its type."""
 
-    def rename(self, part: str, path: str) -> None: ...
+    def rename(self, part: str, path: str) -> FileStat | None:
+        """The part has this path from now on. Its file stat there, where that is another one."""
+
     def sync(self, paths: Sequence[str]) -> None:
         """Renames to these paths outlive a power cut from now on."""
 

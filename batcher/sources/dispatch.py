@@ -7,14 +7,14 @@ and whoever reads it out of the manifest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ..core.bodies import SmallBody
 from ..core.errors import BatcherError, UsageError
 from ..core.facts import FileStat
 from ..core.media import TEXT, spellings
-from ..core.model import FileSource, Input, Problem, ProblemKind, Source, TextSource
+from ..core.model import FileSource, Input, ObjectSource, Problem, ProblemKind, Source, TextSource
 from ..core.planning import InputPlan
 from .bodies import StreamBody, text_body
 from .encode_worker import Seen
@@ -61,23 +61,30 @@ class AllSources:
 
     def __init__(self, min_age_s: float, now: Callable[[], float]) -> None:
         self._interrupted: BatcherError | None = None
-        self.files = Files(min_age_s, now, self._go_on)
-        self._engines: Mapping[type[Source], Engine] = {FileSource: self.files, TextSource: Texts()}
+        self.files = Files(min_age_s, now, self.go_on)
+        self._engines: dict[type[Source], Engine] = {FileSource: self.files, TextSource: Texts()}
+        self._made_later: Callable[[], Engine] = lambda: _objects(min_age_s, now, self.go_on)
 
     def _of(self, item: Input) -> Engine:
-        return self._engines[type(item.source)]
+        return self._engine(type(item.source))
+
+    def _engine(self, kind: type[Source]) -> Engine:
+        if kind not in self._engines:
+            self._engines[ObjectSource] = self._made_later()
+        return self._engines[kind]
 
     def close(self) -> None:
         self.interrupt(UsageError("the sources are closed", "run again"))  # a walk whose command was interrupted ends
-        for engine in self._engines.values():
+        for engine in list(self._engines.values()):
             engine.close()
 
     def interrupt(self, error: BatcherError) -> None:
         self._interrupted = self._interrupted or error
-        for engine in self._engines.values():
+        for engine in list(self._engines.values()):
             engine.interrupt()
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Raises the error that the sources were interrupted with."""
         if self._interrupted is not None:
             raise self._interrupted
 
@@ -101,10 +108,10 @@ class AllSources:
         places: dict[type[Source], list[int]] = {}
         for place, item in enumerate(items):
             places.setdefault(type(item.source), []).append(place)
-        return [(self._engines[kind], of_kind) for kind, of_kind in places.items()]
+        return [(self._engine(kind), of_kind) for kind, of_kind in places.items()]
 
     def look(self, item: Input, seen: Seen | None = None) -> FileStat | Problem:
-        self._go_on()
+        self.go_on()
         return self._of(item).look(item, seen)
 
     def mime(self, item: Input, types: tuple[str, ...] | None, seen: Seen | None = None) -> str | Problem:
@@ -149,3 +156,10 @@ class AllSources:
             own = [others[place] for place in places]
             encoded.update(zip(own, engine.encode_many([plans[place] for place in own]), strict=True))
         return [encoded[place] if place in encoded else self._text_body(plan) for place, plan in enumerate(plans)]
+
+
+def _objects(min_age_s: float, now: Callable[[], float], go_on: Callable[[], None]) -> Engine:
+    """Where the first object is asked for: nothing of it is imported before."""
+    from .objects import StoredObjects
+
+    return StoredObjects(min_age_s, now, go_on)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @flags.command("collect", "wait for started flows and download their outputs")
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="where the outputs go")
+@click.option("--to", type=flags.WHERE, metavar="DIR", help="where the outputs go: a folder, or s3://bucket/prefix")
 @click.option("--name", default=DEFAULT_NAME, show_default=True, metavar="PATTERN",
               help="of {flow} {stem} {suffix} {name} {parent} {index} {asset_id}")
 @click.option("--wait", "wait_s", type=flags.DURATION, help="wait for running flows so long at most; 0: not at all")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @flags.REQUESTS
 @flags.METRICS
 def command(
-    given: flags.CommonFlags, to: Path | None, name: str, wait_s: float | None, delete_remote: bool, accept_fewer: bool,
+    given: flags.CommonFlags, to: Path | str | None, name: str, wait_s: float | None, delete_remote: bool, accept_fewer: bool,
     gallery: bool, metrics: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Wait for the flows of MANIFEST that were started, and download their outputs to DIR, each once.
@@ -46,12 +46,15 @@ def command(
     """
     if to is None:
         flags.missing_folder(given, "collect", "where the outputs go")
+    if gallery and isinstance(to, str):
+        error = UsageError("a gallery is written into a folder, not into an object store", "leave --gallery out")
+        output.exit_for(error, given.manifest, given.as_json)
     pages: list[str] = []
 
     async def act(manifest: Manifest, settings: Settings, **watched: Any) -> Report:
         report = await collect(manifest, to, settings, name=name, wait_s=wait_s, delete_remote=delete_remote,
                                accept_fewer=accept_fewer, **watched)  # fmt: skip
-        page = await asyncio.to_thread(_gallery, manifest, given.state, to, report) if gallery else None
+        page = await asyncio.to_thread(_gallery, manifest, given.state, Path(to), report) if gallery else None
         pages.extend([f"gallery: {gallery_command.told(page)}"] if page is not None else [])
         return report
 

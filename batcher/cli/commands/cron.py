@@ -18,6 +18,7 @@ import click
 from ...api import load_manifest
 from ...core.errors import BatcherError, UsageError
 from ...core.model import SANDBOX, Manifest
+from ...core.objects import is_address
 from ...journal.open import State, state_folder
 from ...journal.postgres.address import Address
 from .. import flags, output, schedules, setup
@@ -96,7 +97,7 @@ def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str
     except click.ClickException as error:
         raise UsageError(error.format_message(), "batcher run --help lists the flags") from error
     for flag, path in (("--metrics", parsed["metrics"]), ("--collect", parsed["collect_to"])):
-        if path is not None and not os.path.isabs(path):
+        if path is not None and not (os.path.isabs(path) or is_address(str(path))):
             raise UsageError(f"{flag} {path}: cron runs in another folder", "give the whole path")
     words = [*_batcher(), "run", manifest.path, "--quiet"]
     paths = {"--state": given.state, "--log-file": given.log_file, "--ca-file": given.ca_file}
@@ -150,7 +151,7 @@ def _written(manifest: Manifest, state: State | None, log_file: str | None, run_
     parsed = run.make_context("run", [manifest.path, *run_flags]).params
     metrics = parsed["metrics"] or manifest.metrics
     found += [Path(path).parent for path in (metrics, log_file and os.path.abspath(log_file)) if path]
-    found += [parsed["collect_to"]] if parsed["collect_to"] is not None else []
+    found += [parsed["collect_to"]] if isinstance(parsed["collect_to"], Path) else []
     existing = []
     for folder in found:
         while not folder.exists():

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 @flags.command("gallery", "a page of inputs and the models that came of them",
                idle=(*flags.NO_NETWORK, *flags.NO_EVENTS, *flags.NO_PROGRESS))  # fmt: skip
-@click.option("--to", type=click.Path(path_type=Path), metavar="DIR", help="where collect brought the outputs")
+@click.option("--to", type=flags.WHERE, metavar="DIR", help="where collect brought the outputs")
 @click.option("--copy-inputs", is_flag=True, help="lay copies of the inputs beside the page, so that DIR can be sent whole")
 @click.option("--served", is_flag=True, help="for a web server only: without the models as scripts, a third of DIR's size less")
-def command(given: flags.CommonFlags, to: Path | None, copy_inputs: bool, served: bool) -> None:
+def command(given: flags.CommonFlags, to: Path | str | None, copy_inputs: bool, served: bool) -> None:
     """Write DIR/gallery.html: each input of MANIFEST and, next to it, the model that came of it, to be turned with the mouse.
 
     It is opened as a file, without a network, or from a web server. Accept and reject marks are kept by the browser, and
@@ -39,6 +39,8 @@ def command(given: flags.CommonFlags, to: Path | None, copy_inputs: bool, served
     if to is None:
         flags.missing_folder(given, "gallery", "where collect brought the outputs")
     try:
+        if isinstance(to, str):
+            raise UsageError("a gallery is written into a folder, not into an object store", "collect into a folder")
         manifest = setup.load(given)
         made = write(manifest, given.state, to, served=served, copy_inputs=copy_inputs)
     except BatcherError as error:

@@ -35,12 +35,12 @@ from .collect import collected
 @flags.CHECKSUM
 @click.option("--adopt", is_flag=True, help="take over flows of this batch that the journal does not know")
 @flags.ONLY
-@click.option("--collect", "collect_to", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+@click.option("--collect", "collect_to", type=flags.WHERE, metavar="DIR",
               help="then wait for the outputs and bring them there, as collect does")
 @click.option("--accept-fewer", is_flag=True, help="with --collect: as there")
 @flags.METRICS
 def command(
-    given: flags.CommonFlags, collect_to: Path | None, accept_fewer: bool, metrics: str | None, **options: Any
+    given: flags.CommonFlags, collect_to: Path | str | None, accept_fewer: bool, metrics: str | None, **options: Any
 ) -> None:  # fmt: skip
     """Bring the batch of MANIFEST to done: create its flows, upload, verify, start each once.
 

@@ -44,7 +44,9 @@ class Landing:
                     # Durable before the rename: whichever of the two a kill leaves undone, the next run can tell.
                     await self._journal.record(*former, PutOutput(done))
                     part = part_path(row.place, row.flow_id, row.asset_id)
-                    await asyncio.to_thread(self._folder.rename, part, path)
+                    there = await asyncio.to_thread(self._folder.rename, part, path)
+                    if there is not None:
+                        self._journal.post(PutOutput(replace(done, stat=there)))
                     watched.missing.discard(row.asset_id)
                     self._reporter.output_collected(watched, done, landed.more)
                     return

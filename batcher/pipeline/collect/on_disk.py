@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from ...core.collecting import cannot_write
+from ...core.errors import Stop
 from ...core.facts import FileStat, OutputFacts, OutputState
 from ...core.output_names import part_path
 from ..ports import Folder
@@ -28,14 +29,16 @@ class OnDisk:
             return await asyncio.to_thread(lambda: [(row, self._present(row, read)) for row in page])
         except OSError as error:
             self._shutdown.halt(cannot_write(error))
-            return []
+        except Stop as stop:
+            self._shutdown.halt(stop)
+        return []
 
     def _present(self, row: OutputFacts, read: bool) -> FileStat | None:
         """The stat of the output's file where it is what was verified; unread where its stat has not changed."""
         if row.state is not OutputState.COLLECTED:
             return None
         found = self._folder.look(row.path)
-        if found is not None and ((found == row.stat and not read) or self.is_same(row.path, found, row)):
+        if found is not None and ((found == row.stat and not read) or self.is_same(row.path, found, row, read=read)):
             return found
         part = part_path(row.place, row.flow_id, row.asset_id)
         found = self._folder.look(part)  # a process died between the record and the rename
@@ -44,6 +47,6 @@ class OnDisk:
             return found
         return None
 
-    def is_same(self, path: str, found: FileStat, row: OutputFacts) -> bool:
-        """Whether the file there has the bytes that were collected. In a thread."""
-        return found.size == row.stat.size and self._folder.digest(path) == row.sha256
+    def is_same(self, path: str, found: FileStat, row: OutputFacts, *, read: bool = False) -> bool:
+        """Whether the file there has the bytes that were collected. `read`: by its bytes. In a thread."""
+        return found.size == row.stat.size and self._folder.digest(path, read=read) == row.sha256

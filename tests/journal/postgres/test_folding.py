@@ -70,7 +70,8 @@ records = st.one_of(
     st.builds(Watch, st.sampled_from([7.0, 10.5, 1e9])), st.just(UnknownFlowsChecked()),
     st.builds(PutTimes, names, st.builds(FlowTimes, times, times, times, times, times, times)),
     st.builds(PutRun, st.sampled_from([1.0, 2.0, 3.0]), small, st.just({"n": "\0"})),
-    st.builds(PutEnd, ends), st.builds(PutAttempt, st.builds(AttemptFacts, names, ids, small, times)), st.builds(SeeOutput, outputs), st.builds(PutOutput, outputs),
+    st.builds(PutEnd, ends), st.builds(PutAttempt, st.builds(AttemptFacts, names, ids, small, times)),
+    st.builds(SeeOutput, outputs), st.builds(PutOutput, outputs),
 )  # fmt: skip
 
 
@@ -116,7 +117,8 @@ def test_records_come_to_the_same_however_many_are_written_together(
     journal: PostgresJournal, together: list[list[Record]]
 ) -> None:
     with server().connect(journal._address) as beside:
-        for table in ("flows", "inputs", "orphans", "released_flows", "flow_times", "runs", "ends", "attempts", "outputs", "meta"):
+        tables = ("flows", "inputs", "orphans", "released_flows", "flow_times", "runs", "ends", "attempts", "outputs", "meta")
+        for table in tables:
             beside.execute(f"DELETE FROM {table}")
     memory = MemoryJournal()
 
