@@ -88,12 +88,13 @@ class _Interrupts:
             ending.result()
 
     def _on(self, number: signal.Signals) -> None:
-        if self._stop is not None and number is signal.SIGHUP:
-            return  # a terminal that is closed says it more than once, and systemd after its SIGTERM
         if self._stop is not None:  # the second time: at once; what is durable stays
             if self._style != "none":
                 say("\nbatcher: stopped at once; what the journal has stays, and the next run asks about the rest")
             os._exit(128 + number)
+        # A terminal that is closed says it more than once, and systemd after its SIGTERM: also when the loop has ended.
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._stop = Stop(Reason(number.name.lower()), f"stopped by {number.name}", "the next run resumes")
         if self._ending is not None:
             self._ending.cancel()

@@ -81,7 +81,7 @@ def test_killed_runs_are_gone_on_with(service: Service, state: str, tmp_path: Pa
     assert [(flow["starts"], len(flow["inputs"])) for flow in flows] == [(1, 3)] * 20
 
 
-def test_run_that_another_is_at_is_told_so(service: Service, state: str, tmp_path: Path) -> None:
+def test_command_that_must_be_alone_is_told_of_a_run(service: Service, state: str, tmp_path: Path) -> None:
     write_batch(tmp_path, 10, 1)
     words = ("run", "m.yaml", "--endpoint", service.url, "--state", state)
     service.order("upload:latency=3s")
@@ -90,7 +90,8 @@ def test_run_that_another_is_at_is_told_so(service: Service, state: str, tmp_pat
         end = time.monotonic() + 20
         while "upload" not in service.requests() and time.monotonic() < end:
             time.sleep(0.05)
-        assert batcher(tmp_path, *words).returncode == 11
+        alone = ("clean", "m.yaml", "--yes", "--endpoint", service.url, "--state", state)
+        assert batcher(tmp_path, *alone).returncode == 11
         address = str(Address.parse(state))
         status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url, "--state", address)
         assert (status.returncode, "f0" in status.stdout) == (0, True)

@@ -127,8 +127,9 @@ def test_a_second_signal_says_that_it_ended_at_once(service: Service, tmp_path: 
     service.order("upload:latency=20s")
     process = begin(tmp_path, "run", *words, "--progress", "plain")
     end = time.monotonic() + 30
-    while "upload" not in service.requests() and time.monotonic() < end:
+    while "create" not in service.requests() and time.monotonic() < end:
         time.sleep(0.1)
+    time.sleep(1.0)  # its upload is on its way now, and takes long
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
