@@ -150,7 +150,8 @@ class Sums:
 class BatchStatus:
     """`lines`: those that are listed, in the journal's order; `counts` are of all. A flow that has no row has a line where the
     last run found something wrong with it. `free`: what that run said of no flow, or of one that is started; `runs`: the
-    latest first; `held`: whether a process holds it. `paid`: starts, those of earlier attempts among them."""
+    latest first; `held`: whether a process holds it. `paid`: starts, those of earlier attempts among them. `at_work`: flows
+    that runs which share the journal work on, each with the host and process of its run."""
 
     lines: list[Line]
     sums: Sums
@@ -158,6 +159,7 @@ class BatchStatus:
     free: list[Problem]
     held: bool | None = None
     paid: int = 0
+    at_work: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counter[FlowStatus]:
@@ -178,7 +180,7 @@ def batch_status(
     """Read it all. `asked`: what the service has just shown, with the `problems` of asking it. `most`: lines that are kept of
     each status, beyond the first (None: all)."""
     sums = Sums(Report(manifest.name, manifest.endpoint))
-    found = BatchStatus([], sums, journal.runs(), [], journal.held, journal.count_starts())
+    found = BatchStatus([], sums, journal.runs(), [], journal.held, journal.count_starts(), journal.at_work())
     of_flow, found.free = told(found.runs)
     for problem in problems:
         if problem.flow is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,7 @@ from .status_table import Terminal, wrapped
 FREE: Final = 6  # problems of no row in the table
 ADVISED: Final = 4  # different pieces of advice
 FOLDERS: Final = 2  # of outputs that are named
+RUNS: Final = 4  # at work, that are named
 INDENT: Final = " " * 9
 
 
@@ -43,7 +45,7 @@ def totals(
     if not found.report.flows.total and not found.runs:
         return ["nothing was run yet"]
     out = [""] if found.lines else []
-    for text in (_flows(found), _inputs(found, before, last), _outputs(found), _cost(found, limits), asked):
+    for text in (_flows(found), _inputs(found, before, last), _outputs(found), _cost(found, limits), _at_work(found), asked):
         out += _wrapped(text, terminal) if text else []
     left = "" if found.under_way(now) else left_open(found.sums.unknown, found.sums.unsettled, limits.settle_s)
     out += _wrapped(f"open:    {left}", terminal) if left else []
@@ -100,6 +102,14 @@ def place(folder: str) -> str:
     """The folder as it can be named from here."""
     near = os.path.relpath(folder)
     return folder if near.startswith("..") else near
+
+
+def _at_work(found: BatchStatus) -> str:
+    """Who works on how many flows, the busiest first."""
+    counts = Counter(found.at_work.values()).most_common()
+    more = f" and {counted(len(counts) - RUNS, 'more run')}" if len(counts) > RUNS else ""
+    each = [f"{shown(where)}: {counted(number, 'flow')}" for where, number in counts[:RUNS]]
+    return f"at work: {', '.join(each)}{more}" if each else ""
 
 
 def _cost(found: BatchStatus, limits: Limits) -> str:

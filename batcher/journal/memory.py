@@ -247,6 +247,9 @@ class MemoryJournal:
                     of_flow[row.state] = (count + 1, size + row.stat.size)
         return found
 
+    def at_work(self) -> Mapping[str, str]:
+        return {}  # nobody shares it
+
     def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
         with self._turn:
             return {name: self._times[name] for name in flows if name in self._times}

@@ -132,6 +132,9 @@ class JournalView(Protocol):
 
     # ---- runs
 
+    def at_work(self) -> Mapping[str, str]:
+        """Of several runs that share it: which flows they work on now, each with the host and process of its run."""
+
     def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
         """By name: when these flows passed their stations."""
 

@@ -219,6 +219,9 @@ class Reader:
 
     # ---- runs
 
+    def at_work(self) -> Mapping[str, str]:
+        return {}  # nobody shares it
+
     def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
         return {row[0]: FlowTimes(*row[1:]) for row in self._ask_each("flow_times", flows)}
 

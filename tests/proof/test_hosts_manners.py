@@ -171,7 +171,7 @@ def test_in_an_outage_one_of_all_asks(hosts: Hosts, service: Service) -> None:
 
 
 def test_clean_waits_for_nobody_and_says_that_runs_are_at_work(hosts: Hosts, service: Service) -> None:
-    write_batch(hosts.folder, 8, 1)
+    write_batch(hosts.folder, 40, 1)
     service.order("*:latency=300ms")
     first = hosts.begin("--concurrency", "2")
     until(lambda: service.count("create") >= 1)
@@ -179,12 +179,14 @@ def test_clean_waits_for_nobody_and_says_that_runs_are_at_work(hosts: Hosts, ser
     looked = hosts.run("--json", command="status")
     assert looked.returncode == 0
     assert json.loads(looked.stdout)["flows"]["total"] >= 1
+    assert any("process" in flow.get("at_work", "") for flow in json.loads(looked.stdout)["journal"])
+    assert "at work: " in hosts.run(command="status").stdout
     first.kill()
     first.communicate()
     until(lambda: hosts.run("--yes", command="clean").returncode == 0)
     service.order()
     assert hosts.run().returncode == 0
-    judge(service, 8, 1, complete=True)
+    judge(service, 40, 1, complete=True)
 
 
 def test_password_is_shown_nowhere(hosts: Hosts, server: Server) -> None:

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from typing import Any, Final
 
@@ -95,10 +96,11 @@ def _document(manifest: Manifest, found: BatchStatus, asked: Asked | None) -> di
         more["refreshed"] = {"at": asked.found.at, "asked": asked.found.asked, "left": asked.found.left,
                              "changed": len(asked.found.changed), "requests": asked.report.requests.sent,
                              "elapsed_s": round(asked.report.elapsed_s, 3), "not_kept": asked.kept or None}  # fmt: skip
-    return found.report.json() | more | {"journal": [_flow(line) for line in found.lines[:FIRST]], "last_run": run}
+    listed = [_flow(line, found.at_work) for line in found.lines[:FIRST]]
+    return found.report.json() | more | {"journal": listed, "last_run": run}
 
 
-def _flow(line: Line) -> dict[str, Any]:
+def _flow(line: Line, at_work: Mapping[str, str]) -> dict[str, Any]:
     facts, end = line.facts, line.end
     shown: dict[str, Any] = {
         "flow": facts.name, "state": facts.state.value, "status": line.status.word, "flow_id": facts.flow_id,
@@ -108,6 +110,8 @@ def _flow(line: Line) -> dict[str, Any]:
         shown |= {"ended": end.state, "reason": end.reason} if line.status.is_bad else {}
         shown |= {"service": {"state": end.state, "progress": end.progress, "reason": end.reason, "seen_at": end.seen_at},
                   "outputs": {"total": line.listed, "collected": line.collected, "to": line.folder or None}}  # fmt: skip
+    if facts.name in at_work:
+        shown["at_work"] = at_work[facts.name]
     if line.attempts:
         shown["attempts"] = [
             {"flow_id": one.flow_id, "started_at": one.started_at, "state": seen.state if seen is not None else None,

@@ -352,3 +352,7 @@ SELECT pg_try_advisory_lock(%s);
 
 -- name: give_turn
 SELECT pg_advisory_unlock(%s);
+
+-- name: at_work
+SELECT c.flow, r.place FROM claims c JOIN crew r ON r.id = c.run WHERE r.left_at IS NULL
+    AND greatest(r.beat, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => r.lease_s);

@@ -209,6 +209,9 @@ class Reader:
 
     # ---- runs
 
+    def at_work(self) -> Mapping[str, str]:
+        return dict(self._ask("at_work"))
+
     def flow_times(self, flows: Sequence[str]) -> Mapping[str, FlowTimes]:
         return {row[0]: FlowTimes(*row[1:]) for row in self._ask_each("flow_times", flows)}
 
