@@ -21,9 +21,8 @@ from .process import Launched
 from .results import Part, Target, number, spread
 from .server import BenchError, FlowsServer
 from .setting import Setting
-from .workload import KB, Work, make_files, write_table_manifest
+from .workload import COLUMNS, KB, Work, make_files, write_table_manifest
 
-INPUTS = 10  # of a flow
 FILES = 200
 LATENCY_MS = 50
 MANY = 100_000  # flows
@@ -32,13 +31,14 @@ TIMEOUT_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`runs`: 0 is one with SQLite. `concurrency`: of each run."""
+    """`runs`: 0 is one with SQLite. `concurrency`: of each run. `inputs`: of each flow."""
 
     label: str
     flows: int
     runs: tuple[int, ...]
     latency_ms: float = 0
     concurrency: int = 16
+    inputs: int = len(COLUMNS)
 
 
 SHAPES = {
@@ -49,7 +49,7 @@ SHAPES = {
 
 def hosts(setting: Setting) -> Part:
     header = ["", "runs", "flows", "flows/s", "× one run", "RSS MiB"]
-    part = Part("hosts", f"Many hosts: flows of {INPUTS} inputs of 1 KB", header)
+    part = Part("hosts", f"Many hosts: flows of {len(COLUMNS)} inputs of 1 KB", header)
     with _database() as url:
         for shape in SHAPES.values():
             if setting.quick:
@@ -81,7 +81,7 @@ def _run(setting: Setting, server: FlowsServer, shape: Shape, runs: int, url: st
     """Seconds until the last has ended, and the largest memory. Raises BenchError unless the work was done."""
     server.reset()
     with setting.folder("hosts") as folder:
-        manifest = _prepare(folder, shape.flows)
+        manifest = _prepare(folder, shape)
         state = f"{url}&schema=bench_{time.monotonic_ns()}" if runs else str(folder / "state")
         concurrency = shape.concurrency * max(1, runs)
         command = [setting.batcher, "run", str(manifest), "--endpoint", server.url, "--state", state, "--json", "--quiet"]
@@ -93,7 +93,7 @@ def _run(setting: Setting, server: FlowsServer, shape: Shape, runs: int, url: st
             launched.append(Launched(command, folder / f"run{number_}"))
         usages = [one.wait(TIMEOUT_S) for one in launched]
         took_s = time.monotonic() - began
-        Work(INPUTS * shape.flows, shape.flows, KB).check(server.stats(), f"{runs} run(s)")
+        Work(shape.inputs * shape.flows, shape.flows, KB).check(server.stats(), f"{runs} run(s)")
     return took_s, max(usage.rss_mib for usage in usages)
 
 
@@ -101,21 +101,20 @@ def _many(setting: Setting, part: Part, url: str, flows: int) -> None:
     """By four runs: time, memory of each, and what the database holds then."""
     with FlowsServer() as server:
         before = _size(url)
-        took_s, rss_mib = _run(setting, server, Shape("", flows, (4,)), 4, url)
+        took_s, rss_mib = _run(setting, server, Shape("", flows, (4,), inputs=1), 4, url)
         size = _size(url) - before
     part.rows.append([f"{flows:,} flows", "4", f"{flows:,}", number(flows / took_s), "", f"{rss_mib:.0f}"])
-    inputs = flows * INPUTS
     part.notes.append(
-        f"{flows:,} flows of {INPUTS} inputs by four runs: {took_s:,.0f} s, {rss_mib:.0f} MiB in the largest; the database "
-        f"grew by {size / 1e6:,.0f} MB, {size / (flows + inputs):,.0f} bytes for each row of a flow or an input."
+        f"{flows:,} flows of one input by four runs: {took_s:,.0f} s, {rss_mib:.0f} MiB in the largest; the database "
+        f"grew by {size / 1e6:,.0f} MB, {size / flows:,.0f} bytes for each flow with its input."
     )
     part.data["many"] = {"flows": flows, "took_s": took_s, "rss_mib": rss_mib, "bytes": size}
 
 
-def _prepare(folder: Path, flows: int) -> Path:
+def _prepare(folder: Path, shape: Shape) -> Path:
     (folder / "files").mkdir()
     make_files(folder / "files", KB, FILES)
-    return write_table_manifest(folder, flows, FILES)
+    return write_table_manifest(folder, shape.flows, FILES, shape.inputs)
 
 
 @contextmanager

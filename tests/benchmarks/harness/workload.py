@@ -83,15 +83,16 @@ def write_manifest(folder: Path, *, flow_per_file: bool) -> Path:
     return _write(folder, flow)
 
 
-def write_table_manifest(folder: Path, flows: int, files: int) -> Path:
-    """A manifest of a table: one flow per row, ten inputs each, out of `files` files that the flows share."""
+def write_table_manifest(folder: Path, flows: int, files: int, inputs: int = len(COLUMNS)) -> Path:
+    """A manifest of a table: one flow per row, `inputs` (ten at most) each, out of `files` files that the flows share."""
+    columns = COLUMNS[:inputs]
     with open(folder / "flows.csv", "w") as table:
-        table.write(f"name,{','.join(COLUMNS)}\n")
+        table.write(f"name,{','.join(columns)}\n")
         for row in range(flows):
-            names = (f"{(row * len(COLUMNS) + column) % files:07}" for column in range(len(COLUMNS)))
+            names = (f"{(row * inputs + column) % files:07}" for column in range(inputs))
             table.write(f"flow-{row:07},{','.join(names)}\n")
-    inputs = "".join(f'  - {{file: "files/{{{column}}}.png"}}\n' for column in COLUMNS)
-    return _write(folder, f'- each: {{table: flows.csv}}\n  name: "{{name}}"\n  inputs:\n{inputs}')
+    listed = "".join(f'  - {{file: "files/{{{column}}}.png"}}\n' for column in columns)
+    return _write(folder, f'- each: {{table: flows.csv}}\n  name: "{{name}}"\n  inputs:\n{listed}')
 
 
 def _write(folder: Path, flow: str) -> Path:
