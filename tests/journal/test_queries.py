@@ -29,12 +29,12 @@ def test_every_statement_fits_the_schema() -> None:
 
 def test_every_statement_is_used_and_none_is_missing() -> None:
     text = "".join(path.read_text("utf-8") for path in ROOM.glob("*.py"))
-    used = set(re.findall(r'(?:SQL\[|of_many\(|of_rows\(|_ask_each\()"(\w+)"', text))
+    used = set(re.findall(r'(?:SQL\[|of_many\(|of_rows\(|_ask\(|_ask_each\()"(\w+)"', text))
     assert used == set(SQL)
 
 
 def test_every_statement_for_postgres_is_used_and_none_is_missing() -> None:
-    text = "".join(path.read_text("utf-8") for path in (ROOM / "postgres").glob("*.py"))
+    text = "".join(path.read_text("utf-8") for path in [ROOM / "row_reader.py", *(ROOM / "postgres").glob("*.py")])
     named = re.findall(r'"(\w+)"', text)
     assert set(POSTGRES) <= set(named)
     used = re.findall(r'(?:SQL\[|ask\(connection, |_ask\(|_ask_each\(|_put\()"(\w+)"', text)
