@@ -6,7 +6,9 @@ whoever asked.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -112,6 +114,20 @@ def of_error(error: BaseException, address: Address) -> Fault:
             "check the endpoint and the network, or run again later",
         )
     return Fault(What.OTHER, f"cannot be read: {words}", "check the address and the store's variables")
+
+
+@contextlib.contextmanager
+def faults_of(address: Address, *, written: bool = False) -> Iterator[None]:
+    """What obstore raises inside is raised as the Fault that it means; `written`: of what was to be written, not read."""
+    import obstore
+
+    try:
+        yield
+    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+        fault = of_error(error, address)
+        if written:
+            fault = Fault(fault.what, fault.message.replace("read", "written"), fault.hint)
+        raise fault from None
 
 
 def _network(text: str) -> str:

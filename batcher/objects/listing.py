@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 from ..core.facts import FileStat
 from ..core.objects import Address
 from .client import objects
-from .faults import of_error
+from .faults import faults_of
 from .reading import seen_of
 from .stores import store_of
 
@@ -117,7 +117,7 @@ async def _listed(address: Address, folder: str, begins: str, test: Callable[[st
     # Keys come after the offset: one letter less than what they begin with, so that it may be a key itself.
     offset = begins[:-1] if ordered and len(begins) > len(folder) + 2 else None
     last = ""
-    try:
+    with faults_of(address):
         async for page in obstore.list(store, folder or None, offset=offset, chunk_size=PAGE):
             found.seen += len(page)
             rows = [
@@ -127,6 +127,4 @@ async def _listed(address: Address, folder: str, begins: str, test: Callable[[st
             last, before = page[-1]["path"], last
             if ordered and before < last and last > begins and not last.startswith(begins):
                 break  # in order, and past it
-    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        raise of_error(error, address) from None
     return found

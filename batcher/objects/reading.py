@@ -5,17 +5,19 @@ In: an address. Out: what it is now, its bytes. Called by the sources, on the lo
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from ..core.facts import FileStat
 from ..core.objects import WEB, Address, mark_of, split
-from .faults import of_error
+from .faults import faults_of, of_error
 from .stores import store_of
 
 MAGIC_BYTES: Final = 32  # the first bytes, which tell its type; as of files
 WHOLE_BYTES: Final = 64 << 10  # up to here all is read where the first bytes are asked for and the store knows no ranges
+DIGEST_BYTES: Final = 384 << 10  # of a piece that is only hashed
 SECOND_NS: Final = 1_000_000_000
 
 Seen: TypeAlias = tuple[int, int, int, bytes]  # size, time of the last change in ns, mark, the first bytes
@@ -50,6 +52,15 @@ def reader_of(url: str) -> Reader:
     return StoredObject(address)
 
 
+async def digest_of(url: str) -> bytes:
+    """The SHA-256 of the object that is there now, which is read to its end. Raises Fault."""
+    opened = await reader_of(url).open(DIGEST_BYTES)
+    hashed = hashlib.sha256()
+    async for piece in opened.pieces:
+        hashed.update(piece)
+    return hashed.digest()
+
+
 def stat_of(size: int, mtime_ns: int, mark: int) -> FileStat:
     """What an object is recognised by: its mark, or else the time of its last change."""
     return FileStat(size, 0 if mark else mtime_ns, mark)
@@ -80,10 +91,8 @@ class StoredObject:
                     raise of_error(error, self._address) from None
             except (OSError, ValueError) as error:
                 raise of_error(error, self._address) from None
-        try:
+        with faults_of(self._address):
             return await self._plainly(inside)
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise of_error(error, self._address) from None
 
     async def _plainly(self, inside: bool) -> Seen:
         """Without a range: it is no longer than one, or the store knows none."""
@@ -103,20 +112,14 @@ class StoredObject:
     async def open(self, piece_bytes: int) -> Opened:
         import obstore
 
-        try:
+        with faults_of(self._address):
             found = await obstore.get_async(self._store, self._address.key)
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise of_error(error, self._address) from None
         return Opened(seen_of(found.meta), self._pieces(found, piece_bytes))
 
     async def _pieces(self, found: Any, piece_bytes: int) -> AsyncIterator[bytes]:
-        import obstore
-
-        try:
+        with faults_of(self._address):
             if found.meta["size"] <= piece_bytes:
                 yield bytes(await found.bytes_async())
                 return
             async for piece in found.stream(piece_bytes):
                 yield piece
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise of_error(error, self._address) from None

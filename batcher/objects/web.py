@@ -23,6 +23,7 @@ import aiohttp
 
 from ..core.addresses import is_loopback
 from ..core.objects import mark_of, split
+from ..core.pauses import pause_after
 from ..host.proxies import proxy_for
 from ..version import __version__
 from .client import objects
@@ -95,7 +96,7 @@ class WebObject:
                     if breaks > RETRIES or not any(_identity(headers)):
                         raise BROKEN from error
                 await stack.aclose()
-                await asyncio.sleep(PAUSES_S[min(breaks, len(PAUSES_S)) - 1])
+                await asyncio.sleep(pause_after(breaks - 1, PAUSES_S))
                 reply = await stack.enter_async_context(self._get({"Range": f"bytes={came}-", **_if_same(headers)}))
                 if reply.status != 206 or _identity(reply.headers) != _identity(headers):
                     raise Fault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
@@ -120,7 +121,7 @@ class WebObject:
             attempt += 1
             if fault.what is not What.UNAVAILABLE or attempt > RETRIES:
                 raise fault
-            await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S)) - 1])
+            await asyncio.sleep(pause_after(attempt - 1, PAUSES_S))
         try:
             yield reply
         finally:

@@ -16,7 +16,7 @@ from typing import IO, Final
 from ..core.facts import FileStat
 from ..core.objects import Address, mark_of
 from .client import objects
-from .faults import Fault, What, of_error
+from .faults import Fault, What, faults_of
 from .reading import seen_of, stat_of
 from .stores import store_of
 from .unfinished import clear
@@ -47,10 +47,8 @@ def write(
 async def _put(address: Address, data: bytes, about: dict[str, str]) -> FileStat:
     import obstore
 
-    try:
+    with faults_of(address, written=True):
         made = await obstore.put_async(store_of(address), address.key, data, attributes=about, use_multipart=False)
-    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        raise _written(of_error(error, address)) from None
     return _stat(len(data), made["e_tag"] or made["version"])
 
 
@@ -69,12 +67,10 @@ async def _in_parts(
 
     async with _large:
         await clear(address)
-        try:
+        with faults_of(address, written=True):
             made = await obstore.put_async(
                 store_of(address), address.key, pieces(), attributes=about, chunk_size=part, max_concurrency=2
             )
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise _written(of_error(error, address)) from None
     return _stat(size, made["e_tag"] or made["version"])
 
 
@@ -86,10 +82,8 @@ def digest_beside(address: Address) -> str:
 async def _beside(address: Address) -> str:
     import obstore
 
-    try:
+    with faults_of(address):
         found = await obstore.get_async(store_of(address), address.key, options={"head": True})
-    except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-        raise of_error(error, address) from None
     return next((value for name, value in found.attributes.items() if name.lower() == SHA256), "")
 
 
@@ -99,12 +93,11 @@ def look(address: Address) -> FileStat | None:
     async def head() -> FileStat | None:
         import obstore
 
-        try:
-            return stat_of(*seen_of(await obstore.head_async(store_of(address), address.key))[:3])
-        except FileNotFoundError:
-            return None
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise of_error(error, address) from None
+        with faults_of(address):
+            try:
+                return stat_of(*seen_of(await obstore.head_async(store_of(address), address.key))[:3])
+            except FileNotFoundError:
+                return None
 
     return objects().wait(head())
 
@@ -115,20 +108,14 @@ def delete(address: Address) -> None:
     async def gone() -> None:
         import obstore
 
-        try:
-            await obstore.delete_async(store_of(address), address.key)
-        except FileNotFoundError:
-            return
-        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise of_error(error, address) from None
+        with faults_of(address):
+            try:
+                await obstore.delete_async(store_of(address), address.key)
+            except FileNotFoundError:
+                return
 
     objects().wait(gone())
 
 
 def _stat(size: int, tag: str | None) -> FileStat:
     return FileStat(size, 0, mark_of(tag) if tag else 0)
-
-
-def _written(fault: Fault) -> Fault:
-    """The same, of what was to be written."""
-    return Fault(fault.what, fault.message.replace("read", "written"), fault.hint)

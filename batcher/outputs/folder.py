@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import errno
 import hashlib
 import io
-import json
 import os
 import stat
 import threading
@@ -32,11 +30,11 @@ from ..core.output_check import HEAD_BYTES, Landed, Spoiled, bytes_after, conten
 from ..core.output_names import RESULTS
 from ..host.process import patiently
 from ..host.system import folder_to_disk, lock, stat_of, to_disk
+from .results import rows_of_others, write_rows
 
 THREADS: Final = 4  # more wait for the same disk
 HELD_BYTES: Final = 256 << 10  # of a download, before they are written
 IN_THE_WAY: Final = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)  # of one path, not of the whole disk
-COLUMNS: Final = ("source", "flow", "flow_id", "asset_id", "output", "state", "bytes", "sha256", "batch", "reason")
 
 T = TypeVar("T")
 
@@ -102,11 +100,7 @@ class OutputFolder:
         """The rows of other manifests that were collected into this folder."""
         try:
             with open(self._root / f"{RESULTS}.jsonl", encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    with contextlib.suppress(ValueError, RecursionError):
-                        row = json.loads(line)
-                        if isinstance(row, dict) and not ours(row):
-                            yield {name: row.get(name, "") for name in COLUMNS}
+                yield from rows_of_others(lines, ours)
         except FileNotFoundError:
             return
 
@@ -114,13 +108,8 @@ class OutputFolder:
         parts = [self._root / f".{RESULTS}.{kind}.part" for kind in ("csv", "jsonl")]  # the next run's, too, after a kill
         try:
             with open(parts[0], "w", encoding="utf-8", newline="") as table, open(parts[1], "w", encoding="utf-8") as lines:
-                writer = csv.DictWriter(table, COLUMNS)
-                writer.writeheader()
-                for row in rows:
-                    writer.writerow(row)
-                    lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                write_rows(rows, table, lines)
                 for file in (table, lines):
-                    file.flush()
                     to_disk(file.fileno())
             for part, kind in zip(parts, ("csv", "jsonl"), strict=True):
                 os.replace(part, self._root / f"{RESULTS}.{kind}")

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import hashlib
 import io
-import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +29,9 @@ from ..objects import writing
 from ..objects.client import objects
 from ..objects.faults import Fault, What
 from ..objects.listing import Listing, listing
-from ..objects.reading import reader_of, stat_of
-from .folder import COLUMNS, HELD_BYTES, THREADS
+from ..objects.reading import digest_of, reader_of, stat_of
+from .folder import HELD_BYTES, THREADS
+from .results import rows_of_others, write_rows
 
 PIECE_BYTES: Final = 1 << 20
 PROBE: Final = ".batcher.probe"
@@ -95,7 +94,7 @@ class ObjectFolder:
             with contextlib.suppress(ValueError):
                 if len(beside) == 2 * hashlib.sha256().digest_size:
                     return bytes.fromhex(beside)
-            return objects().wait(_digest(self._at(path)))
+            return objects().wait(digest_of(str(self._at(path))))
         except Fault as fault:
             if fault.what is What.MISSING:
                 return b""
@@ -129,14 +128,8 @@ class ObjectFolder:
 
     def write_results(self, rows: Iterator[Mapping[str, JSON]], ours: Callable[[Mapping[str, JSON]], bool]) -> None:
         with tempfile.TemporaryFile() as table, tempfile.TemporaryFile() as lines:
-            text = io.TextIOWrapper(table, "utf-8", newline="", write_through=True)
-            writer = csv.DictWriter(text, COLUMNS)
-            writer.writeheader()
-            for row in chain(rows, self._others(ours)):
-                writer.writerow(row)
-                lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-            text.flush()
-            text.detach()
+            texts = [io.TextIOWrapper(file, "utf-8", newline="") for file in (table, lines)]
+            write_rows(chain(rows, self._others(ours)), *texts)
             for kind, mime, file in (("csv", "text/csv", table), ("jsonl", "application/jsonl", lines)):
                 address = self._at(f"{RESULTS}.{kind}")
                 size = file.tell()
@@ -157,11 +150,7 @@ class ObjectFolder:
                     return
                 _stop(address, fault)
             copy.seek(0)
-            for line in copy:
-                with contextlib.suppress(ValueError, RecursionError):
-                    row = json.loads(line)
-                    if isinstance(row, dict) and not ours(row):
-                        yield {name: row.get(name, "") for name in COLUMNS}
+            yield from rows_of_others(io.TextIOWrapper(copy, encoding="utf-8", errors="replace"), ours)
 
 
 class ObjectPart:
@@ -226,14 +215,6 @@ class ObjectPart:
         with self._turn:
             if self._file is not None:
                 self._file.close()
-
-
-async def _digest(address: Address) -> bytes:
-    opened = await reader_of(str(address)).open(PIECE_BYTES)
-    hashed = hashlib.sha256()
-    async for piece in opened.pieces:
-        hashed.update(piece)
-    return hashed.digest()
 
 
 async def _into(address: Address, file: IO[bytes]) -> None:

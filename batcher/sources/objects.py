@@ -22,7 +22,7 @@ from ..core.objects import shown, split
 from ..core.planning import InputPlan
 from ..objects.client import objects
 from ..objects.faults import Fault, What
-from ..objects.reading import reader_of, stat_of
+from ..objects.reading import digest_of, reader_of, stat_of
 from .bodies import beside
 from .encode_worker import Seen, body
 from .local import FILE_BYTES, NO_SUCH, PROMPT_BYTES
@@ -121,8 +121,9 @@ class StoredObjects:
             return source_problem(item, f"{item.label} is not UTF-8 (byte {error.start})", "a prompt is UTF-8 text")
 
     def digest(self, item: Input) -> bytes | Problem:
+        url = _source(item).url
         try:
-            return objects().wait(_digest(_source(item).url), self._go_on)
+            return objects().wait(_asked(url, lambda: digest_of(url)), self._go_on)
         except Fault as fault:
             return problem_of(item, fault)
 
@@ -162,17 +163,6 @@ async def _whole(url: str, most: int) -> bytes:
             if len(data) >= most:
                 break
         return bytes(data[:most])
-
-    return await _asked(url, read)
-
-
-async def _digest(url: str) -> bytes:
-    async def read() -> bytes:
-        opened = await reader_of(url).open(PIECE_BYTES)
-        hashed = hashlib.sha256()
-        async for piece in opened.pieces:
-            hashed.update(piece)
-        return hashed.digest()
 
     return await _asked(url, read)
 
