@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class Job:
     """One flow that waits to be worked on. `redo_of`: the id of the started flow that is to be paid for again (None: nothing
-    is); a flow that has another id by then was. `ticket`: the queue's own mark (None: it was never in the queue)."""
+    is); a flow that has another id by then was."""
 
     name: str
     redo_of: str | None = None
-    ticket: object | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,3 +193,8 @@ class FlowPlan:
     tally: Tally
     problems: tuple[Problem, ...]
     inputs: Callable[[], Iterator[InputPlan | Problem]]
+
+    @property
+    def lacks_sources(self) -> bool:
+        """Whether nothing but its sources is at fault: another host may have them."""
+        return self.action is Action.BLOCKED and all(problem.kind == "source" for problem in self.problems)

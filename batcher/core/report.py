@@ -113,6 +113,12 @@ class Report:
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(problem)
 
+    def count_pending(self) -> None:
+        """What is neither done nor failed, by the other counts."""
+        flows, inputs = self.flows, self.inputs
+        flows.pending = max(0, flows.total - flows.started - flows.failed)
+        inputs.pending = max(0, inputs.total - inputs.uploaded - inputs.failed)
+
     @property
     def exit_code(self) -> int:
         """The contract's exit code for this report."""

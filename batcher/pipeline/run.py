@@ -142,9 +142,7 @@ class BatchRun:
                 await self._run()
         finally:
             notes.cancel()
-        report = self._reporter.report
-        report.flows.pending = max(0, report.flows.total - report.flows.started - report.flows.failed)
-        report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+        self._reporter.report.count_pending()
         notes.end()
 
     async def _run(self) -> None:

@@ -14,6 +14,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from ...core.errors import Reason, Stop
+from ...core.pauses import pause_after
 from .address import Address
 
 WORK_S: Final = 10.0  # a database that says nothing for so long is away
@@ -72,7 +73,7 @@ class Link:
     async def _pause(self, failed: int) -> None:
         """Ends at once when the run is to end."""
         try:
-            async with asyncio.timeout(PAUSES_S[min(failed, len(PAUSES_S) - 1)]):
+            async with asyncio.timeout(pause_after(failed, PAUSES_S)):
                 await self._halted.wait()
         except TimeoutError:
             pass

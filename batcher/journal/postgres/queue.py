@@ -84,7 +84,7 @@ class Queue:
         for one in [*ours, *found]:
             name, redo_of = json.loads(one.payload or b"[]")
             self._taken[name] = one
-            jobs.append(Job(name, redo_of, one.id))
+            jobs.append(Job(name, redo_of))
         return jobs, len(found)
 
     def took(self) -> None:

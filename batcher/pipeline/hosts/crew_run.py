@@ -127,7 +127,7 @@ class CrewRun:
         try:
             async with asyncio.timeout(LEAVE_S):
                 await self._journal.record()
-                await self._membership.tell()
+                await self._membership.beat()  # what it has done, once more
                 await self._crew.leave()
         except (TimeoutError, Stop):
             pass  # the database is away: the lease gives them to others
@@ -142,5 +142,4 @@ class CrewRun:
             # What was uploaded into a flow that another run then had to build anew is counted by both.
             report.inputs.uploaded = min(totals.inputs, totals.uploaded + done.uploaded)
             report.inputs.bytes = totals.uploaded_bytes + done.uploaded_bytes
-        report.flows.pending = max(0, report.flows.total - report.flows.started - report.flows.failed)
-        report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+        report.count_pending()

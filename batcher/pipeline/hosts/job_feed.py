@@ -173,7 +173,7 @@ class JobFeed:
             if plan.action.works:
                 continue
             name = plan.flow.name
-            if plan.action is Action.BLOCKED and all(problem.kind == "source" for problem in plan.problems):
+            if plan.lacks_sources:
                 await self._lacks(name, [replace(problem, flow=name) for problem in plan.problems])
                 continue
             for problem in plan.problems:

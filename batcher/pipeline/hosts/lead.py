@@ -98,12 +98,7 @@ class Lead:
     def _plans(self) -> Iterator[FlowPlan]:
         if self._work is None:
             self._work = self._planner.work() if self._left is not None and self._left.works else iter(())
-        return (plan for plan in self._work if isinstance(plan, FlowPlan) and self._waits(plan))
-
-    def _waits(self, plan: FlowPlan) -> bool:
-        """Whether it is to be worked on: also where its sources are at fault here, if another host may have them."""
-        lacking = plan.action is Action.BLOCKED and all(problem.kind == "source" for problem in plan.problems)
-        return plan.action.works or (lacking and bool(plan.problems))
+        return (plan for plan in self._work if isinstance(plan, FlowPlan) and (plan.action.works or plan.lacks_sources))
 
     def some_jobs(self) -> list[Job]:
         """In the planner's thread: the next ones for the queue."""

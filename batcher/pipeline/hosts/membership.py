@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from itertools import count
 from typing import Final, Protocol
 
 from ...core.crew import Done, Heard, Told
@@ -55,10 +56,10 @@ class Membership:
 
     async def join(self) -> None:
         """Raises UsageError where a run that is alive has another manifest, ClaimLost where it took too long."""
-        self._limiter.share(0, math.inf, True)
+        self.lose()
         await self._crew.join(self._digest)
         await self._journal.resync()
-        await self._beat()
+        await self.beat()
         self._session = self.heard.session
 
     @property
@@ -75,14 +76,14 @@ class Membership:
     async def keep(self) -> None:
         """Say that it is alive, until cancelled. Raises ClaimLost, and Stop where the database stays away."""
         pause_s = min(BEAT_S, self._crew.lease_s / BEATS)
-        for number in range(1, 1 << 62):
+        for number in count(1):
             await asyncio.sleep(pause_s)
-            await self._beat()
+            await self.beat()
             self.check()
             if number % RESYNC == 0:
                 await self._journal.resync()
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
         """Once. What is let go until the next must end with the lease that this one begins."""
         limiter = self._limiter
         until = self._clock.steady() + self._crew.lease_s
@@ -104,10 +105,6 @@ class Membership:
         """Raises Stop where the journal records nothing any more."""
         if self._journal.stopped is not None:
             raise self._journal.stopped
-
-    async def tell(self) -> None:
-        """What this run has done, once more, before it leaves."""
-        await self._beat()
 
     def note_planned(self) -> None:
         """This run has planned: that is known before the next heartbeat says so."""

@@ -7,7 +7,7 @@ owner, on a session that all of them share.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from batcher.core.crew import Done, Heard, Job, Member, Told, Totals, share_of
@@ -213,7 +213,7 @@ class MemoryCrew:
             for one in free[: max(0, count - len(taken))]:
                 one.holder, one.beat = self._holder, now
                 taken.append(one)
-            return [replace(one.job, ticket=one.job.name) for one in taken]
+            return [one.job for one in taken]
 
         jobs = await self._do(work)
         self._held.update(job.name for job in jobs)
