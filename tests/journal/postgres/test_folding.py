@@ -95,7 +95,7 @@ def all_of(journal: JournalView) -> list[object]:
         journal.watch_until,
         journal.unknown_flows_checked,
         journal.flow_times(NAMES),
-        {name: list(found) for name, found in journal.attempts(NAMES).items()},
+        {name: sorted(found, key=lambda one: (one.generation, one.flow_id)) for name, found in journal.attempts(NAMES).items()},
         journal.count_starts(),
         journal.output_tallies(IDS),
         journal.runs(),
@@ -110,6 +110,7 @@ def all_of(journal: JournalView) -> list[object]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([[PutAttempt(AttemptFacts("f0", "id-0", 0)), PutAttempt(AttemptFacts("f0", "id-\udfff", 0))]])
 @example([[PutTimes("f3", FlowTimes(1.5)), PutFlow(FlowFacts("f3"))]])
 @example([[PutFlow(FlowFacts("f3")), PutTimes("f3", FlowTimes(1.5))]])
 @given(st.lists(st.lists(records, max_size=12), max_size=4))
