@@ -50,6 +50,7 @@ class KeyRotation:
             now = self._clock.steady()
             if self._refused_at is None:
                 self._refused_at, self._new_keys = now, 0
+            refused_at = self._refused_at  # a request that left before may be done while this one waits
             wait_s = self._wait_s if reached else min(self._wait_s, FIRST_KEY_S)
             pauses = self._shutdown.pauses(steps_s=KEY_LOOK_S)
             while self._new_keys < NEW_KEYS:
@@ -58,7 +59,7 @@ class KeyRotation:
                     self._new_keys += 1
                     self._reporter.emit("key_read_again", level="warning", status=status)
                     return True
-                if self._clock.steady() - self._refused_at >= wait_s:
+                if self._clock.steady() - refused_at >= wait_s:
                     break
                 await pauses.wait()
             return False

@@ -97,3 +97,17 @@ async def test_no_key_is_looked_for_for_ever(tmp_path: Path, changing: bool) -> 
     assert report.exit_code == 7
     assert report.requests.sent <= 12
     assert took_s < 3
+
+
+async def test_request_that_left_before_and_is_done_does_not_disturb_who_waits_for_a_new_key(tmp_path: Path) -> None:
+    batch = small(tmp_path, 1, 8)
+    faults = [parse_fault("upload:status=401,count=1"), parse_fault("upload:latency=300ms")]
+    first_read = time.monotonic()
+
+    def key() -> str:
+        return "old" if time.monotonic() - first_read < 2.0 else "new"
+
+    async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
+        report = await batch.run(sandbox.url, Settings(key=key, key_wait_s=10.0))
+        await batch.judge(sandbox.url, report)
+    assert report.exit_code == 0, report.stop
