@@ -28,6 +28,7 @@ from .list_proof import ListProof
 from .opener import Opener
 from .operation import Operation
 from .orphans import Orphans
+from .payloads import Payloads
 from .planner import Planner
 from .ports import Folder
 from .producer import Plans, Producer
@@ -35,7 +36,7 @@ from .refresh import Refresh
 from .repair import Repair
 from .requests import Requests
 from .retries import Retries
-from .run import FLOWS_OPEN, BatchRun, Preparation, Stages, payload_queue
+from .run import FLOWS_OPEN, BatchRun, Preparation, Stages
 from .run_notes import RunNotes
 from .schedule import Schedule
 from .starter import Starter
@@ -147,7 +148,7 @@ class Build:
         """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
         operation = self._operation
         width = operation.limits.concurrency
-        payloads = payload_queue(width)
+        payloads = Payloads(width)
         schedule = Schedule(max(FLOWS_OPEN, 4 * width), self._journal, self._reporter, self._shutdown)
         batches = Batches(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
         feeder = Feeder(batches, self._journal, self._reporter, self._shutdown, payloads)
@@ -155,12 +156,12 @@ class Build:
         producer = Producer(feed, schedule, self.opener, feeder, self._reporter, self._shutdown)
         workers = Workers(payloads, self.requests, self._journal, operation.sources, operation.budget, self._reporter,
                           self._settle_s)  # fmt: skip
-        return Stages(producer, workers, self.finalizer, schedule, width)
+        return Stages(producer, payloads, workers, self.finalizer, schedule, width)
 
     @cached_property
     def opener(self) -> Opener:
         creator = Creator(self.requests, self._journal, self.flow_list, self.retries, self._shutdown, self._reporter,
-                          self._batch, self._settle_s)  # fmt: skip
+                          self._batch, self._settle_s, 2 * self._operation.limits.concurrency)  # fmt: skip
         return Opener(creator, self.list_proof, self.orphans, self.requests, self._journal, self._reporter)
 
     @cached_property

@@ -6,6 +6,8 @@ for each run; called by the opener.
 
 from __future__ import annotations
 
+import asyncio
+
 from ..core.facts import WATCH_S, Watch
 from ..core.lifecycle import FlowEvent
 from ..core.retry import Call, Kind, Verdict
@@ -22,11 +24,12 @@ from .shutdown import Shutdown
 
 
 class Creator:
-    """`batch`: the batch's name. `settle_s`: so long a create without a reply may yet be done."""
+    """`batch`: the batch's name. `settle_s`: so long a create without a reply may yet be done. `most`: creates that are
+    announced at once; the others wait unannounced, so that a run that dies leaves few that have to be asked about."""
 
     def __init__(
         self, requests: Requests, journal: Journal, flow_list: FlowList, retries: Retries, shutdown: Shutdown,
-        reporter: Reporter, batch: str, settle_s: float,
+        reporter: Reporter, batch: str, settle_s: float, most: int,
     ) -> None:  # fmt: skip
         self._requests = requests
         self._journal = journal
@@ -36,9 +39,15 @@ class Creator:
         self._reporter = reporter
         self._batch = batch
         self._settle_s = settle_s
+        self._room = asyncio.Semaphore(most)
 
     async def create(self, flow: FlowRun) -> None:
-        """Send a create. Then the flow is open; or planned, with a problem; or the outcome is to be looked for."""
+        """Send a create. Then the flow is open; or planned, with a problem; or the outcome is to be looked for. Raises Stop."""
+        async with self._room:
+            self._shutdown.check()
+            await self._create(flow)
+
+    async def _create(self, flow: FlowRun) -> None:
         spec = flow.plan.flow
         announced = flow.on(FlowEvent.ANNOUNCE_CREATE, generation=flow.facts.generation + 1, settle_deadline=None)
         # Durable before the POST: a crash in between must read as unknown.

@@ -6,7 +6,7 @@ durable. Made once for each run; called by the producer.
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,19 +19,25 @@ from ..core.tags import can_carry_tag
 from ..journal.ports import Journal
 from .batches import STREAM_BYTES, Batch, Batches
 from .flow_run import FlowRun, Payload
+from .payloads import Payloads
 from .reporter import Reporter
 from .shutdown import Shutdown
 
 
 class Feeder:
     def __init__(
-        self, batches: Batches, journal: Journal, reporter: Reporter, shutdown: Shutdown, out: asyncio.Queue[Payload | None]
+        self, batches: Batches, journal: Journal, reporter: Reporter, shutdown: Shutdown, out: Payloads
     ) -> None:
         self._batches = batches
         self._journal = journal
         self._reporter = reporter
         self._shutdown = shutdown
         self._out = out
+
+    @property
+    def ready(self) -> Callable[[Payload], None]:
+        """Who gets a payload whose flow is open."""
+        return self._out.ready
 
     async def renew(self, flow: FlowRun) -> None:
         """Abandon what is on the service where the plan says so; the journal forgets it before anything is sent."""
@@ -71,17 +77,15 @@ class Feeder:
             if batch is None:
                 batch = await self._batches.read(inputs)
             payloads, records = self._announce(flow, batch.found)
-            streams = any(payload.body is None for payload in payloads)
-            ahead = None if batch.end else self._batches.read_ahead(inputs, streams=streams)
+            streamed = [payload for payload in payloads if payload.body is None]
+            ahead = None if batch.end else self._batches.read_ahead(inputs, streams=bool(streamed))
             if records:
                 await self._journal.record(*records)
             # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
-            payloads.sort(key=lambda payload: payload.body is None)
-            for payload in payloads:
-                if payload.body is None:
-                    await self._batches.room_to_stream()
-                flow.handed_on()
-                await self._out.put(payload)
+            await self._out.put([payload for payload in payloads if payload.body is not None])
+            for payload in streamed:
+                await self._batches.room_to_stream()
+                await self._out.put([payload])
             if batch.end:
                 return
             batch = await ahead if ahead is not None else None

@@ -5,7 +5,6 @@ In: a flow's plan and its row. Out: `FlowRun`, `Payload`. Made by the producer, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,14 +31,14 @@ class FlowRun:
     """Anybody may read it. Its attributes have no setters: each is changed by one of the methods below, and each of those is
     called by the modules named here, and by no other (`tests/pipeline/test_flow_run.py` holds the code against this table).
     `facts`, the row as last recorded or posted, belongs to one stage at a time: to the producer; then to the opener, until
-    `opened` is set; then to the finalizer and its parts.
+    its opening has ended; then to the finalizer and its parts.
 
         replan             feeder
         on                 creator, feeder, opener, starter
         change             feeder, list_proof, problems, repair, starter
         abandon            feeder, list_proof, opener, repair
         take_row           orphans, repair
-        handed_on          feeder
+        hand_on            payloads
         produced           producer
         came_back          workers
         opening_ended      opener
@@ -54,13 +53,17 @@ class FlowRun:
     """
 
     __slots__ = (
-        *("_facts", "_failed", "_history", "_last_answer", "_outstanding", "_plan", "_problem", "_produced", "_settled"),
-        *("_trouble", "_uploaded", "_uploaded_bytes", "opened", "times"),
+        *("_facts", "_failed", "_held", "_history", "_last_answer", "_opened", "_outstanding", "_plan", "_problem"),
+        *("_produced", "_ready", "_settled", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
     )
 
-    def __init__(self, plan: FlowPlan, settled: Callable[[FlowRun], None], history: History | None = None) -> None:
+    def __init__(
+        self, plan: FlowPlan, ready: Callable[[Payload], None], settled: Callable[[FlowRun], None],
+        history: History | None = None,
+    ) -> None:  # fmt: skip
         self._plan = plan
         self._facts = plan.facts or FlowFacts(plan.flow.name)
+        self._ready = ready
         self._settled = settled
         self._history = history or History()
         self._outstanding = 0
@@ -71,7 +74,8 @@ class FlowRun:
         self._uploaded_bytes = 0
         self._trouble: Verdict | None = None
         self._last_answer: tuple[str | None, Verdict] | None = None
-        self.opened = asyncio.Event()  # it has an id, or never will (`failed`)
+        self._opened = False  # it has an id, or never will (`failed`)
+        self._held: list[Payload] = []  # until it is opened
         self.times = FlowTimes()  # see `reporter`
 
     # ---- what is known of it
@@ -147,9 +151,13 @@ class FlowRun:
     def replan(self, plan: FlowPlan) -> None:
         self._plan = plan
 
-    def handed_on(self) -> None:
-        """One more payload is on its way to the workers."""
+    def hand_on(self, payload: Payload) -> None:
+        """One more payload is on its way to the workers, who get it once the flow is open."""
         self._outstanding += 1
+        if self._opened:
+            self._ready(payload)
+        else:
+            self._held.append(payload)
 
     def came_back(self) -> None:
         """A worker is done with a payload."""
@@ -160,12 +168,15 @@ class FlowRun:
         self._produced = True
 
     def opening_ended(self) -> None:
-        self.opened.set()
+        self._opened = True
+        held, self._held = self._held, []
+        for payload in held:
+            self._ready(payload)
 
     def pass_on(self) -> None:
         """Hand it to the finalizer where nothing is on its way any more. After each change that may have been the last: the
         last one of all of them finds it so, and no other."""
-        if self._produced and self._outstanding == 0 and self.opened.is_set():
+        if self._produced and self._outstanding == 0 and self._opened:
             self._settled(self)
 
     def count(self, inputs: int, size_bytes: int) -> None:

@@ -33,7 +33,7 @@ class Opener:
         self._reporter = reporter
 
     async def open(self, flow: FlowRun) -> None:
-        """Bring the flow to OPEN (or find it further); `flow.opened` is set in any case."""
+        """Bring the flow to OPEN (or find it further); its opening has ended in any case."""
         known = flow.facts.flow_id
         try:
             await self._open(flow)

@@ -15,7 +15,7 @@ from ..core.model import JSON, Input, Problem
 from ..core.output_check import Landed, Spoiled
 from ..core.planning import InputPlan
 from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutput, StartReply, Template
-from ..core.retry import Fault, Reply, Verdict
+from ..core.retry import Call, Fault, Reply, Verdict
 
 
 class Client(Protocol):
@@ -158,7 +158,7 @@ class LimiterPort(Protocol):
         """Whether one request at a time asks if the service is back."""
 
     def enter_now(self) -> float | None: ...
-    async def enter(self) -> float: ...
+    async def enter(self, call: Call) -> float: ...
     def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float: ...
     def close(self, stop: Stop) -> None: ...
 

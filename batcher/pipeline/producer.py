@@ -139,7 +139,7 @@ class Producer:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._schedule.begin()
-        flow = FlowRun(plan, tasks.settled, history)
+        flow = FlowRun(plan, self._feeder.ready, tasks.settled, history)
         self._reporter.flow_begun(flow)
         if plan.tally.total <= BATCH_FILES and plan.tally.total_bytes <= BATCH_BYTES // 2:
             spawn(tasks.flows, self._work_on(tasks, flow, first))

@@ -109,7 +109,7 @@ class Requests:
             entered = self._limiter.enter_now()
             if entered is None:
                 try:
-                    entered = await self._limiter.enter()
+                    entered = await self._limiter.enter(call)
                 except Stop as stop:
                     self._shutdown.halt(stop)  # the limiter may be the first to know: an outage, a pause beyond all bounds
                     raise

@@ -19,7 +19,8 @@ from ..core.model import Limits, Problem
 from ..core.planning import Options
 from .cleanup import Cleanup
 from .finalizer import Finalizer
-from .flow_run import FlowRun, Payload
+from .flow_run import FlowRun
+from .payloads import Payloads
 from .producer import Producer, spawn
 from .reporter import Reporter
 from .requests import Requests
@@ -31,14 +32,7 @@ from .survey import Survey, Surveyor
 from .unknown_flows import UnknownFlows
 from .workers import Workers
 
-QUEUE: Final = 512  # payloads between producer and workers; the byte budget bounds them further
 FLOWS_OPEN: Final = 256  # flows worked on at once
-
-
-def payload_queue(concurrency: int) -> asyncio.Queue[Payload | None]:
-    """Between producer and workers. (asyncio's, for anyio's streams go around the loop once for each item: 25 µs of the 100
-    that one may take.)"""
-    return asyncio.Queue(max(QUEUE, 2 * concurrency))
 
 
 class Preparation:
@@ -90,8 +84,11 @@ class Preparation:
 class Stages:
     """Producer, workers and finalizer, at work at the same time. `width`: requests in flight at most."""
 
-    def __init__(self, producer: Producer, workers: Workers, finalizer: Finalizer, schedule: Schedule, width: int) -> None:
+    def __init__(
+        self, producer: Producer, payloads: Payloads, workers: Workers, finalizer: Finalizer, schedule: Schedule, width: int
+    ) -> None:
         self._producer = producer
+        self._payloads = payloads
         self._workers = workers
         self._finalizer = finalizer
         self._schedule = schedule
@@ -109,7 +106,7 @@ class Stages:
             for _ in range(count):
                 spawn(group, self._workers.work())
             await self._producer.run(group, settled)
-            await self._workers.end(count)
+            self._payloads.end(count)
 
     async def _finalize(self, flow: FlowRun) -> None:
         comes_again = False

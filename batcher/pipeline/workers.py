@@ -6,7 +6,6 @@ Made once for each run, which starts more of them than requests may be in flight
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 from ..core.errors import Stop
@@ -17,6 +16,7 @@ from ..core.model import JSON, Problem
 from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..journal.ports import Journal
 from .flow_run import Payload
+from .payloads import Payloads
 from .ports import BudgetPort, Client, Sources
 from .problems import problem_from_verdict
 from .reporter import Reporter
@@ -27,7 +27,7 @@ class Workers:
     """`settle_s`: so long an upload without a reply may yet be done."""
 
     def __init__(
-        self, inbox: asyncio.Queue[Payload | None], requests: Requests, journal: Journal, sources: Sources,
+        self, inbox: Payloads, requests: Requests, journal: Journal, sources: Sources,
         budget: BudgetPort, reporter: Reporter, settle_s: float,
     ) -> None:  # fmt: skip
         self._inbox = inbox
@@ -40,20 +40,13 @@ class Workers:
 
     async def work(self) -> None:
         """One worker, until it is handed None."""
-        while (payload := await self._inbox.get()) is not None:
+        while (payload := await self._inbox.next()) is not None:
             flow = payload.flow
-            if not flow.opened.is_set():
-                await flow.opened.wait()
             await self._deliver(payload)
             self._budget.give(payload.held_bytes)
             payload.body = None
             flow.came_back()
             flow.pass_on()
-
-    async def end(self, count: int) -> None:
-        """No more payloads will come, for any of so many."""
-        for _ in range(count):
-            await self._inbox.put(None)
 
     async def _deliver(self, payload: Payload) -> None:
         flow = payload.flow

@@ -1,6 +1,7 @@
 """The limiter that every request passes: how many at a time, how fast, and when nobody may.
 
-In: requests that want to leave, verdicts on those that did. Out: leave to go, in order of arrival. Called by the pipeline.
+In: requests that want to leave, verdicts on those that did. Out: leave to go, in the order of `core.turns`. Called by the
+pipeline.
 - concurrency: what `core.adaptive` allows, at most `concurrency`.
 - a rate: requests leave evenly, however late the loop's timers come.
 - a pause that the service asked for holds everybody.
@@ -13,13 +14,13 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from ..core.adaptive import Adaptive
 from ..core.errors import Reason, Stop
-from ..core.retry import PAUSE_CAP_S, Kind, Verdict, backoff_s
+from ..core.retry import PAUSE_CAP_S, Call, Kind, Verdict, backoff_s
+from ..core.turns import Turns
 from .pace import Pace
 
 OUTAGE_AFTER: Final = 6  # failures in a row, with no success between: 5 % of 503 make that once in 64 million
@@ -38,7 +39,7 @@ class Limiter:
         self._probing = True
         self._rng = rng
         self._steady = steady
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: Turns[asyncio.Future[None]] = Turns()
         self._timer: asyncio.TimerHandle | None = None
         self.in_flight = 0
         self._idle_since = steady()
@@ -53,10 +54,9 @@ class Limiter:
     def close(self, stop: Stop) -> None:
         """From now on every request that asks to leave gets this."""
         self._stop = self._stop or stop
-        for waiter in self._waiting:
+        for waiter in self._waiting.take_all():
             if not waiter.done():
                 waiter.set_exception(stop)
-        self._waiting.clear()
 
     @property
     def outage(self) -> bool:
@@ -104,7 +104,7 @@ class Limiter:
         self._go(now)
         return now
 
-    async def enter(self) -> float:
+    async def enter(self, call: Call) -> float:
         """Wait for leave; the moment at which it was given. Raises Stop once the run is ending. Every `enter` is followed
         by one `leave`."""
         if self._stop is not None:
@@ -113,7 +113,7 @@ class Limiter:
         if now is not None:
             return now
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting.add(call, waiter, self._steady())
         self.serve()
         try:
             await waiter
@@ -209,7 +209,7 @@ class Limiter:
         if self._waiting:
             self._pace.want(len(self._waiting))
         while self._waiting and self._may_go(now := self._steady()):
-            waiter = self._waiting.popleft()
+            waiter = self._waiting.take(now, probe=self._outage)
             if not waiter.done():
                 self._go(now)
                 waiter.set_result(None)

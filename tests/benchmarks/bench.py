@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from harness import hosts, limits, plots, scale, startup, throughput
+from harness import hosts, limits, order, plots, scale, startup, throughput
 from harness.results import Part, target_table
 from harness.server import BenchError, executable
 from harness.setting import Setting, find_batcher, find_python, machine
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Setting], Part]] = {
     **{name: partial(throughput.compare, name=name) for name in throughput.CASES},
     "journal": throughput.journal,
     "latency": throughput.latency,
+    "order": order.order,
     "scale": scale.scale,
     "startup": startup.startup,
     "adaptive": limits.adaptive,

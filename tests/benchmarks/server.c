@@ -101,7 +101,8 @@ static struct {
     uint64_t mismatches, bad_inputs, double_starts, connections;
     uint64_t body_bytes, data_bytes;  /* all bodies; the `data` strings of accepted inputs */
     int in_flight, max_in_flight;
-    int64_t first_ns, first_upload_ns, last_ns;
+    int open_flows, max_open_flows;  /* created, and neither started nor deleted */
+    int64_t first_ns, first_upload_ns, first_start_ns, last_ns;
     double cpu_before_s;  /* the server's own, spent before the last reset */
 } stats;
 
@@ -316,11 +317,12 @@ static void print_stats(void) {
                requests, stats.refused, stats.rejected, stats.mismatches, stats.bad_inputs);
     text_print(&page, "\"double_starts\":%lu,\"connections\":%lu,\"body_bytes\":%lu,\"data_bytes\":%lu,",
                stats.double_starts, stats.connections, stats.body_bytes, stats.data_bytes);
-    text_print(&page, "\"in_flight\":%d,\"max_in_flight\":%d,\"cpu_s\":%.6f,", stats.in_flight, stats.max_in_flight,
-               cpu_s() - stats.cpu_before_s);
+    text_print(&page, "\"in_flight\":%d,\"max_in_flight\":%d,\"max_open_flows\":%d,\"cpu_s\":%.6f,", stats.in_flight,
+               stats.max_in_flight, stats.max_open_flows, cpu_s() - stats.cpu_before_s);
     /* Clock: CLOCK_MONOTONIC, the one of Python's time.monotonic(); 0 is "not yet". */
-    text_print(&page, "\"first_request_s\":%.6f,\"first_upload_s\":%.6f,\"last_reply_s\":%.6f}",
-               (double)stats.first_ns / 1e9, (double)stats.first_upload_ns / 1e9, (double)stats.last_ns / 1e9);
+    text_print(&page, "\"first_request_s\":%.6f,\"first_upload_s\":%.6f,\"first_start_s\":%.6f,\"last_reply_s\":%.6f}",
+               (double)stats.first_ns / 1e9, (double)stats.first_upload_ns / 1e9, (double)stats.first_start_ns / 1e9,
+               (double)stats.last_ns / 1e9);
 }
 
 /* Buckets and moves count from the first request since the last reset. */
@@ -454,6 +456,7 @@ static void create_flow(Conn *conn) {
     }
     Flow *flow = &world.flows[world.count++];
     *flow = (Flow){.template = member_copy(conn, "\"template\""), .additional = member_copy(conn, "\"additional\"")};
+    if (++stats.open_flows > stats.max_open_flows) stats.max_open_flows = stats.open_flows;
     print_flow(world.count, flow);
     reply(conn, 200);
 }
@@ -504,6 +507,8 @@ static void start_flow(Conn *conn, Flow *flow) {
         reject(conn, 409, "started already");
     } else {
         flow->state = RUNNING;
+        stats.open_flows--;
+        if (!stats.first_start_ns) stats.first_start_ns = now_ns();
         print_flow(conn->flow_id, flow);
         reply(conn, 200);
     }
@@ -514,6 +519,7 @@ static void delete_flow(Conn *conn, Flow *flow) {
         reject(conn, 409, "started already");
     } else {
         flow->state = DELETED;
+        stats.open_flows--;
         text_print(&page, "{}");
         reply(conn, 200);
     }

@@ -9,20 +9,28 @@ from pathlib import Path
 
 import pytest
 
+from batcher.core.facts import FileStat, InputFacts
 from batcher.core.lifecycle import FlowEvent, FlowState, IllegalTransition
-from batcher.core.model import Flow
-from batcher.core.planning import Action, FlowPlan, Tally
+from batcher.core.model import ABSENT, FileSource, Flow, Input
+from batcher.core.planning import Action, Change, FlowPlan, InputPlan, Tally
 from batcher.pipeline import flow_run
-from batcher.pipeline.flow_run import FlowRun
+from batcher.pipeline.flow_run import FlowRun, Payload
 
 from .batch import HERE
 
 ROW = re.compile(r"^ +([a-z_]+) {2,}([a-z_]+(?:, [a-z_]+)*)$", re.MULTILINE)
 
 
-def flow(settled: list[FlowRun]) -> FlowRun:
+def flow(settled: list[FlowRun], ready: list[Payload] | None = None) -> FlowRun:
     spec = Flow("chairs", "model_generate_fromimage", None, {}, None, HERE, lambda: iter(()))
-    return FlowRun(FlowPlan(spec, Action.NEW, None, b"", b"", Tally(), (), lambda: iter(())), settled.append)
+    plan = FlowPlan(spec, Action.NEW, None, b"", b"", Tally(), (), lambda: iter(()))
+    return FlowRun(plan, (ready if ready is not None else []).append, settled.append)
+
+
+def payload(one: FlowRun, number: int = 0) -> Payload:
+    source = Input(f"{number}.png", FileSource(f"{number}.png"), None, ABSENT, HERE)
+    plan = InputPlan(source, bytes([number]) * 16, FileStat(1, 1, 1), "image/png", b"", Change.NEW, None)
+    return Payload(one, plan, InputFacts(plan.key), None, 0)
 
 
 def table() -> dict[str, set[str]]:
@@ -73,8 +81,20 @@ def test_flow_is_handed_on_once_whichever_change_is_the_last() -> None:
     for changes in ([opened, produced, came_back], [came_back, opened, produced], [produced, came_back, opened]):
         settled: list[FlowRun] = []
         one = flow(settled)
-        one.handed_on()
+        one.hand_on(payload(one))
         for number, change in enumerate(changes, 1):
             change(one)
             one.pass_on()
             assert len(settled) == (number == len(changes))
+
+
+def test_payloads_reach_the_workers_in_order_once_their_flow_is_open() -> None:
+    ready: list[Payload] = []
+    one = flow([], ready)
+    payloads = [payload(one, number) for number in range(3)]
+    one.hand_on(payloads[0])
+    one.hand_on(payloads[1])
+    assert ready == []
+    one.opening_ended()
+    one.hand_on(payloads[2])
+    assert ready == payloads

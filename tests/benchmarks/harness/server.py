@@ -62,9 +62,11 @@ class Stats:
     data_bytes: int  # lengths of the `data` strings of accepted inputs
     in_flight: int
     max_in_flight: int
+    max_open_flows: int  # created, and neither started nor deleted
     cpu_s: float
     first_request_s: float
     first_upload_s: float
+    first_start_s: float
     last_reply_s: float
 
 
