@@ -1,4 +1,4 @@
-"""What people write instead of `batcher`: five clients that push the same files into the same Flows API.
+"""What people write instead of `batcher`: clients that push the same files into the same Flows API.
 
 In: the server's URL, a folder, how many of its files (sorted by name). Each client creates a flow, uploads the
 files, starts the flow; with --flow-per-file it does so for each file. A 503 is sent again at once: nothing less
@@ -104,24 +104,33 @@ async def side_by_side(work: Callable[[Any], Awaitable[None]], items: Iterable[A
             tasks.create_task(worker())
 
 
-async def push_async(call: AsyncCall, paths: list[str], workers: int) -> None:
+async def push_async(call: AsyncCall, paths: list[str], workers: int, *, lists: bool = False) -> None:
     flow_id = (await call("POST", "/flows", FLOW))["flow_id"]
 
     async def upload(path: str) -> None:
         await call("POST", f"/flows/{flow_id}/inputs", encoded(path))
 
     await side_by_side(upload, paths, workers)
+    if lists:
+        listed = (await call("GET", f"/flows/{flow_id}/inputs?include_data=false", None))["inputs"]
+        if len(listed) != len(paths):
+            raise SystemExit(f"{len(listed)} inputs instead of {len(paths)}")
     await call("PATCH", f"/flows/{flow_id}", START)
 
 
-async def push_flows_async(call: AsyncCall, flows: list[list[str]], concurrency: int) -> None:
+async def push_flows_async(call: AsyncCall, flows: list[list[str]], concurrency: int, *, lists: bool = False) -> None:
     if len(flows) == 1:
-        await push_async(call, flows[0], concurrency)
+        await push_async(call, flows[0], concurrency, lists=lists)
     else:
-        await side_by_side(lambda paths: push_async(call, paths, 1), flows, concurrency)
+        await side_by_side(lambda paths: push_async(call, paths, 1, lists=lists), flows, concurrency)
 
 
-def aiohttp_plain(url: str, flows: list[list[str]], concurrency: int) -> None:
+def aiohttp_lists(url: str, flows: list[list[str]], concurrency: int) -> None:
+    """The same, and the inputs are listed and counted before the start."""
+    aiohttp_plain(url, flows, concurrency, lists=True)
+
+
+def aiohttp_plain(url: str, flows: list[list[str]], concurrency: int, *, lists: bool = False) -> None:
     """One ClientSession, as many tasks as requests in flight, `json=`."""
     import aiohttp
 
@@ -136,7 +145,7 @@ def aiohttp_plain(url: str, flows: list[list[str]], concurrency: int) -> None:
                             reply.raise_for_status()
                             return dict(await reply.json())
 
-            await push_flows_async(call, flows, concurrency)
+            await push_flows_async(call, flows, concurrency, lists=lists)
 
     asyncio.run(main())
 
@@ -211,6 +220,7 @@ CLIENTS = {  # name -> (what it does, the package that it needs)
     "requests-loop": (requests_loop, "requests"),
     "requests-threads": (requests_threads, "requests"),
     "aiohttp-plain": (aiohttp_plain, "aiohttp"),
+    "aiohttp-lists": (aiohttp_lists, "aiohttp"),
     "httpx": (httpx_plain, "httpx"),
 }
 
