@@ -35,14 +35,14 @@ class Denials:
 
     def __init__(self) -> None:
         self._done: set[Call] = set()
-        self._done_at = -1.0  # when anything was done last
+        self._served_from = -1.0  # when the latest request that was done was let go
         self._row: dict[Call, int] = {}  # different things denied since the call was done last
         self._denied: dict[Call, dict[int, int]] = {}  # in all, by status
         self._check_denied = False
 
-    def done(self, call: Call, now: float) -> None:
-        """A request was done."""
-        self._done_at = now
+    def done(self, call: Call, entered: float) -> None:
+        """A request was done that was let go at `entered`."""
+        self._served_from = max(self._served_from, entered)
         if call not in self._done or self._row:
             self._done.add(call)
             self._row.pop(call, None)
@@ -59,8 +59,8 @@ class Denials:
             return DenialScope.ITEM if self._done or row == 1 else DenialScope.ACCOUNT
         if self._check_denied and not self._done:
             return DenialScope.ACCOUNT  # the check was denied before, and this is the second thing
-        if self._done_at >= entered or (self._check_denied and ACCESS_CHECK not in self._done):
-            return DenialScope.ITEM  # the key was served meanwhile; or it is served, but not with access checks
+        if self._served_from > entered or (self._check_denied and ACCESS_CHECK not in self._done):
+            return DenialScope.ITEM  # the key was served later; or it is served, but not with access checks
         return DenialScope.UNCLEAR
 
     def at_end(self) -> int | None:

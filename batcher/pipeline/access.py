@@ -42,12 +42,12 @@ class Access:
             return self._key.lock
         return self._check_lock if self._check_lock.locked() and call is not ACCESS_CHECK else None
 
-    def note(self, call: Call, kind: Kind, now: float) -> None:
-        """What a request with this verdict says of the key and the run."""
+    def note(self, call: Call, kind: Kind, entered: float) -> None:
+        """What a request with this verdict, let go at `entered`, says of the key and the run."""
         if kind is Kind.DONE:
             self.reached = True
             self._key.request_done()
-            self._denials.done(call, now)
+            self._denials.done(call, entered)
         if call in _LASTING and (kind is Kind.DONE or kind is Kind.UNKNOWN):
             self._lasting = True
 

@@ -124,7 +124,7 @@ class Requests:
         """What one request, let go at `entered`, says of the service, the key and the run."""
         self._reporter.request_ends(call, verdict, entered, now)
         if verdict is not None:
-            self._access.note(call, verdict.kind, now)
+            self._access.note(call, verdict.kind, entered)
         if self._reporter.enabled and self._limiter.outage is not self._outage_emitted:
             self._outage_emitted = self._limiter.outage
             self._reporter.emit("outage_begun" if self._outage_emitted else "outage_over", level="warning")

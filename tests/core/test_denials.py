@@ -29,6 +29,12 @@ def test_a_refusal_since_which_nothing_was_done_asks_for_an_access_check() -> No
     assert denials.denied(Call.UPLOAD, 403, 2.5) is DenialScope.ITEM, "one check for all that were under way"
 
 
+def test_request_that_left_before_says_nothing_of_a_refusal_however_late_it_is_done() -> None:
+    denials = served(Call.TEMPLATES, Call.UPLOAD)
+    denials.done(Call.UPLOAD, 1.9)
+    assert denials.denied(Call.INPUTS, 403, 2.0) is DenialScope.UNCLEAR
+
+
 @pytest.mark.parametrize("status", [402, 403])
 def test_many_different_things_in_a_row_are_everything(status: int) -> None:
     denials = served(Call.TEMPLATES, Call.CREATE)
