@@ -40,6 +40,7 @@ def _digest(*parts: bytes) -> bytes:
     return _hashed(_framed(*parts))
 
 
+@lru_cache(1024)
 def flow_key(batch: str, flow: str) -> bytes:
     """The flow's key: 16 bytes."""
     return _digest(b"flow", batch.encode(), flow.encode())

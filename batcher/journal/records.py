@@ -48,14 +48,19 @@ def write_records(connection: sqlite3.Connection, batch: str, records: Sequence[
     """The keys of the inputs and flows of `batch` that are no longer announced. Raises sqlite3.Error."""
     settled: list[bytes] = []
     values: list[object] = []  # of rows of inputs, one after the other, not written yet
+    last = {record.facts.name: record for record in records if isinstance(record, PutFlow)}  # the others would not stay
     flow, flow_id = "", None
     for record in records:
         if not isinstance(record, PutInput):
+            if isinstance(record, PutFlow):
+                if record.facts.state is not FlowState.CREATING:
+                    settled.append(flow_key(batch, record.facts.name))
+                if record.facts.name not in last:
+                    continue
+                record = last.pop(record.facts.name)
             _put_inputs(connection, values)
             values.clear()
             _write(connection, record)
-            if isinstance(record, PutFlow) and record.facts.state is not FlowState.CREATING:
-                settled.append(flow_key(batch, record.facts.name))
             continue
         if record.flow != flow:
             flow, flow_id = record.flow, _flow_row_id(connection, record.flow)

@@ -14,8 +14,9 @@ from ..core.facts import FlowFacts, InputFacts, PutFlow, Record
 from ..core.lifecycle import FlowEvent
 from ..core.measuring import FlowTimes
 from ..core.model import Problem
-from ..core.planning import FlowPlan, InputPlan
+from ..core.planning import Action, FlowPlan, InputPlan
 from ..core.retry import Verdict
+from ..core.tags import Multiset
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class FlowRun:
         take_row           orphans, repair
         hand_on            payloads
         produced           producer
+        accepted           workers
         came_back          workers
         opening_ended      opener
         pass_on            opener, producer, workers
@@ -53,8 +55,8 @@ class FlowRun:
     """
 
     __slots__ = (
-        *("_facts", "_failed", "_held", "_history", "_last_answer", "_opened", "_outstanding", "_plan", "_problem"),
-        *("_produced", "_ready", "_settled", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
+        *("_accepted", "_facts", "_failed", "_held", "_history", "_last_answer", "_opened", "_outstanding", "_plan"),
+        *("_problem", "_produced", "_ready", "_settled", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
     )
 
     def __init__(
@@ -70,6 +72,7 @@ class FlowRun:
         self._produced = False
         self._failed = False
         self._problem: Problem | None = None
+        self._accepted = Multiset()
         self._uploaded = 0
         self._uploaded_bytes = 0
         self._trouble: Verdict | None = None
@@ -125,6 +128,14 @@ class FlowRun:
     def uploaded_bytes(self) -> int:
         return self._uploaded_bytes
 
+    @property
+    def expected(self) -> Multiset | None:
+        """What the list of its inputs must come to, where all of them were sent and accepted just now, with their tags; None:
+        only the journal's rows tell."""
+        tally = self._plan.tally
+        new = self._plan.action is Action.NEW and not tally.there and not tally.removed
+        return self._accepted if new and self._accepted.count == tally.total else None
+
     # ---- its row
 
     def on(self, event: FlowEvent, **changes: object) -> PutFlow:
@@ -158,6 +169,11 @@ class FlowRun:
             self._ready(payload)
         else:
             self._held.append(payload)
+
+    def accepted(self, row: InputFacts) -> None:
+        """The service has said so of an input that was sent into it."""
+        if row.tagged and row.sha256 is not None:
+            self._accepted.add(row.key, row.sha256)
 
     def came_back(self) -> None:
         """A worker is done with a payload."""

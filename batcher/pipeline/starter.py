@@ -51,7 +51,7 @@ class Starter:
         await self._journal.record(flow.on(FlowEvent.ANNOUNCE_START, settle_deadline=None, problem=None))
         verdict = await self._send(flow, flow_id)
         if verdict is None:
-            await self._started(flow)
+            self._started(flow)
             return False
         if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
             if verdict.kind is Kind.UNKNOWN:
@@ -98,7 +98,7 @@ class Starter:
                 await self._fail(flow, unsettled(flow, f"whether it was started cannot be told: {found.message}"))
                 return False
             if found.state not in ("created", ""):
-                await self._started(flow)
+                self._started(flow)
                 return False
             if said is not None and said.kind is not Kind.UNKNOWN:
                 flow.on(FlowEvent.NOT_STARTED, settle_deadline=None)
@@ -128,9 +128,10 @@ class Starter:
         await self._fail(flow, problem_of(flow, f"{why}, and may yet", hint))
         return False
 
-    async def _started(self, flow: FlowRun) -> None:
+    def _started(self, flow: FlowRun) -> None:
         flow.times.started = self._clock.wall()
-        await self._journal.record(
+        # Not awaited: should it be lost, the announcement before it makes the next run ask.
+        self._journal.post(
             flow.on(FlowEvent.START_SEEN, settle_deadline=None, start_after=None, problem=None, started_at=flow.times.started)
         )
         self._reporter.flow_started(flow)

@@ -74,6 +74,7 @@ class Workers:
                 return row.on(InputEvent.NOT_SENT)
             case Verdict(kind=Kind.DONE):
                 self._reporter.accepted(flow, row.stat.size)
+                flow.accepted(row)
                 return row.on(InputEvent.ACCEPT)
             case Verdict(kind=Kind.UNKNOWN):
                 if result.answered:
