@@ -116,7 +116,7 @@ class Workers:
             what = await client.upload(flow_id, body, lambda: self._journal.mark_sent(payload.row.key))
             if body.fault is not None:
                 return body.fault
-            if body.sha256 is not None:
+            if body.sha256 is not None and body.sha256 != payload.row.sha256:  # only now, of what is streamed
                 payload.row = replace(payload.row, sha256=body.sha256)
             if isinstance(what, Reply) and 200 <= what.status < 300 and what.readable:
                 return Verdict(Kind.DONE, status=what.status)

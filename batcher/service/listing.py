@@ -14,7 +14,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 ITEM_CHARS: Final = 1 << 20  # no item, and nothing beside the list, is larger
@@ -36,9 +37,15 @@ _MARKS: Final = re.compile(r"[^a-z0-9]+")
 _decode: Final = json.JSONDecoder().raw_decode
 
 
+@lru_cache(1024)
 def plain(name: str) -> str:
     """One spelling of `next_page_token`, `nextPageToken` and `Next-Page-Token`."""
     return _MARKS.sub("", name.lower())
+
+
+@lru_cache(16)
+def _lists(names: frozenset[str]) -> frozenset[str]:
+    return LISTS | names
 
 
 class ListParser:
@@ -46,10 +53,10 @@ class ListParser:
 
     `names` are those of the list that is meant, plain, beside `LISTS`."""
 
-    def __init__(self, take: Callable[[object], None], names: Collection[str] = ()) -> None:
+    def __init__(self, take: Callable[[object], None], names: frozenset[str] = frozenset()) -> None:
         self.envelope: dict[str, object] = {}
         self._take = take
-        self._names = LISTS.union(names)
+        self._names = _lists(names)
         self._text = ""
         self._at = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")()

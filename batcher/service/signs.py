@@ -47,6 +47,8 @@ _PAGE: Final = ("page", "currentpage", "pagenumber", "number", "pageindex")
 _OFFSET: Final = ("offset", "skip", "start", "from")
 _LIMIT: Final = ("limit", "perpage", "pagesize", "size")
 _IN_HEADERS: Final = frozenset({*_MORE, *_TOTAL, *_TOKENS, "totalpages", "page", "perpage"}) - {"next", "more", "cursor"}
+_SAYING: Final = frozenset({*_NEXT, *_TOKENS, *_WITH_MORE, *_MORE, *_PARTLY, *_TOTAL, *_PAGES, *_PAGE, *_OFFSET, *_LIMIT,
+                            *TROUBLE, "cursor", "count"})  # fmt: skip
 _LINK: Final = re.compile(r"<([^<>]*)>([^<]*)")
 _REL_NEXT: Final = re.compile(r"""rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|'next'|next\b)""", re.IGNORECASE)
 
@@ -77,6 +79,8 @@ def signs_of(status: int, envelope: Mapping[str, object], headers: CIMultiDictPr
         spelled = plain(name).removeprefix("x")
         if spelled in _IN_HEADERS:
             found.setdefault(spelled, (name.lower().removeprefix("x-").replace("-", "_"), text))
+    if status != 206 and found.keys().isdisjoint(_SAYING) and "Content-Range" not in headers and "Link" not in headers:
+        return Signs()  # as nearly always, of a short list
     total = _first_number(found, _TOTAL)
     if (span := re.search(r"/\s*(\d{1,18})\s*$", headers.get("Content-Range", ""))) is not None:
         total = int(span[1]) if total is None else total

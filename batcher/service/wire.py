@@ -112,6 +112,7 @@ class Wire:
         self._head = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nUser-Agent: {USER_AGENT}\r\n".encode()
         self._target = _target(base, context)
         self._last: tuple[tuple[str, str, Mapping[str, str]], bytes] | None = None
+        self._lines: tuple[Mapping[str, str], bytes] = {}, b""  # the headers of the last request
         self._timeout = timeout
 
     async def exchange(self, progress: Progress, request: Request, receive: Receive[T]) -> T:
@@ -154,8 +155,10 @@ class Wire:
         """The request's head. `length`: of its JSON body, None for none. Raises ValueError for what would split it."""
         what = (request.method, request.path, request.headers)
         if self._last is None or self._last[0] != what:  # the inputs of one flow differ in their lengths only
-            lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-            text = f"{request.method} {self._path}{request.path}".encode("ascii") + self._head + lines.encode("latin-1")
+            if self._lines[0] is not request.headers:
+                lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+                self._lines = request.headers, lines.encode("latin-1")
+            text = f"{request.method} {self._path}{request.path}".encode("ascii") + self._head + self._lines[1]
             if text.count(b"\n") != 4 + len(request.headers):
                 raise ValueError("a line break in a header")
             self._last = what, text

@@ -30,6 +30,7 @@ from harness.setting import Setting, find_batcher, find_python, machine
 
 PARTS: dict[str, Callable[[Setting], Part]] = {
     **{name: partial(throughput.compare, name=name) for name in throughput.CASES},
+    "small": throughput.small,
     "journal": throughput.journal,
     "latency": throughput.latency,
     "order": order.order,

@@ -10,6 +10,7 @@ import http.client
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 SOURCE = Path(__file__).parent.parent / "server.c"
+IN_PYTHON = Path(__file__).parent.parent / "python_server.py"
 NO_COMPILER = "no C compiler: the benchmark server is written in C (install one that is called cc, gcc or clang)"
 
 
@@ -142,3 +144,10 @@ class FlowsServer:
                 return stats
             time.sleep(0.02)
         raise BenchError(f"the server did not see what was waited for within {timeout_s} s")
+
+
+class PythonServer(FlowsServer):
+    """The same written in Python: it takes a core of its own, as a small service does."""
+
+    def __init__(self) -> None:
+        self._command = [sys.executable, str(IN_PYTHON)]

@@ -16,14 +16,15 @@ from pathlib import Path
 from .contest import Contestant, Sample, as_json, compete, median, peak_rss_mib, ratio, ratios
 from .process import environment
 from .results import Part, Target, number, spread
-from .server import BenchError, FlowsServer
+from .server import BenchError, FlowsServer, PythonServer
 from .setting import RAM_DISK, Setting, free_memory_bytes
-from .workload import GB, KB, MB, Work, data_length, make_files, write_manifest
+from .workload import GB, KB, MB, Work, data_length, make_files, write_json_manifest, write_manifest
 
 PEERS = Path(__file__).parent.parent / "peers.py"
 MEMORY_JOURNAL = Path(__file__).parent.parent / "memory_journal.py"
 BATCHER, LOOP, CURL = "batcher", "requests loop", "curl --parallel"
 THREADS, AIOHTTP, HTTPX = "requests, 16 threads", "aiohttp, json=", "httpx"
+LISTS = "aiohttp, json=, lists"
 CLIENTS = {LOOP: "requests-loop", THREADS: "requests-threads", AIOHTTP: "aiohttp-plain", HTTPX: "httpx"}
 PEER_COPIES = 8  # of one encoded file that a `json=` client may hold at once, for the check of free memory
 RSS_LIMIT_MIB = 110
@@ -65,6 +66,10 @@ CASES = {
     "64mb": Case("64 MB", 3, 64 * MB, 64, {LOOP: 16, THREADS: 16, AIOHTTP: 16, HTTPX: 16}, {LOOP: 20, CURL: 1.2}),
     "1gb": Case("1 GB", 0, GB, 16, {LOOP: 1, THREADS: 0, AIOHTTP: 1, HTTPX: 1}),
 }
+SMALL = {
+    "inputs": Case("inputs of 1 KB in one flow", 9, KB, 8_000, {}, {AIOHTTP: 0.9, LISTS: 0.9}),
+    "flows": Case("flows of one 1 KB input", 9, KB, 1_000, {}, {AIOHTTP: 0.9, LISTS: 0.9}, flow_per_file=True),
+}
 LATENCY = Case(
     "1 KB at 50 ms, 5 % of 503", 6, KB, 60_000, {LOOP: 200, THREADS: 3_000, AIOHTTP: 20_000, HTTPX: 5_000},
     concurrency=64, latency_ms=LATENCY_MS, p503=0.05,
@@ -83,6 +88,38 @@ def compare(setting: Setting, name: str) -> Part:
         rss = peak_rss_mib(samples[BATCHER])
         part.targets.append(Target.at_most(4, f"peak RSS at {case.label}", RSS_LIMIT_MIB, rss, " MiB"))
     return part
+
+
+def small(setting: Setting) -> Part:
+    """Small inputs and small flows beside a script that checks nothing, and one that lists before it starts."""
+    part = Part("small", "Small inputs and flows, 16 in flight, the manifest written out as JSON",
+                ["work", "service", "client", "s", f"× {AIOHTTP}", f"× {LISTS}", "peak RSS MiB", "server busy"])  # fmt: skip
+    for case in SMALL.values():
+        for service, server in (("in Python", PythonServer), ("in C", FlowsServer)):
+            _small(setting, part, case.reduced() if setting.quick else case, service, server())
+    return part
+
+
+def _small(setting: Setting, part: Part, case: Case, service: str, server: FlowsServer) -> None:
+    clients = {AIOHTTP: "aiohttp-plain", LISTS: "aiohttp-lists"}
+    with setting.folder("small") as folder, server:
+        (folder / "files").mkdir()
+        make_files(folder / "files", case.size_bytes, case.inputs)
+        manifest = write_json_manifest(folder, case.inputs, flow_per_file=case.flow_per_file)
+        contestants = [_batcher(setting, case, manifest, server.url)]
+        for name, client in clients.items():
+            command = _peer_command(setting, case, client, case.work(name), folder, server.url)
+            contestants.append(Contestant(name, case.work(name), lambda _folder, command=command: command))
+        samples = compete(setting, server, contestants)
+    for name, runs in samples.items():
+        seconds = [case.inputs / run.per_s for run in runs]
+        beside = [spread(ratios(samples, name, peer)) for peer in clients]
+        row = [f"{case.inputs:,} {case.label}", service, name, spread(seconds), *beside, f"{peak_rss_mib(runs):,.0f}"]
+        part.rows.append([*row, f"{100 * median(runs, 'server_busy'):.0f} %"])
+    for peer in clients:
+        what = f"{case.label}, service {service}: × {peer}"
+        part.targets.append(Target.at_least(9, what, case.wanted[peer], ratio(samples, BATCHER, peer)))
+    part.data[f"{case.label}, {service}"] = as_json(samples)
 
 
 def latency(setting: Setting) -> Part:

@@ -5,6 +5,7 @@ In: sizes and counts. Out: folders, manifests, `Work`. Called by every part.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -81,6 +82,18 @@ def write_manifest(folder: Path, *, flow_per_file: bool) -> Path:
     else:
         flow = '- name: all\n  inputs:\n  - glob: "files/*.png"\n'
     return _write(folder, flow)
+
+
+def write_json_manifest(folder: Path, count: int, *, flow_per_file: bool) -> Path:
+    """The same with each of `count` files written out, as a script would do it."""
+    names = [f"{number:07}" for number in range(count)]
+    if flow_per_file:
+        flows = [{"name": name, "inputs": [f"files/{name}.png"]} for name in names]
+    else:
+        flows = [{"name": "all", "inputs": [f"files/{name}.png" for name in names]}]
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"version": 1, "batch": "bench", "defaults": {"template": TEMPLATE}, "flows": flows}))
+    return path
 
 
 def write_table_manifest(folder: Path, flows: int, files: int, inputs: int = len(COLUMNS)) -> Path:
