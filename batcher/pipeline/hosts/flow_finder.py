@@ -8,7 +8,6 @@ the planner's thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
 
 from ...core.model import Flow, Manifest, Problem
 
@@ -24,15 +23,16 @@ class FlowFinder:
     def find(self, names: set[str]) -> dict[str, Flow]:
         """Those of these flows that the manifest has here. Raises Stop."""
         found: dict[str, Flow] = {}
-        for item in chain(self._rest, self._around()):
+        self._walk_on(names, found)
+        if len(found) < len(names):  # once around; where that is left, the next walk goes on
+            self._rest = iter(self._manifest.flows())
+            self._walk_on(names, found)
+        return found
+
+    def _walk_on(self, names: set[str], found: dict[str, Flow]) -> None:
+        for item in self._rest:
             self._check()
             if isinstance(item, Flow) and item.name in names:
                 found[item.name] = item
                 if len(found) == len(names):
-                    break
-        return found
-
-    def _around(self) -> Iterator[Flow | Problem]:
-        """The whole manifest once more; where it is left, the next walk goes on."""
-        self._rest = iter(self._manifest.flows())
-        yield from self._rest
+                    return
