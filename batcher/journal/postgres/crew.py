@@ -192,6 +192,7 @@ class Crew:
 
     async def planned(self, totals: Totals) -> None:
         """All that is to be done waits in the queue."""
+        await self._lead(Queue.filled)
         await self._lead(lambda connection: execute(connection, "planned", {"totals": json.dumps(asdict(totals))}))
 
     async def swept(self) -> None:
@@ -269,8 +270,8 @@ class Crew:
 
         return await self._do(work)
 
-    async def left(self) -> tuple[int, int]:
-        """How many flows wait, and how many are worked on by anybody."""
+    async def left(self) -> tuple[bool, bool]:
+        """Whether flows wait, and whether some are worked on by anybody."""
         return await self._do(Queue.left)
 
     # ---- what is shared

@@ -102,8 +102,15 @@ SELECT starts FROM session FOR UPDATE;
 -- name: add_starts
 UPDATE session SET starts=greatest(0, starts+%(count)s);
 
+-- name: analyze_queue
+ANALYZE pgqueuer;
+
 -- name: own_jobs
 SELECT id FROM pgqueuer WHERE id = ANY(%(ids)s) AND queue_manager_id=%(manager)s AND status='picked' FOR UPDATE;
+
+-- name: jobs_left
+-- Not counted: a look at one of them takes as long however many there are.
+SELECT EXISTS (SELECT 1 FROM pgqueuer WHERE status='queued'), EXISTS (SELECT 1 FROM pgqueuer WHERE status='picked');
 
 -- name: put_lacking
 INSERT INTO lacking VALUES (%(flow)s, %(run)s) ON CONFLICT DO NOTHING;

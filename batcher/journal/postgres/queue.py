@@ -22,7 +22,7 @@ from pgqueuer.queries import Queries
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
 from ...core.crew import Job
-from .crew_statements import rows
+from .crew_statements import execute, rows
 from .link import Connection
 
 FLOW: Final = QueueEntrypoint("flow")
@@ -56,15 +56,17 @@ class Queue:
         queries = _queries(connection)
         if not await queries.schema_is_installed():
             await queries.install(create_schema=False)
+            await queries.optimize_autovacuum()
         elif (await queries.plan_upgrade()).statements:
             await queries.apply_upgrade()
 
     @staticmethod
     async def clear(connection: Connection) -> None:
-        """Forget the jobs of an earlier session, and what PgQueuer has logged of them."""
+        """Forget the jobs of an earlier session, and what PgQueuer has logged of them: three rows for each. All at once, in a
+        time that does not grow with them."""
         queries = _queries(connection)
-        await queries.clear_queue(FLOW)
-        await queries.clear_queue_log(FLOW)
+        await queries.clear_queue()
+        await queries.clear_queue_log()
 
     @staticmethod
     async def put(connection: Connection, jobs: Sequence[Job]) -> None:
@@ -72,6 +74,12 @@ class Queue:
         payloads: list[bytes | None] = [json.dumps([job.name, job.redo_of]).encode() for job in jobs]
         keys: list[str | None] = [hashlib.sha256(job.name.encode(errors="surrogatepass")).hexdigest() for job in jobs]
         await _queries(connection).enqueue([FLOW] * len(jobs), payloads, [0] * len(jobs), dedupe_key=keys, on_conflict="skip")
+
+    @staticmethod
+    async def filled(connection: Connection) -> None:
+        """All that is to wait there does. By the statistics of an empty queue each take would sort all of it, until the server
+        looks at it by itself, within a minute or so."""
+        await execute(connection, "analyze_queue", {})
 
     async def take(self, connection: Connection, count: int, room: int) -> tuple[list[Job], int]:
         """So many jobs at most, in their order, those first whose run has died; and how many are new, at most `room`. Others
@@ -111,11 +119,10 @@ class Queue:
         self._drop(names)
 
     @staticmethod
-    async def left(connection: Connection) -> tuple[int, int]:
-        """How many jobs wait, and how many are worked on, by anybody."""
-        sizes = [size for size in await _queries(connection).queue_size() if size.entrypoint == FLOW]
-        waiting = sum(size.count for size in sizes if size.status == "queued")
-        return waiting, sum(size.count for size in sizes) - waiting
+    async def left(connection: Connection) -> tuple[bool, bool]:
+        """Whether jobs wait, and whether some are worked on, by anybody. At one moment: a job changes from one to the other."""
+        waiting, working = (await rows(connection, "jobs_left"))[0]
+        return waiting, working
 
     async def _own_of(self, connection: Connection, names: Sequence[str]) -> list[QueueJob]:
         """Those of these jobs that are ours still. Within a transaction, in which nobody else takes them."""

@@ -153,7 +153,8 @@ class JobFeed:
             return []
         waiting, working = await self._crew.left()
         if not working and self._crew.bounded and waiting:
-            message = f"--max-starts (limits.starts_per_run) is reached, and {waiting:,} flow(s) remain"
+            await self._membership.beat()
+            message = f"--max-starts (limits.starts_per_run) is reached, and {self._membership.remaining:,} flow(s) remain"
             self._shutdown.halt(Stop(Reason.LIMIT, message, "run again: the next run goes on"))
             return None
         return [] if waiting or working or self._held else None

@@ -66,7 +66,7 @@ class Lead:
             return
         self._left = await self._preparation.judge(found)
         self.failed = self._left is None
-        if self._left is not None and await self._crew.left() == (0, 0):
+        if self._left is not None and not any(await self._crew.left()):
             await self._cleanup.delete_orphans()  # a lost start of what was given up must find it gone
 
     async def _hand_over(self, lacking: list[Problem]) -> None:

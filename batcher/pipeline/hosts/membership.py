@@ -73,6 +73,11 @@ class Membership:
         """Whether nothing is left to do for anybody, in the session that this run has joined."""
         return self.heard.swept or self.heard.session != self._session
 
+    @property
+    def remaining(self) -> int:
+        """Flows of the batch that are not started, as far as it has heard."""
+        return self.heard.totals.flows - self.heard.totals.started - self.heard.done.started
+
     async def keep(self) -> None:
         """Say that it is alive, until cancelled. Raises ClaimLost, and Stop where the database stays away."""
         pause_s = min(BEAT_S, self._crew.lease_s / BEATS)

@@ -61,8 +61,8 @@ class Crew(Protocol):
     async def lacks(self, name: str) -> bool:
         """This run lacks sources of the flow: whether every other run does, too."""
 
-    async def left(self) -> tuple[int, int]:
-        """How many flows wait, and how many are worked on by anybody."""
+    async def left(self) -> tuple[bool, bool]:
+        """Whether flows wait, and whether some are worked on by anybody."""
 
     async def reserve(self, what: str, count: int, per_s: float) -> float:
         """The next `count` requests or bytes ("request", "byte"): in how many seconds the first may leave."""

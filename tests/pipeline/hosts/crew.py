@@ -236,10 +236,10 @@ class MemoryCrew:
     async def lacks(self, name: str) -> bool:
         raise AssertionError("every owner has the sources")
 
-    async def left(self) -> tuple[int, int]:
-        def work() -> tuple[int, int]:
-            waiting = sum(one.holder is None for one in self._session.jobs.values())
-            return waiting, len(self._session.jobs) - waiting
+    async def left(self) -> tuple[bool, bool]:
+        def work() -> tuple[bool, bool]:
+            held = [one.holder is not None for one in self._session.jobs.values()]
+            return not all(held), any(held)
 
         return await self._do(work)
 
