@@ -8,10 +8,11 @@ files), large ones stream later.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from ..core.bodies import Body
 from ..core.facts import FlowFacts
@@ -40,6 +41,9 @@ class Batch:
     held_bytes: int = 0
     end: bool = False  # of the flow's inputs
     rest: Inputs | None = None  # where it was read before its flow was begun: what comes after it
+
+
+_Begun: TypeAlias = "list[tuple[FlowPlan | None, Batch | None]]"
 
 
 class Batches:
@@ -72,34 +76,43 @@ class Batches:
     async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
         """A few plans that have work, with what is to be sent of small flows where there is room for that, and they are to be
         `read`; None stands for a stretch without any, [] for the end."""
+        return await self._with_room(self._next_plans, read)
+
+    async def begun(self, plans: Sequence[FlowPlan], *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+        """These plans, in the same way."""
+        return await self._with_room(partial(self._begun, plans), read)
+
+    async def _with_room(self, find: Callable[[bool], _Begun], read: bool) -> _Begun:
         read = read and self._roomy and self._budget.take_now(BATCH_BYTES)
-        found = await self._in_thread(self._next_plans, read)
+        found = await self._in_thread(find, read)
         if read:
             self._budget.give(BATCH_BYTES - sum(first.held_bytes for _, first in found if first is not None))
         return found
 
-    def _next_plans(self, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+    def _next_plans(self, read: bool) -> _Begun:
         """In the thread."""
-        found: list[tuple[FlowPlan | None, Batch | None]] = []
-        batches: list[Batch] = []
-        size = 0
+        plans: list[FlowPlan] = []
         for count, plan in enumerate(self._plans):
             if isinstance(plan, FlowPlan) and plan.action.works:
-                first = None
-                if read and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < BATCH_BYTES:
-                    inputs = plan.inputs()
-                    first = self._gather(inputs)
-                    first.rest = inputs
-                    batches.append(first)
-                    size += 2 * plan.tally.total_bytes
-                found.append((plan, first))
-            if len(found) >= PLANS or count >= 1000:
-                break
-        else:
-            self._encode(batches)
-            return found
-        self._encode(batches)
-        return found or [(None, None)]
+                plans.append(plan)
+            if len(plans) >= PLANS or count >= 1000:
+                return self._begun(plans, read) or [(None, None)]
+        return self._begun(plans, read)
+
+    def _begun(self, plans: Sequence[FlowPlan], read: bool) -> _Begun:
+        """In the thread: with the first inputs of those that are new and small."""
+        found: _Begun = []
+        size = 0
+        for plan in plans:
+            first = None
+            if read and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < BATCH_BYTES:
+                inputs = plan.inputs()
+                first = self._gather(inputs)
+                first.rest = inputs
+                size += 2 * plan.tally.total_bytes
+            found.append((plan, first))
+        self._encode([first for _, first in found if first is not None])
+        return found
 
     # ---- inputs
 

@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 class Crew:
     """`run`: this run's random name. `place`: its host and process, for people. `most`: requests in flight of all runs
-    together; `held`: flows that it holds at most; `starts`: flows that may be started in one session (None: no bound)."""
+    together; `held`: flows that it works on at most; `starts`: flows that may be started in one session (None: no bound)."""
 
     def __init__(
         self, address: Address, run: str, place: str, *, lease_s: float, most: int, held: int, starts: int | None
     ) -> None:
         self._link = Link(address, self._lost)
-        self._queue = Queue(lease_s, held)
+        self._queue = Queue(lease_s, 2 * held)  # those that it works on, and those that are about to leave
         self._run = run
         self._place = place
         self._starts = starts

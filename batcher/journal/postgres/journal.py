@@ -89,6 +89,7 @@ class PostgresJournal(Reader):
         self._writing_line.do(lambda connection: self._introduce(connection, about))
         self._line.open()
         self._set_clock()
+        self._owner = super().owner  # asked for once: it never changes, and the loop tags each create with it
         if self._exclusive:
             taken: list[bool] = []
             self._writing_line.do(lambda connection: taken.append(self._fence.take_all(connection)))
@@ -154,6 +155,10 @@ class PostgresJournal(Reader):
     @property
     def held(self) -> bool | None:
         return True
+
+    @property
+    def owner(self) -> str:
+        return self._owner
 
     async def look(self, read: Callable[[JournalView], T]) -> T:
         with self._telling():

@@ -55,6 +55,7 @@ class JobFeed:
         self._most = held
         self._held: set[str] = set()
         self._ended: list[_Ended] = []
+        self._closing = 0  # of those that are held: they have ended, too, and are about to leave the queue
         self._told_lacking = False
         self._changed = asyncio.Event()
         shutdown.on_stop(lambda stop: self._changed.set())
@@ -71,15 +72,25 @@ class JobFeed:
         return await self._planning.one(Job(flow.name), flow)  # what is paid for by now is not paid for again
 
     async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
-        await self._close_ended()
         if self._shutdown.stop is not None or self._lead.failed:
+            await self._close_ended()
             return []
-        found = await (self._from_queue() if self._membership.heard.planned else self._before_it_is_planned())
+        async with asyncio.TaskGroup() as group:  # side by side: one after the other they are all that a run waits for
+            closing = group.create_task(self._close_ended())
+            finding = group.create_task(self._find(read=read))
+        found = finding.result()
         if found is None:
             return []
-        if not found:
+        if not found and not closing.result():
             await self._wait()
-        return [(plan, None) for plan in found] or [(None, None)]
+        return found or [(None, None)]
+
+    async def _find(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]] | None:
+        """None: nothing is left for this run."""
+        found = await (self._from_queue() if self._membership.heard.planned else self._before_it_is_planned())
+        if not found:
+            return None if found is None else []
+        return await self._planning.batches.begun(found, read=read)
 
     def ended(self, flow: FlowRun, state: FlowState) -> None:
         """That was all of it for this run. Where the run is to end, others go on with what is not done."""
@@ -138,8 +149,9 @@ class JobFeed:
     # ---- jobs
 
     async def _from_queue(self) -> list[FlowPlan] | None:
-        """None: nothing is left for anybody."""
-        room = min(JOBS, self._most - len(self._held))
+        """None: nothing is left for anybody. What was held when it began may leave the queue meanwhile, and make room."""
+        busy = bool(self._held)
+        room = min(JOBS, self._most - len(self._held) + len(self._ended) + self._closing)
         if room <= 0:
             return []
         jobs = await self._crew.take(room)
@@ -152,12 +164,12 @@ class JobFeed:
         if jobs:
             return []
         waiting, working = await self._crew.left()
-        if not working and self._crew.bounded and waiting:
+        if waiting and self._crew.bounded and not (working or busy):
             await self._membership.beat()
             message = f"--max-starts (limits.starts_per_run) is reached, and {self._membership.remaining:,} flow(s) remain"
             self._shutdown.halt(Stop(Reason.LIMIT, message, "run again: the next run goes on"))
             return None
-        return [] if waiting or working or self._held else None
+        return [] if waiting or working or busy else None
 
     async def _plans(self, jobs: list[Job]) -> list[FlowPlan]:
         """As this host sees them now. What the manifest does not have here is given back."""
@@ -199,11 +211,15 @@ class JobFeed:
         await self._crew.give_back([name], BACK_S)
         self._held.discard(name)
 
-    async def _close_ended(self) -> None:
-        """What has ended leaves the queue, once all of it is durable. Raises ClaimLost, and then it stays there."""
+    async def _close_ended(self) -> bool:
+        """What has ended leaves the queue, once all of it is durable; whether anything had. Raises ClaimLost: then it stays."""
         ended, self._ended = self._ended, []
-        if ended:
-            names = [one.name for one in ended]
-            await self._journal.release(names)
-            await self._crew.done(names, sum(one.unused for one in ended), self._membership.done)
-            self._held.difference_update(names)
+        if not ended:
+            return False
+        self._closing = len(ended)
+        names = [one.name for one in ended]
+        await self._journal.release(names)
+        await self._crew.done(names, sum(one.unused for one in ended), self._membership.done)
+        self._held.difference_update(names)
+        self._closing = 0
+        return True

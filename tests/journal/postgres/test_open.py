@@ -92,3 +92,14 @@ async def test_other_batches_of_the_endpoint_are_siblings_as_long_as_there_are_n
     with closing(open_journal(now, state)) as journal:
         await journal.record(PutFlow(FlowFacts("g")))
     assert list(other_journals(now, state)) == []
+
+
+def test_owner_is_asked_for_once(state: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each create is tagged with it, in the loop, which would wait for the database and for whoever else asks it."""
+    manifest = manifest_of(tmp_path)
+    with closing(open_journal(manifest, state)) as journal:
+        owner = journal.owner
+        monkeypatch.setattr(journal, "_ask", None)
+        assert journal.owner == owner
+    with closing(open_journal(manifest, state)) as journal:
+        assert journal.owner == owner
