@@ -30,6 +30,11 @@ class ByteBudget:
         self._waiting.append((count, waiter))
         await waiter
 
+    def forget(self) -> None:
+        """Nothing is held any more: whoever held some was cancelled."""
+        self._held = 0
+        self._waiting.clear()
+
     def give(self, count: int) -> None:
         """So many are held no more."""
         self._held -= count

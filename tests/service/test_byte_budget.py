@@ -32,3 +32,13 @@ async def test_budget_goes_on_when_one_who_waits_is_cancelled() -> None:
     await asyncio.sleep(0)
     budget.give(100)
     await asyncio.wait_for(second, 5)
+
+
+async def test_what_nobody_holds_any_more_is_forgotten() -> None:
+    budget = ByteBudget(100)
+    await budget.take(100)
+    waiting = asyncio.ensure_future(budget.take(100))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    budget.forget()
+    await asyncio.wait_for(budget.take(100), 1)

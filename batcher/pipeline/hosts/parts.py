@@ -49,6 +49,7 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
         feeds.append(made)
         return made
 
+    operation.budget.forget()  # what the stages held whose claims were lost
     stages = build.stages(feed)
     return Turn(stages, feeds[0], lead)
 

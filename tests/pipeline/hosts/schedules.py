@@ -62,6 +62,7 @@ class Schedule:
     pauses: tuple[Pause, ...] = ()
     runs_s: float = 1e9
     seed: int = 0
+    memory_bytes: int = 64 << 20
 
 
 class _Clock:
@@ -140,7 +141,8 @@ class World:
 
     async def _run(self, host: Host, at_s: float) -> None:
         await asyncio.sleep(at_s)
-        limits = Limits(concurrency=MOST, settle_s=SETTLE_S, timeout_s=TIMEOUT_S, retries=RETRIES)
+        limits = Limits(concurrency=MOST, settle_s=SETTLE_S, timeout_s=TIMEOUT_S, retries=RETRIES,
+                        memory_bytes=self.schedule.memory_bytes)  # fmt: skip
         manifest = Manifest("m.yaml", "/m.yaml", "/", "m", "memory", limits, self._flows, digest="d")
         clock, rng = _Clock(self.loop), random.Random(f"{self.schedule.seed} {host.name}")
         journal = FencedJournal(host, self.database)

@@ -54,6 +54,13 @@ def test_flows_are_started_once_and_rightly_whoever_is_frozen(schedule: Schedule
     assert play(schedule) == []
 
 
+@pytest.mark.parametrize("held", [("upload", 0), ("upload", 1)])
+def test_run_that_lost_its_claims_has_all_of_its_memory_again(held: tuple[str, int]) -> None:
+    """Else it waits for ever for what the stages held that were cancelled, and keeps its flows with its heartbeats."""
+    frozen = {held: Disturbance(before_s=LEASE_S + 0.5)}
+    assert play(Schedule(flows=3, inputs=2, begins_s=(0.0, 0.05), plan=frozen, memory_bytes=1)) == []
+
+
 # ---- that the judge sees it where one of the rules is missing
 
 
