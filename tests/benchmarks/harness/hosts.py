@@ -10,9 +10,9 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ FILES = 200
 LATENCY_MS = 50
 MANY = 100_000  # flows
 TIMEOUT_S = 3600
+JOURNAL = ("flows", "inputs", "flow_times", "claims")  # of its tables, those with rows for each flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Shape:
 
 SHAPES = {
     "latency": Shape(f"at {LATENCY_MS} ms", 400, (0, 1, 2, 4), LATENCY_MS),
-    "small": Shape("1 KB, no latency", 1_000, (0, 1, 2)),
+    "small": Shape("1 KB, no latency", 3_000, (0, 1, 2)),
 }
 
 
 def hosts(setting: Setting) -> Part:
-    header = ["", "runs", "flows", "flows/s", "× one run", "RSS MiB"]
+    header = ["", "runs", "flows", "flows/s", "× one run", "at work", "rows/s", "RSS MiB"]
     part = Part("hosts", f"Many hosts: flows of {len(COLUMNS)} inputs of 1 KB", header)
     with _database() as url:
         for shape in SHAPES.values():
@@ -59,33 +60,57 @@ def hosts(setting: Setting) -> Part:
     return part
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What some runs took together. `work_s`: from the first upload to the last reply, without their start. `rows`: inserted
+    or changed in the journal's tables; 0 with SQLite, which does not count them."""
+
+    took_s: float
+    work_s: float
+    rss_mib: Sequence[float]
+    rows: int
+    bytes: int
+
+
 def _compare(setting: Setting, part: Part, shape: Shape, url: str) -> None:
-    found: dict[int, list[float]] = {runs: [] for runs in shape.runs}
-    memory = dict.fromkeys(shape.runs, 0.0)
+    found: dict[int, list[Ran]] = {runs: [] for runs in shape.runs}
     with FlowsServer(latency_ms=shape.latency_ms) as server:
         for _ in range(setting.runs):
             for runs in shape.runs:
-                took_s, rss_mib = _run(setting, server, shape, runs, url)
-                found[runs].append(shape.flows / took_s)
-                memory[runs] = max(memory[runs], rss_mib)
-    for runs, rates in found.items():
-        ratios = [one / other for one, other in zip(rates, found[1], strict=True)]
+                found[runs].append(_run(setting, server, shape, runs, url))
+    rows = statistics.median(ran.rows for ran in found[1])  # the same records with SQLite, but for the claims
+    for runs, rans in found.items():
+        rates = [shape.flows / ran.took_s for ran in rans]
+        at_work = [shape.flows / ran.work_s for ran in rans]
+        ratios = _ratios(found[1], rans)
         who = "1, SQLite" if runs == 0 else str(runs)
-        part.rows.append([shape.label, who, f"{shape.flows:,}", spread(rates), spread(ratios), f"{memory[runs]:.0f}"])
+        written = rows / statistics.median(ran.work_s for ran in rans)
+        rss_mib = max(max(ran.rss_mib) for ran in rans)
+        part.rows.append([shape.label, who, f"{shape.flows:,}", spread(rates), spread(ratios), spread(at_work),
+                          number(written), f"{rss_mib:.0f}"])  # fmt: skip
+    part.data[shape.label] = {str(runs): [asdict(ran) for ran in rans] for runs, rans in found.items()}
     if not shape.latency_ms:
-        gained = statistics.median(two / one for two, one in zip(found[2], found[1], strict=True))
+        gained = statistics.median(_ratios(found[1], found[2]))
         part.targets.append(Target.at_least(3, f"{shape.label}: two runs × one", 1.5, gained))
 
 
-def _run(setting: Setting, server: FlowsServer, shape: Shape, runs: int, url: str) -> tuple[float, float]:
-    """Seconds until the last has ended, and the largest memory. Raises BenchError unless the work was done."""
+def _ratios(one: Sequence[Ran], others: Sequence[Ran]) -> list[float]:
+    """How many times as fast the others were, round by round."""
+    return [single.took_s / other.took_s for single, other in zip(one, others, strict=True)]
+
+
+def _run(setting: Setting, server: FlowsServer, shape: Shape, runs: int, url: str) -> Ran:
+    """Raises BenchError unless the work was done. The journal is dropped: a new one looks through those beside it, whether its
+    manifest was renamed."""
     server.reset()
+    schema = f"bench_{time.monotonic_ns()}"
     with setting.folder("hosts") as folder:
         manifest = _prepare(folder, shape)
-        state = f"{url}&schema=bench_{time.monotonic_ns()}" if runs else str(folder / "state")
+        state = f"{url}&schema={schema}" if runs else str(folder / "state")
         concurrency = shape.concurrency * max(1, runs)
         command = [setting.batcher, "run", str(manifest), "--endpoint", server.url, "--state", state, "--json", "--quiet"]
         command += ["--concurrency", str(concurrency)]
+        before = _size(url)
         began = time.monotonic()
         launched = []
         for number_ in range(max(1, runs)):
@@ -93,22 +118,26 @@ def _run(setting: Setting, server: FlowsServer, shape: Shape, runs: int, url: st
             launched.append(Launched(command, folder / f"run{number_}"))
         usages = [one.wait(TIMEOUT_S) for one in launched]
         took_s = time.monotonic() - began
-        Work(shape.inputs * shape.flows, shape.flows, KB).check(server.stats(), f"{runs} run(s)")
-    return took_s, max(usage.rss_mib for usage in usages)
+        stats = server.stats()
+        Work(shape.inputs * shape.flows, shape.flows, KB).check(stats, f"{runs} run(s)")
+        grown = _size(url) - before
+    rows = _drop(url, schema) if runs else 0
+    return Ran(took_s, stats.last_reply_s - stats.first_upload_s, [usage.rss_mib for usage in usages], rows, grown)
 
 
 def _many(setting: Setting, part: Part, url: str, flows: int) -> None:
     """By four runs: time, memory of each, and what the database holds then."""
     with FlowsServer() as server:
-        before = _size(url)
-        took_s, rss_mib = _run(setting, server, Shape("", flows, (4,), inputs=1), 4, url)
-        size = _size(url) - before
-    part.rows.append([f"{flows:,} flows", "4", f"{flows:,}", number(flows / took_s), "", f"{rss_mib:.0f}"])
+        ran = _run(setting, server, Shape("", flows, (4,), inputs=1), 4, url)
+    rss = sorted(ran.rss_mib)
+    part.rows.append([f"{flows:,} flows", "4", f"{flows:,}", number(flows / ran.took_s), "", number(flows / ran.work_s),
+                      number(ran.rows / ran.work_s), f"{rss[-1]:.0f}"])  # fmt: skip
     part.notes.append(
-        f"{flows:,} flows of one input by four runs: {took_s:,.0f} s, {rss_mib:.0f} MiB in the largest; the database "
-        f"grew by {size / 1e6:,.0f} MB, {size / flows:,.0f} bytes for each flow with its input."
+        f"{flows:,} flows of one input by four runs: {ran.took_s:,.0f} s; {rss[-1]:.0f} MiB in the one that leads, "
+        f"{rss[0]:.0f} to {rss[-2]:.0f} in the others; the database grew by {ran.bytes / 1e6:,.0f} MB, "
+        f"{ran.bytes / flows:,.0f} bytes for each flow with its input."
     )
-    part.data["many"] = {"flows": flows, "took_s": took_s, "rss_mib": rss_mib, "bytes": size}
+    part.data["many"] = {"flows": flows, **asdict(ran)}
 
 
 def _prepare(folder: Path, shape: Shape) -> Path:
@@ -133,6 +162,17 @@ def _database() -> Iterator[str]:
             yield url if "?" in url else f"{url}?host={quote(folder)}"
         finally:
             made.cleanup()
+
+
+def _drop(url: str, schema: str) -> int:
+    """How many rows were inserted or changed in the journal's own tables."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        counts = "SELECT sum(n_tup_ins + n_tup_upd)::bigint FROM pg_stat_user_tables"
+        rows = connection.execute(f"{counts} WHERE schemaname = %s AND relname = ANY(%s)", (schema, list(JOURNAL))).fetchall()
+        connection.execute(f'DROP SCHEMA "{schema}" CASCADE')
+    return int(rows[0][0])
 
 
 def _size(url: str) -> int:
