@@ -25,7 +25,7 @@ from ..shutdown import Shutdown
 from .job_plans import JobPlans
 from .lead import Lead, job_of
 from .membership import Membership
-from .ports import Crew, SharedJournal
+from .ports import Crew, SharedJournal, held_at_once
 
 JOBS: Final = 32  # taken at once, at most
 IDLE_S: Final = 0.3  # between two looks at a queue in which nothing waits
@@ -39,11 +39,9 @@ class _Ended:
 
 
 class JobFeed:
-    """`held`: flows that may be held at a time."""
-
     def __init__(
         self, crew: Crew, journal: SharedJournal, membership: Membership, lead: Lead, planning: JobPlans, reporter: Reporter,
-        shutdown: Shutdown, held: int,
+        shutdown: Shutdown,
     ) -> None:  # fmt: skip
         self._crew = crew
         self._journal = journal
@@ -52,7 +50,6 @@ class JobFeed:
         self._planning = planning
         self._reporter = reporter
         self._shutdown = shutdown
-        self._most = held
         self._held: set[str] = set()
         self._ended: list[_Ended] = []
         self._closing = 0  # of those that are held: they have ended, too, and are about to leave the queue
@@ -151,7 +148,8 @@ class JobFeed:
     async def _from_queue(self) -> list[FlowPlan] | None:
         """None: nothing is left for anybody. What was held when it began may leave the queue meanwhile, and make room."""
         busy = bool(self._held)
-        room = min(JOBS, self._most - len(self._held) + len(self._ended) + self._closing)
+        most = held_at_once(self._membership.heard.allotted)  # what it cannot work on is for the others
+        room = min(JOBS, most - len(self._held) + len(self._ended) + self._closing)
         if room <= 0:
             return []
         jobs = await self._crew.take(room)

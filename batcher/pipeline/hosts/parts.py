@@ -22,7 +22,7 @@ from .job_feed import JobFeed
 from .job_plans import JobPlans
 from .lead import Lead
 from .membership import Membership, SharedLimiter
-from .ports import Crew, SharedJournal, held_at_once
+from .ports import Crew, SharedJournal
 
 if TYPE_CHECKING:
     from ..build import Build
@@ -43,8 +43,7 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
 
     def feed(schedule: Schedule, batches: Batches) -> JobFeed:
         planning = JobPlans(batches, finder, partial(_planner_of, operation, build))
-        made = JobFeed(crew, journal, membership, lead, planning, operation.reporter, operation.shutdown,
-                       held_at_once(operation.limits.concurrency))  # fmt: skip
+        made = JobFeed(crew, journal, membership, lead, planning, operation.reporter, operation.shutdown)
         schedule.ended = made.ended
         feeds.append(made)
         return made
