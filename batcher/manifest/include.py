@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from batcher.manifest import document, files, patterns, shape
+from batcher.manifest import document, files, patterns, sound
 from batcher.manifest.document import BROKEN, Map, Seq
 from batcher.manifest.findings import Findings, Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
@@ -112,10 +112,10 @@ class _IncludedFiles:
         number = self._findings.begin(harmless(os.path.join(self._shown_in, label), 1000))
         text = files.text_of(raw, self._findings, number)
         tree = BROKEN if text is None else document.read(text, self._resolve, self._findings, number)
-        checked = shape.mapping(tree, self._findings, number)
+        checked = sound.mapping(tree, self._findings, number)
         if checked is not None:
             self._refuse_settings(checked)
-            shape.check(checked, self._findings)
+            sound.check(checked, self._findings)
         return checked
 
     def _refuse_settings(self, tree: Map) -> None:

@@ -14,10 +14,9 @@ from batcher.core.model import DEFAULT_ENDPOINT, SANDBOX, Limits, Notify
 from batcher.core.price import Price, parse_price
 from batcher.manifest import units, values
 from batcher.manifest.keys_base import Shape
+from batcher.manifest.sound import MAX_CONCURRENCY, MAX_RETRIES
 
 DEFAULTS: Final = Limits()
-MAX_CONCURRENCY: Final = 1024  # beyond 1,000 requests in flight one process falls to a quarter of its speed
-MAX_RETRIES: Final = 100
 
 
 def quantity(example: str, what: str) -> WithJsonSchema:

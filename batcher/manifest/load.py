@@ -15,7 +15,7 @@ from functools import partial
 from batcher.core.errors import ManifestError
 from batcher.core.facts import CollectedView
 from batcher.core.model import DEFAULT_ENDPOINT, Limits, Manifest, Notify, Place, Sifted
-from batcher.manifest import document, environment, files, flow_entries, include, keys, shape, values
+from batcher.manifest import document, environment, files, flow_entries, include, sound, values
 from batcher.manifest.findings import Findings, Unfit
 from batcher.manifest.flows import Expansion, Plan
 from batcher.manifest.sieve import Sieve
@@ -43,8 +43,7 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
     address = _endpoint(settings, endpoint, findings)
     if settings is None or findings:
         raise findings.error()
-    limits = settings.limits.limits() if settings.limits else Limits()
-    notify = settings.notify.notify() if settings.notify else Notify()
+    limits, notify = settings.limits or Limits(), settings.notify or Notify()
     metrics = os.path.join(folder, settings.metrics) if settings.metrics else None
     flows, notes = _sifted(plans, None)
     sifted = partial(_sifted, plans)
@@ -72,13 +71,13 @@ def _no_collection() -> Iterator[None]:
 
 def _read(
     text: str, env: Mapping[str, str], folder: str, findings: Findings, name: str
-) -> tuple[keys.ManifestShape | None, list[Plan]]:
+) -> tuple[sound.Settings | None, list[Plan]]:
     """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be read."""
     resolve = partial(_resolve, env=env, findings=findings)
-    tree = shape.mapping(document.read(text, resolve, findings), findings)
+    tree = sound.mapping(document.read(text, resolve, findings), findings)
     if tree is None:
         raise findings.error()
-    settings = shape.check(tree, findings)
+    settings = sound.check(tree, findings)
     return settings, flow_entries.plans(include.collect(tree, name, folder, resolve, findings), findings)
 
 
@@ -89,7 +88,7 @@ def _resolve(text: str, env: Mapping[str, str], findings: Findings) -> str:
     return resolved
 
 
-def _batch(settings: keys.ManifestShape | None, path: str, findings: Findings) -> str:
+def _batch(settings: sound.Settings | None, path: str, findings: Findings) -> str:
     if settings is None:
         return ""
     if settings.batch is not None:
@@ -101,7 +100,7 @@ def _batch(settings: keys.ManifestShape | None, path: str, findings: Findings) -
         return ""
 
 
-def _endpoint(settings: keys.ManifestShape | None, override: str | None, findings: Findings) -> str:
+def _endpoint(settings: sound.Settings | None, override: str | None, findings: Findings) -> str:
     if override is None:
         return (settings and settings.endpoint) or DEFAULT_ENDPOINT
     try:

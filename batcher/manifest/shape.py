@@ -1,7 +1,8 @@
 """Whether the tree has a manifest's shape: what is wrong is reported in short sentences, at its node.
 
 In: the tree of `document`. Out: the same tree without the members and items that are wrong (each is noted in
-`Findings`), so that the checks that follow still find what is wrong elsewhere. Called by `load`.
+`Findings`), so that the checks that follow still find what is wrong elsewhere. Called by `sound`, where that does not know the
+tree to be right.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from batcher.core.suggestion import did_you_mean
 from batcher.manifest import keys, keys_of_inputs, keys_of_settings
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
-from batcher.manifest.findings import Findings, harmless, in_backticks, mark_of, quoted, suggestion
+from batcher.manifest.findings import Findings, harmless, in_backticks, quoted, suggestion
 from batcher.manifest.keys_base import EACH_KINDS, FILE, GLOB, INPUT_KINDS, TABLE, TEXT
+from batcher.manifest.sound import Settings
 
 _Loc: TypeAlias = tuple[int | str, ...]
 
@@ -47,22 +49,12 @@ _INPUT_ADVICE: Final = "write a path, or one of `file`, `glob`, `text`, `table`"
 _EACH_ADVICE: Final = "write `glob` or `table`"
 
 
-def mapping(tree: Value, findings: Findings, file: int = 0) -> Map | None:
-    """The tree of a whole manifest file, number `file`, where it is a mapping; else the problem is noted."""
-    if isinstance(tree, Map):
-        return tree
-    if tree is not BROKEN:
-        mark = tree.marks[0] if isinstance(tree, Seq) else mark_of(0, 0, file)
-        findings.add(mark, f"a manifest is a mapping, not {quoted(tree)}", "begin with `version: 1` and `flows:`")
-    return None
-
-
-def check(tree: Map, findings: Findings) -> keys.ManifestShape | None:
+def check(tree: Map, findings: Findings) -> Settings | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
     if not any(key in tree for key in ("flows", "include", "profiles")):
         findings.add(tree.marks[0], "`flows` is missing", "add a list of flows; see the examples")
     try:
-        return keys.ManifestShape.model_validate(tree)
+        return keys.ManifestShape.model_validate(tree).settings()
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         for detail in details:
