@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .api import MemoryJournal, Settings, Survey, collect, load_manifest, plan, run
+    from .api import MemoryJournal, Survey, collect, plan, run
     from .core.errors import BatcherError, JournalError, Locked, ManifestError, Stop, UsageError
     from .core.model import Limits, Manifest, Problem
     from .core.planning import Options
     from .core.report import Report
+    from .settings import Settings, load_manifest
 
 __all__ = [
     "BatcherError",
@@ -46,6 +47,7 @@ _HOMES = {
     **dict.fromkeys(("Limits", "Manifest", "Problem"), "core.model"),
     "Options": "core.planning",
     "Report": "core.report",
+    **dict.fromkeys(("Settings", "load_manifest"), "settings"),
 }
 
 

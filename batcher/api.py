@@ -11,12 +11,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .assembly import DEFAULT_SETTINGS, LEASE_S, Settings, fitting, open_engines, opened
+from .assembly import fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
 from .core.errors import Locked, Reason, Stop, UsageError
@@ -26,31 +27,30 @@ from .core.output_names import DEFAULT_NAME, parse_name
 from .core.planning import FlowPlan, Options
 from .core.report import Report
 from .core.retry import Verdict
-from .host.process import opening_a_journal, require_utf8
+from .host.process import opening_a_journal
 from .journal.memory import MemoryJournal
 from .journal.open import State, empty_journal, open_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
-from .outputs.opening import open_outputs
-from .pipeline.abort import Running
 from .pipeline.build import Build
 from .pipeline.flow_list import FlowList, unknown_flows
 from .pipeline.operation import Operation
-from .pipeline.refresh import Refreshed
 from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
 from .pipeline.unknown_flows import problem_of_list
+from .settings import DEFAULT_SETTINGS, LEASE_S, Settings, load_manifest
 from .sources.dispatch import AllSources
 
+if TYPE_CHECKING:
+    from .outputs.folder import OutputFolder
+    from .outputs.objects import ObjectFolder
+    from .pipeline.abort import Running
+    from .pipeline.refresh import Refreshed
 
-def load_manifest(
-    path: str | os.PathLike[str], *, env: Mapping[str, str] | None = None, endpoint: str | None = None
-) -> Manifest:
-    """Read a manifest. `env` is what `${NAME}` means (None: nothing). Raises ManifestError with all that is wrong, and
-    UsageError in a process whose names of files are not UTF-8: there the same files would be others."""
-    from .manifest import load  # pydantic costs 100 ms
 
-    require_utf8()
-    return load(path, env if env is not None else {}, endpoint=endpoint)
+def _outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
+    from .outputs.opening import open_outputs  # only where something is collected
+
+    return open_outputs(to)
 
 
 def _renamed(manifest: Manifest, state: State | None) -> Problem | None:
@@ -102,7 +102,7 @@ async def run(
         report.add(problem)
         return report
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(contextlib.closing(open_outputs(collect_to))) if collect_to is not None else None
+        folder = stack.enter_context(contextlib.closing(_outputs(collect_to))) if collect_to is not None else None
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             await build.run()
@@ -147,7 +147,7 @@ async def collect(
     options = CollectOptions(parse_name(name), wait_s, delete_remote, accept_fewer, _whole(to))
     if journal is None:
         require_journal(manifest, settings.state)
-    with contextlib.closing(open_outputs(to)) as folder:
+    with contextlib.closing(_outputs(to)) as folder:
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
             build = Build(operation)
             notes = build.notes("collect")
@@ -231,6 +231,8 @@ async def refresh(manifest: Manifest, settings: Settings = DEFAULT_SETTINGS) -> 
     with opening_a_journal():
         journal = read_journal(manifest, settings.state)
     if journal is None:
+        from .pipeline.refresh import Refreshed
+
         return Refreshed(), report
     quick = replace(manifest, limits=replace(manifest.limits, retries=min(1, manifest.limits.retries)))
     with closing(journal):

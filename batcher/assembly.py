@@ -10,18 +10,18 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final, cast
+from pathlib import Path
+from typing import cast
 
 from .core.errors import Reason, Stop, UsageError
 from .core.events import SILENT, Events
 from .core.model import SANDBOX, Limits, Manifest
-from .core.planning import Options
 from .core.report import Report
 from .host.process import requests_at_once, require_utf8
 from .host.system import uptime
-from .journal.open import State, images_path, open_crew, open_journal, run_name, state_folder
+from .journal.open import images_path, open_crew, open_journal, run_name, state_folder
 from .journal.ports import Journal
 from .journal.postgres.address import Address
 from .pipeline.hosts.ports import Crew, SharedJournal, held_at_once
@@ -32,29 +32,8 @@ from .service.client import FlowsApi
 from .service.credentials import Key
 from .service.limiter import Limiter
 from .service.pace import Pace, SharedPace
+from .settings import Settings
 from .sources.dispatch import AllSources
-from .sources.images import Images
-
-LEASE_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What flags say beyond the manifest. `key` is asked for the API key (None: no key), and again after each 401; where it
-    has no other one, so long as `key_wait_s` says, for a file may be replaced a moment late. `max_duration_s` is one deadline
-    for the whole run (None: the manifest's). `state`: the folder of the journal, or its address in PostgreSQL (None:
-    `.batcher` beside the manifest). `lease_s`: where several runs share a database, how long one of them may say nothing."""
-
-    options: Options = field(default_factory=Options)
-    key: Callable[[], str | None] = lambda: None
-    state: State | None = None
-    ca_file: str | None = None
-    max_duration_s: float | None = None
-    key_wait_s: float = 0.0
-    lease_s: float = LEASE_S
-
-
-DEFAULT_SETTINGS: Final = Settings()
 
 
 class SystemClock:
@@ -78,23 +57,37 @@ def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
     return replace(manifest, limits=replace(limits, concurrency=most))
 
 
-@contextlib.asynccontextmanager
-async def _endpoint(manifest: Manifest, state: State | None) -> AsyncIterator[str]:
-    """The URL to talk to: the manifest's, or that of a sandbox that lives as long as this."""
-    if manifest.endpoint != SANDBOX:
-        yield manifest.endpoint
-        return
-    from .sandbox import Sandbox  # only where it is asked for
+class _EmbeddedSandbox:
+    """The endpoint of a command that has none of its own: served from its first request on, for 0.1 s is what it takes."""
 
-    async with contextlib.AsyncExitStack() as stack:
+    def __init__(self, folder: Path, reach: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._reach = reach
+        self._opening: asyncio.Task[None] | None = None
+        self._stack = contextlib.AsyncExitStack()
+
+    async def open(self) -> None:
+        """Once, however many ask for it, and whole, whoever is cancelled meanwhile. Raises UsageError."""
+        self._opening = self._opening or asyncio.ensure_future(self._open())
+        await asyncio.shield(self._opening)
+
+    async def _open(self) -> None:
+        from .sandbox import Sandbox
+
         try:
-            state_folder(manifest, state).mkdir(mode=0o700, parents=True, exist_ok=True)
-            sandbox = await stack.enter_async_context(Sandbox(state_folder(manifest, state) / "sandbox"))
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sandbox = await self._stack.enter_async_context(Sandbox(self._folder / "sandbox"))
         except BlockingIOError:
             raise UsageError("the embedded sandbox is in use by another command", "wait for it to end") from None
         except OSError as error:
             raise UsageError(f"the embedded sandbox cannot be served: {error}", "see --state") from error
-        yield sandbox.url
+        self._reach(sandbox.url)
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+            self._opening.exception()  # seen: whoever asked for it may have been cancelled
+            await self._stack.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -116,16 +109,22 @@ async def open_engines(
         stack.callback(sources.close)
         images = None
         if plans and (limits.check_images or limits.max_pixels is not None):
+            from .sources.images import Images
+
             memory = images_path(manifest, settings.state)
             images = Images(limits.check_images, limits.max_pixels, memory, remember=remember)
             stack.callback(images.close)
-        url = await stack.enter_async_context(_endpoint(manifest, settings.state))
-        client = FlowsApi(url, Key(settings.key), timeout_s=limits.timeout_s, connections=limits.concurrency,
-                          bandwidth=bandwidth, ca_file=settings.ca_file, rate_per_s=limits.rate_per_s)  # fmt: skip
+        embedded = manifest.endpoint == SANDBOX
+        client = FlowsApi(None if embedded else manifest.endpoint, Key(settings.key), timeout_s=limits.timeout_s,
+                          connections=limits.concurrency, bandwidth=bandwidth, ca_file=settings.ca_file,
+                          rate_per_s=limits.rate_per_s)  # fmt: skip
+        sandbox = _EmbeddedSandbox(state_folder(manifest, settings.state), client.reach) if embedded else None
+        if sandbox is not None:
+            stack.push_async_callback(sandbox.close)
         await stack.enter_async_context(client)
         yield Operation(manifest, settings.options, journal, client, sources, clock, limiter,
                       ByteBudget(limits.memory_bytes), rng, report, images, events, key_wait_s=settings.key_wait_s,
-                      crew=crew)  # fmt: skip
+                      crew=crew, open_endpoint=sandbox.open if sandbox is not None else None)  # fmt: skip
 
 
 def _shared_limits(limits: Limits, crew: Crew | None, steady: Callable[[], float]) -> tuple[Pace, Bandwidth]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..core.collecting import Step, step
 from ..core.facts import FlowFacts, OutputState
@@ -17,8 +17,10 @@ from ..core.lifecycle import FlowState
 from ..core.model import JSON, NOTES, Manifest, Problem
 from ..core.report import EndCounts, OutputCounts, Report
 from ..journal.ports import JournalView
-from ..pipeline.refresh import Refreshed
 from .flow_status import FlowStatus, Line, lines, problem_of
+
+if TYPE_CHECKING:
+    from ..pipeline.refresh import Refreshed
 
 FRESH_S: Final = 75.0  # a run that has not ended notes its measurements twice a minute; an older note is a dead run's
 FIRST: Final = 1000  # lines that are kept in any case, for the document

@@ -11,13 +11,13 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from ..api import Settings
 from ..core.errors import BatcherError
 from ..core.events import Events
 from ..core.model import Manifest
 from ..core.report import Report
 from ..reporting.progress import style_of
 from ..service.credentials import Mask
+from ..settings import Settings
 from . import output, setup
 from .afterwards import Afterwards, load_failed
 from .flags import CommonFlags

@@ -16,7 +16,6 @@ from typing import Any, Final, Literal
 
 import click
 
-from ..api import LEASE_S, Settings, load_manifest
 from ..core.chosen import Chosen
 from ..core.errors import ManifestError, UsageError
 from ..core.events import SILENT, Events
@@ -26,6 +25,7 @@ from ..core.planning import Options
 from ..core.report import Report
 from ..host import system
 from ..service.credentials import Mask
+from ..settings import LEASE_S, Settings, load_manifest
 from .flags import CommonFlags
 from .output import finish, harmless, say
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from ..core.model import Limits
-from ..reporting.progress import size
+from ..core.text import size
 from .batch_status import BatchStatus
 from .flow_status import FlowStatus
 from .readable import counted, left_open, shown, span

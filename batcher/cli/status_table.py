@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ..reporting.progress import size
+from ..core.text import size
 from .batch_status import BatchStatus
 from .columns import fit, width
 from .flow_status import FlowStatus, Line, became

@@ -36,3 +36,12 @@ def shortened(text: str, most_chars: int) -> str:
 def harmless(text: str, most_chars: int) -> str:
     """The text on one line: shortened first, for what is spelled out takes more characters than it had."""
     return escaped(shortened(text, most_chars))
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1.2 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

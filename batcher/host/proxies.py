@@ -3,8 +3,8 @@ pings; aiohttp's own `trust_env` would also take a password from ~/.netrc in pla
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 from ..core.addresses import is_loopback
 
@@ -13,5 +13,9 @@ def proxy_for(url: str) -> str | None:
     """The proxy for this address; loopback is always asked directly."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if is_loopback(host) or not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from urllib.request import getproxies_environment, proxy_bypass  # 20 ms that are wanted behind a proxy only
+
     named = getproxies_environment().get(parts.scheme)  # on macOS `getproxies` would look into the system's settings, too
-    return None if named is None or is_loopback(host) or proxy_bypass(host) else named
+    return None if named is None or proxy_bypass(host) else named

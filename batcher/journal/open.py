@@ -24,7 +24,6 @@ from .ports import Journal, JournalView
 from .postgres.address import Address
 from .reader import JournalReader
 from .siblings import Sibling, journal_of, named_after, own_path, siblings
-from .sqlite import SqliteJournal
 
 if TYPE_CHECKING:
     from .postgres.crew import Crew
@@ -62,6 +61,8 @@ def open_journal(manifest: Manifest, state: State | None, *, run: str | None = N
 
             run = run or run_name()
             return PostgresJournal(state.of(manifest), manifest.batch, settle_s, about=about, run=run, exclusive=exclusive)
+        from .sqlite import SqliteJournal  # asyncio, which a look does without
+
         return SqliteJournal(journal_path(manifest, state), manifest.batch, settle_s, about=about)
 
 

@@ -1,7 +1,8 @@
 """How the parts of an operation are put together: each is made once, when it is first asked for, of those that it needs.
 
 In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, `refresh`, and what `plan` looks at.
-This is the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here.
+This is the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here. What is not part
+of every run is imported where it is made.
 """
 
 from __future__ import annotations
@@ -13,41 +14,34 @@ from typing import TYPE_CHECKING
 
 from ..core.collecting import CollectOptions
 from ..core.planning import Options
-from .abort import Abort
 from .access import Access
 from .adopt import Adoption
-from .batches import Batches
 from .cleanup import Cleanup
-from .creator import Creator
-from .feeder import Feeder
-from .finalizer import Finalizer
 from .flow_list import FlowList
-from .flow_states import FlowStates
 from .key_rotation import KeyRotation
 from .list_proof import ListProof
-from .opener import Opener
 from .operation import Operation
 from .orphans import Orphans
 from .payloads import Payloads
 from .planner import Planner
 from .ports import Folder
-from .producer import Plans, Producer
-from .refresh import Refresh
-from .repair import Repair
 from .requests import Requests
 from .retries import Retries
 from .run import FLOWS_OPEN, BatchRun, Preparation, Stages
 from .run_notes import RunNotes
-from .schedule import Schedule
-from .starter import Starter
 from .survey import Surveyor
 from .templates import Templates
 from .unknown_flows import UnknownFlows
-from .verifier import Verifier
-from .workers import Workers
 
 if TYPE_CHECKING:
+    from .abort import Abort
+    from .batches import Batches
     from .collect.collector import Collector
+    from .finalizer import Finalizer
+    from .opener import Opener
+    from .producer import Plans
+    from .refresh import Refresh
+    from .schedule import Schedule
 
 
 class Build:
@@ -80,7 +74,7 @@ class Build:
         key = KeyRotation(operation.client, self._clock, self._shutdown, self._reporter, operation.key_wait_s)
         access = Access(key, self._clock)
         return Requests(operation.client, operation.limiter, self.retries, access, self._shutdown, self._reporter,
-                        operation.manifest.endpoint)  # fmt: skip
+                        operation.manifest.endpoint, operation.open_endpoint)  # fmt: skip
 
     @cached_property
     def flow_list(self) -> FlowList:
@@ -125,7 +119,7 @@ class Build:
             return
         # Without starts there is nothing to count.
         starts_per_run = operation.limits.starts_per_run if operation.options.start else None
-        run = BatchRun(self.preparation, self.stages(), self.cleanup, self.requests, self._reporter, self._shutdown,
+        run = BatchRun(self.preparation, self.stages, self.cleanup, self.requests, self._reporter, self._shutdown,
                   starts_per_run=starts_per_run)  # fmt: skip
         await run.run(notes)
 
@@ -146,6 +140,12 @@ class Build:
 
     def stages(self, plans: Callable[[Schedule, Batches], Plans] | None = None) -> Stages:
         """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
+        from .batches import Batches
+        from .feeder import Feeder
+        from .producer import Producer
+        from .schedule import Schedule
+        from .workers import Workers
+
         operation = self._operation
         width = operation.limits.concurrency
         payloads = Payloads(width)
@@ -160,12 +160,20 @@ class Build:
 
     @cached_property
     def opener(self) -> Opener:
+        from .creator import Creator
+        from .opener import Opener
+
         creator = Creator(self.requests, self._journal, self.flow_list, self.retries, self._shutdown, self._reporter,
                           self._batch, self._settle_s, 2 * self._operation.limits.concurrency)  # fmt: skip
         return Opener(creator, self.list_proof, self.orphans, self.requests, self._journal, self._reporter)
 
     @cached_property
     def finalizer(self) -> Finalizer:
+        from .finalizer import Finalizer
+        from .repair import Repair
+        from .starter import Starter
+        from .verifier import Verifier
+
         verifier = Verifier(self.requests, self._journal, self._batch)
         repair = Repair(self.requests, self._journal, self._reporter, self.retries, self.orphans, self._batch, self._settle_s)
         starter = Starter(self.requests, self._journal, self._reporter, self.retries, self._shutdown, self._clock,
@@ -176,11 +184,16 @@ class Build:
     # ---- after a run
 
     def abort(self) -> Abort:
+        from .abort import Abort
+
         operation = self._operation
         return Abort(self.requests, self._journal, self._reporter, self._shutdown, self.retries, operation.options,
                      operation.limits)  # fmt: skip
 
     def refresh(self) -> Refresh:
+        from .flow_states import FlowStates
+        from .refresh import Refresh
+
         states = FlowStates(self.requests)
         return Refresh(states, self._journal, self._reporter, self._shutdown, self._clock, self._operation.options)
 

@@ -7,6 +7,7 @@ Whoever called the API has it, too, from the beginning on: `halt` ends the work 
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from ..core.errors import Stop
@@ -24,7 +25,8 @@ from .shutdown import Shutdown
 @dataclass(slots=True, eq=False)
 class Operation:
     """`key_wait_s`: so long another key is waited for, where one is refused. `crew`: the other runs of the batch, where there
-    may be some. A port may be replaced until the work begins."""
+    may be some. `open_endpoint`: called before the first request, where the endpoint is opened for it. A port may be replaced
+    until the work begins."""
 
     manifest: Manifest
     options: Options
@@ -40,6 +42,7 @@ class Operation:
     events: Events = SILENT
     key_wait_s: float = 0.0
     crew: Crew | None = None
+    open_endpoint: Callable[[], Awaitable[None]] | None = None
     reporter: Reporter = field(init=False)
     shutdown: Shutdown = field(init=False)
 

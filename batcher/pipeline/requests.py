@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final, NoReturn, TypeVar
 
 from ..core.denials import ACCESS_CHECK
-from ..core.errors import Stop
+from ..core.errors import Reason, Stop, UsageError
 from ..core.model import Problem
 from ..core.remote import Listing, RemoteFlow
 from ..core.retry import Call, Fault, Kind, Reply, Verdict, classify, is_no_api
@@ -30,11 +30,12 @@ L = TypeVar("L")
 
 
 class Requests:
-    """`endpoint` is the URL as the manifest has it, for a message."""
+    """`endpoint` is the URL as the manifest has it, for a message. `open_endpoint` is called before the first request: what it
+    opens is the endpoint; it raises UsageError where that cannot be."""
 
     def __init__(
         self, client: Client, limiter: LimiterPort, retries: Retries, access: Access, shutdown: Shutdown,
-        reporter: Reporter, endpoint: str,
+        reporter: Reporter, endpoint: str, open_endpoint: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
         self._client = client
         self._limiter = limiter
@@ -43,6 +44,7 @@ class Requests:
         self._shutdown = shutdown
         self._reporter = reporter
         self._endpoint = endpoint
+        self._open_endpoint = open_endpoint
         self._outage_emitted = False
 
     async def ask(
@@ -52,6 +54,8 @@ class Requests:
         `timed`: how long it takes tells how quick the service is.
 
         Raises Stop when the run is to end, the key is refused or the credit exhausted, or there is no way to the service."""
+        if self._open_endpoint is not None:
+            await self._open(self._open_endpoint)
         attempt = 1
         while True:
             entered = await self._enter(call)
@@ -102,6 +106,13 @@ class Requests:
         stop = self._access.stop_at_end()
         if stop is not None and self._shutdown.stop is None:
             self._shutdown.halt(stop)
+
+    async def _open(self, open_endpoint: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await open_endpoint()
+        except UsageError as error:
+            self._shutdown.end(Stop(Reason.USAGE, error.message, error.hint))
+        self._open_endpoint = None
 
     async def _enter(self, call: Call) -> float:
         """Leave to go; the moment at which it was given. Raises Stop."""

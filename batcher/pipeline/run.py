@@ -12,25 +12,28 @@ the next: it is the only place that knows all three.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from ..core.errors import Reason, Stop
 from ..core.model import Limits, Problem
 from ..core.planning import Options
 from .cleanup import Cleanup
-from .finalizer import Finalizer
-from .flow_run import FlowRun
-from .payloads import Payloads
-from .producer import Producer, spawn
 from .reporter import Reporter
 from .requests import Requests
 from .run_notes import RunNotes
-from .schedule import Schedule
 from .shutdown import Shutdown
 from .starts import Starts
 from .survey import Survey, Surveyor
 from .unknown_flows import UnknownFlows
-from .workers import Workers
+
+if TYPE_CHECKING:
+    from .finalizer import Finalizer
+    from .flow_run import FlowRun
+    from .payloads import Payloads
+    from .producer import Producer
+    from .schedule import Schedule
+    from .workers import Workers
 
 FLOWS_OPEN: Final = 256  # flows worked on at once
 
@@ -96,6 +99,8 @@ class Stages:
 
     async def run(self, starts: Starts) -> None:
         """Until nothing remains, or the run is to end."""
+        from .producer import spawn  # not before there is something to do
+
         self._schedule.starts = starts
         count = 2 * self._width
         async with asyncio.TaskGroup() as group:
@@ -120,7 +125,7 @@ class Stages:
 
 class BatchRun:
     def __init__(
-        self, preparation: Preparation, stages: Stages, cleanup: Cleanup, requests: Requests, reporter: Reporter,
+        self, preparation: Preparation, stages: Callable[[], Stages], cleanup: Cleanup, requests: Requests, reporter: Reporter,
         shutdown: Shutdown, *, starts_per_run: int | None,
     ) -> None:  # fmt: skip
         self._preparation = preparation
@@ -150,7 +155,7 @@ class BatchRun:
         await self._shutdown.in_time(self._cleanup.delete_orphans())
         if left.works:
             starts = Starts(self._starts_per_run, left.unsettled)
-            await self._shutdown.in_time(self._stages.run(starts))
+            await self._shutdown.in_time(self._stages().run(starts))
             self._say_held_back(left, starts)
         if self._shutdown.stop is None:
             await self._shutdown.in_time(self._cleanup.sweep())

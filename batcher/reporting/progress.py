@@ -12,6 +12,7 @@ import time
 from typing import Final, Literal
 
 from ..core.report import Report
+from ..core.text import size
 
 Style = Literal["bar", "plain", "none"]
 PLAIN_S: Final = 30.0
@@ -25,15 +26,6 @@ def style_of(wanted: str, quiet: bool, dumb: bool = False) -> Style:
     if wanted == "auto":
         return "bar" if sys.stderr.isatty() and not dumb else "plain"
     return "bar" if wanted == "bar" else "plain"
-
-
-def size(count: float) -> str:
-    """Bytes for people: 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 async def show(report: Report, style: Style) -> None:
@@ -61,6 +53,7 @@ def _flows(report: Report) -> str:
 
 
 async def _bar(report: Report) -> None:
+    await asyncio.sleep(BAR_S)  # most runs that have nothing to do are over by then
     from tqdm import tqdm  # 30 ms that nobody needs elsewhere
 
     tqdm.monitor_interval = 0  # no thread of its own, which a second Ctrl-C could hit at the end

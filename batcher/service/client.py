@@ -3,6 +3,8 @@
 In: what a call needs. Out: a value, a `Reply` that is no success, or a `Fault` that says how far the request got. Called by the
 pipeline, which holds a place in the limiter meanwhile. How a request travels is `transport`'s affair, how a reply is read that
 of `replies`, `paging` and `downloads`. Replies are bounded, listings stream, every wait is bounded.
+
+What needs aiohttp is imported by the calls that need it: a run that has nothing to ask for does without.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from functools import lru_cache
-from typing import Any, Final
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ..core.bodies import Body, SmallBody
@@ -21,12 +23,13 @@ from ..core.remote import Arrived, Listing, RemoteFlow, RemoteInput, RemoteOutpu
 from ..core.retry import Call, Fault, Reply
 from .bandwidth import Bandwidth
 from .credentials import Key
-from .downloads import ByteSink, download
-from .endpoint import endpoint_of
-from .paging import ListQuery, list_all
-from .receiving import digest
+from .deadlines import ignore_sent
+from .endpoint import Endpoint, endpoint_of, trusted
 from .replies import created_id, remote_flow, remote_input, remote_output, start_reply, template_of
-from .transport import Transport, ignore_sent
+
+if TYPE_CHECKING:
+    from .downloads import ByteSink
+    from .transport import Transport
 
 # Names of lists, as `listing.plain` gives them, beside those that say nothing of what they hold.
 TEMPLATES: Final = frozenset({"templates", "models"})
@@ -39,31 +42,45 @@ Each = tuple[str, Callable[[], None]]  # an item's id, and what hands it on
 
 
 class FlowsApi:
-    """A client for one endpoint. Use as an async context manager. `timeout_s` as in the limits. Raises UsageError for an
-    endpoint, a proxy or certificates that cannot be used."""
+    """A client for one endpoint (None: `reach` names it before the first request). Use as an async context manager. `timeout_s`
+    as in the limits. Raises UsageError for an endpoint, a proxy or certificates that cannot be used."""
 
     def __init__(
-        self, endpoint: str, key: Key, *, timeout_s: float, connections: int,
+        self, endpoint: str | None, key: Key, *, timeout_s: float, connections: int,
         bandwidth: Bandwidth | None = None, ca_file: str | None = None, rate_per_s: float | None = None,
     ) -> None:  # fmt: skip
-        self._endpoint = endpoint_of(endpoint)
-        for secret in self._endpoint.secrets:
-            key.mask.add(secret)
+        self._endpoint: Endpoint
         self._key = key
         self._timeout_s = timeout_s
         self._connections = connections
         self._bandwidth = bandwidth or Bandwidth(None, time.monotonic)
         self._ca_file = ca_file
         self._between_pages_s = 1 / rate_per_s if rate_per_s else 0.0  # the first page has the limiter's leave
-        self._transport: Transport
+        if endpoint is not None:
+            self.reach(endpoint)
+
+    def reach(self, endpoint: str) -> None:
+        """This is the endpoint. Raises UsageError."""
+        self._endpoint = endpoint_of(endpoint)
+        if self._ca_file is not None:
+            trusted(self._endpoint, self._ca_file)  # whether it can be used is said before anything is done
+        for secret in self._endpoint.secrets:
+            self._key.mask.add(secret)
 
     async def __aenter__(self) -> FlowsApi:
-        self._transport = Transport(self._endpoint, self._key, timeout_s=self._timeout_s, connections=self._connections,
-                                    bandwidth=self._bandwidth, ca_file=self._ca_file)  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._transport.close()
+        if "_transport" in vars(self):
+            await self._transport.close()
+
+    @cached_property
+    def _transport(self) -> Transport:
+        """Made for the first request."""
+        from .transport import Transport
+
+        return Transport(self._endpoint, self._key, timeout_s=self._timeout_s, connections=self._connections,
+                         bandwidth=self._bandwidth, ca_file=self._ca_file)  # fmt: skip
 
     @property
     def has_key(self) -> bool:
@@ -80,7 +97,7 @@ class FlowsApi:
                 return repr(item), lambda: None
             return template.name, lambda: take(template)
 
-        return await self._list(ListQuery("/templates", {}, TEMPLATES, each))
+        return await self._list("/templates", {}, TEMPLATES, each)
 
     async def create(
         self, template: str, parameters: Mapping[str, JSON], additional: JSON, mark_sent: Callable[[], None]
@@ -121,16 +138,18 @@ class FlowsApi:
                 raise ValueError("a flow is no object with an id")
             return flow.flow_id, lambda: take(flow)
 
-        return await self._list(ListQuery("/flows", {}, FLOWS, each))
+        return await self._list("/flows", {}, FLOWS, each)
 
     async def inputs(self, flow_id: str, take: Callable[[RemoteInput], None]) -> Listing | Reply | Fault:
         def each(item: object) -> Each:
             asset = remote_input(item)
             return asset.asset_id or repr(item), lambda: take(asset)
 
-        return await self._list(ListQuery(_inputs_of(flow_id), WITHOUT_DATA, INPUTS, each))
+        return await self._list(_inputs_of(flow_id), WITHOUT_DATA, INPUTS, each)
 
     async def input_digest(self, flow_id: str, asset_id: str) -> bytes | Reply | Fault:
+        from .receiving import digest
+
         return await self._transport.send("GET", f"{_inputs_of(flow_id)}/{quote(asset_id, safe='')}", digest)
 
     async def outputs(self, flow_id: str, take: Callable[[RemoteOutput], None]) -> Listing | Reply | Fault:
@@ -138,11 +157,13 @@ class FlowsApi:
             asset = remote_output(item)
             return asset.asset_id, lambda: take(asset)
 
-        return await self._list(ListQuery(f"{_path_of(flow_id)}/outputs", WITHOUT_DATA, OUTPUTS, each))
+        return await self._list(f"{_path_of(flow_id)}/outputs", WITHOUT_DATA, OUTPUTS, each)
 
     async def output(self, flow_id: str, asset_id: str, sink: ByteSink) -> Arrived | Spoiled | Reply | Fault:
         """An output, written to `sink` while it streams. Spoiled: the reply is whole, and no output. An address that is
         named in its place is followed."""
+        from .downloads import download
+
         return await download(self._transport, f"{_path_of(flow_id)}/outputs/{quote(asset_id, safe='')}", sink)
 
     def _json(
@@ -151,8 +172,12 @@ class FlowsApi:
         """A call whose reply is JSON, of whatever status."""
         return self._transport.send(method, path, self._transport.receiver.json, body=body, mark_sent=mark_sent)
 
-    def _list(self, query: ListQuery) -> Coroutine[Any, Any, Listing | Reply | Fault]:
-        return list_all(self._transport, query, self._between_pages_s)
+    def _list(
+        self, path: str, parameters: Mapping[str, str], names: frozenset[str], each: Callable[[object], Each]
+    ) -> Coroutine[Any, Any, Listing | Reply | Fault]:
+        from .paging import ListQuery, list_all
+
+        return list_all(self._transport, ListQuery(path, parameters, names, each), self._between_pages_s)
 
 
 @lru_cache(64)

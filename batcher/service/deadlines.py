@@ -18,6 +18,10 @@ from .bandwidth import Bandwidth
 LEAST_BYTES_PER_S: Final = 10_000  # a transfer that stays below this is ended at last
 
 
+def ignore_sent() -> None:
+    """For requests of which nobody wants to know when they left."""
+
+
 def _nothing() -> None:
     """Before a request has a connection there is nothing to end."""
 

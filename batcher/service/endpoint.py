@@ -7,13 +7,16 @@ instead; no password of a proxy is in it. Called by the client when it is made.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from ..core.addresses import is_loopback
 from ..core.errors import UsageError
 from ..host.proxies import proxy_for
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ def trusted(endpoint: Endpoint, ca_file: str | None) -> ssl.SSLContext | bool:
     """Whom to believe that they are the endpoint. Raises UsageError."""
     if ca_file is None or not endpoint.base.startswith("https"):
         return True  # aiohttp's own context, made when it was imported: another takes 40 ms
+    import ssl  # 10 ms
+
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:

@@ -20,7 +20,7 @@ from ..host.failpoint import failpoint
 from . import wire
 from .bandwidth import Bandwidth
 from .credentials import Key
-from .deadlines import Progress, Watchdog
+from .deadlines import Progress, Watchdog, ignore_sent
 from .endpoint import Endpoint, trusted
 from .exchange import NotWritten, Read, Receive, Request, Response, Way
 from .faults import FAILURES, fault_of
@@ -33,10 +33,6 @@ CONNECT_S: Final = 30.0  # for one address to be connected to, at most
 KEPT_BYTES: Final = 4 << 20  # blocks up to here come from what was freed before
 
 T = TypeVar("T")
-
-
-def ignore_sent() -> None:
-    """For requests of which nobody wants to know when they left."""
 
 
 class Transport:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..core.bodies import SmallBody
 from ..core.facts import FileStat
@@ -27,8 +27,10 @@ from . import encode_worker
 from .bodies import beside
 from .encode_worker import Asked, Seen, encode
 from .encoder import Encoder
-from .file_body import FileBody
 from .problems import changed, source_problem, unreadable
+
+if TYPE_CHECKING:
+    from .file_body import FileBody
 
 DIGEST_BYTES: Final = 1 << 20  # hashed between two looks whether the run is to end
 READERS: Final = 2  # threads; hashing, which is half of the work, is done outside of the interpreter's lock
@@ -156,6 +158,8 @@ class Files:
         return [SmallBody(*one) if (one := next(encoded, None)) is not None else self.encode(plan) for plan in plans]
 
     def stream(self, plan: InputPlan) -> FileBody:
+        from .file_body import FileBody  # aiofiles, where something is sent
+
         return FileBody(plan, _path(plan.input), self.reader)
 
 

@@ -13,7 +13,9 @@ from aiohttp import web
 
 from batcher.core.model import Notify
 from batcher.reporting import notify as module
-from batcher.reporting.notify import Notifier, hook_environment, ping_url
+from batcher.reporting import ping
+from batcher.reporting.notify import Notifier, hook_environment
+from batcher.reporting.ping import ping_url
 from batcher.service.credentials import Mask
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +42,7 @@ class Pings:
 
 @pytest.fixture
 async def pings(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pings]:
-    monkeypatch.setattr(module, "PING_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(ping, "PING_PAUSES_S", (0.01, 0.01))
     pings = Pings()
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", pings.answer)
@@ -95,8 +97,8 @@ async def test_a_ping_is_tried_a_few_times_and_goes_nowhere_else(
 
 
 async def test_a_ping_that_nobody_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PING_PAUSES_S", (0.01, 0.01))
-    monkeypatch.setattr(module, "PING_S", 0.2)
+    monkeypatch.setattr(ping, "PING_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(ping, "PING_S", 0.2)
     said: list[str] = []
     silent: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda reader, writer: silent.append(writer), "127.0.0.1", 0)

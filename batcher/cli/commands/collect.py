@@ -13,7 +13,7 @@ from ...core.errors import Reason, Stop, UsageError
 from ...core.model import Manifest
 from ...core.output_names import DEFAULT_NAME
 from ...core.report import Report
-from ...reporting.progress import size
+from ...core.text import size
 from .. import flags, output
 from ..carry_out import carry_out
 from . import gallery as gallery_command

@@ -13,8 +13,8 @@ import click
 from ...core.aborting import Phase, phase
 from ...core.errors import BatcherError, UsageError
 from ...core.model import Manifest
+from ...core.text import size
 from ...journal.open import State, read_journal
-from ...reporting.progress import size
 from .. import flags, output, setup
 from ..flow_status import FlowStatus, Line, lines
 from ..readable import count

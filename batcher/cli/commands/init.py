@@ -12,8 +12,8 @@ import click
 from ...core.errors import BatcherError, UsageError
 from ...core.media import INPUT_SUFFIXES
 from ...core.suggestion import did_you_mean
+from ...core.text import size
 from ...manifest.values import MAX_BATCH_CHARS, check_template, parse_endpoint
-from ...reporting.progress import size
 from .. import completing, output
 from ..folder_scan import MAX_FILES, FolderScan, scan
 from ..proposal import LAYOUTS, TEMPLATES, WORDS, Layout, Proposal, counted, manifest_text, propose

@@ -17,7 +17,7 @@ from ...core.lifecycle import FlowState
 from ...core.model import Limits
 from ...core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
 from ...core.report import Report
-from ...reporting.progress import size
+from ...core.text import size
 from .. import flags, output, setup
 from ..columns import fit
 from ..readable import counted, left_open, shown

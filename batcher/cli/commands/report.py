@@ -13,8 +13,8 @@ from typing import Final
 import click
 
 from ...core.errors import BatcherError, UsageError
+from ...core.text import size
 from ...journal.open import read_journal
-from ...reporting.progress import size
 from .. import flags, output, setup
 from ..flow_status import FlowStatus
 from ..readable import count

@@ -11,10 +11,9 @@ import click
 from ...api import run as run_batch
 from ...core.errors import UsageError
 from ...core.report import Report
-from ...reporting.progress import size
+from ...core.text import size
 from .. import flags, output
 from ..carry_out import carry_out
-from .collect import collected
 
 
 @flags.command("run", "bring a batch to done")
@@ -51,7 +50,11 @@ def command(
         output.exit_for(error, given.manifest, given.as_json)
     act = partial(run_batch, collect_to=collect_to, accept_fewer=accept_fewer)
     report = carry_out(given, "run", act, options, metrics=metrics, notify=True)
-    came = summary(report) if report.outputs is None else f"{summary(report)}\n{collected(report)}"
+    came = summary(report)
+    if report.outputs is not None:
+        from .collect import collected
+
+        came = f"{came}\n{collected(report)}"
     output.conclude(report, given.as_json, given.quiet, came)
 
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -24,9 +24,12 @@ from ...journal.open import empty_journal, read_journal
 from .. import flags, output, setup
 from ..batch_status import FIRST, OF_STATUS, BatchStatus, batch_status
 from ..flow_status import FlowStatus, Line
-from ..refreshing import Asked, ask
 from ..status_sums import Pace, totals
 from ..status_table import Terminal, lines_of
+
+if TYPE_CHECKING:
+    from ...settings import Settings
+    from ..refreshing import Asked
 
 INTERVAL_S: Final = 2.0
 REFRESH_S: Final = 5.0  # between two questions, as the service asks for
@@ -53,7 +56,7 @@ def command(given: flags.CommonFlags, everything: bool, refresh: bool, watch: bo
             interval_s = max(0.2, interval) if interval is not None else REFRESH_S if refresh else INTERVAL_S
             _watch(manifest, given, interval_s, refresh=refresh)
             return
-        asked = ask(manifest, setup.settings(given)) if refresh else None
+        asked = _ask(manifest, setup.settings(given)) if refresh else None
         everything = everything or given.verbose
         found = _look(manifest, given, asked, most=None if everything and not given.as_json else OF_STATUS)
     except BatcherError as error:
@@ -73,6 +76,12 @@ def command(given: flags.CommonFlags, everything: bool, refresh: bool, watch: bo
         output.say(f"batcher: {asked.report.stop}")
     if code:
         sys.exit(code)
+
+
+def _ask(manifest: Manifest, settings: Settings, *, only_changes: bool = False) -> Asked:
+    from ..refreshing import ask  # all that an operation needs, which a look at the journal does without
+
+    return ask(manifest, settings, only_changes=only_changes)
 
 
 def _look(manifest: Manifest, given: flags.CommonFlags, asked: Asked | None, *, most: int | None) -> BatchStatus:
@@ -139,7 +148,7 @@ def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, r
     try:
         out.write("\x1b[?25l")  # no cursor meanwhile
         while not getattr(out, "lost", None):  # until the terminal has gone
-            asked = ask(manifest, settings, only_changes=drawn > 0) if refresh else None
+            asked = _ask(manifest, settings, only_changes=drawn > 0) if refresh else None
             columns, rows = shutil.get_terminal_size((80, 24))
             terminal = Terminal(max(NARROWEST, columns) - 1, rows, output.color(sys.stdout))
             found = _look(manifest, given, asked, most=rows)

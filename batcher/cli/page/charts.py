@@ -14,7 +14,7 @@ from html import escape
 from typing import Any, Final
 
 from ...core.measuring import LATENCY_STEPS, latency_end_s
-from ...reporting.progress import size
+from ...core.text import size
 from ..readable import count, span
 from .data import Run
 

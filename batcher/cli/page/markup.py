@@ -15,7 +15,7 @@ from typing import Any, Final
 from ...core.exit_codes import about as about_code
 from ...core.markup import embedded, source_digest
 from ...core.model import NOTES
-from ...reporting.progress import size
+from ...core.text import size
 from ...version import __version__
 from ..flow_status import FlowStatus
 from ..readable import count, counted, shown, span
