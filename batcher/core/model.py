@@ -35,7 +35,7 @@ class Absent(Enum):
 ABSENT: Final = Absent.ABSENT
 
 
-@dataclass(frozen=True, slots=True)
+@row(frozen=True, slots=True)
 class Place:
     """Where something stands in a text file. `line` and `column` start at 1; 0 means the file as a whole."""
 

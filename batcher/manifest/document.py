@@ -76,12 +76,28 @@ class _Frame:
     """A container that is being filled, or a finished one that an anchor names."""
 
     value: Value
-    key: str | None = None  # of the member whose value comes next
-    skip: bool = False  # the value that comes next has no usable key
+    wants_key: bool = False  # a mapping, and a key comes next
+    key: str | None = None  # of the member whose value comes next; None: it has no usable key
     as_key: bool = False  # it stands where a key should be
     size: int = 1  # nodes in it, aliases counted in full
     height: int = 1  # levels of nesting in it
     open: bool = True
+
+    def put(self, value: Value, mark: int) -> None:
+        """The item, or the member's value, that has come."""
+        container = self.value
+        if type(container) is Seq:
+            container.append(value)
+            container.marks.append(mark)
+        elif type(container) is Map:
+            if self.key is not None:
+                container[self.key] = value
+                container.marks.append(mark)
+            self.take_key(None, wants_key=True)
+
+    def take_key(self, key: str | None, *, wants_key: bool = False) -> None:
+        self.key = key
+        self.wants_key = wants_key
 
 
 class _Stop(Exception):
@@ -115,6 +131,8 @@ class _Builder:
         self._resolve = resolve
         self._findings = findings
         self._stack: list[_Frame] = []
+        self._top: _Frame | None = None  # of the stack
+        self._keys: set[str] = set()  # plain ones that are texts: most keys stand in many members
         self._anchors: dict[str, _Frame] = {}
         self._nodes = 0
         self._aliased = 0
@@ -142,12 +160,13 @@ class _Builder:
 
     def _scalar(self, event: Any) -> None:
         text: str = event.value
-        mark = self._mark(event)
+        start = event.start_mark
+        mark = self._file | start.line << 32 | start.column
         self._nodes += 1
         if event.tag is not None:
             self._refuse_tag(event)
-        top = self._stack[-1] if self._stack else None
-        if top is not None and top.key is None and not top.skip and type(top.value) is Map:
+        top = self._top
+        if top is not None and top.wants_key:
             self._key(top, event, text, mark)
             return
         value: Value = text
@@ -161,21 +180,25 @@ class _Builder:
             value = BROKEN
         if event.anchor is not None:
             self._anchors[event.anchor] = _Frame(value, height=0, open=False)
-        self._attach(value, mark, 1, 0)
+        if top is None:
+            self.root = _Frame(value, open=False)
+        else:
+            top.size += 1
+            top.put(value, mark)
 
     def _key(self, top: _Frame, event: Any, text: str, mark: int) -> None:
         mapping = top.value
         assert isinstance(mapping, Map)
         if event.anchor is not None:
             self._anchors[event.anchor] = _Frame(text, height=0, open=False)
-        if event.implicit[0] and not self._key_is_text(text, mark):
-            top.skip = True
+        if text not in self._keys and event.implicit[0] and not self._key_is_text(text, mark):
+            top.take_key(None)
         elif text in mapping:
             first = self._findings.place(mapping.key_mark(text))
             self._findings.add(mark, f"the key `{harmless(text)}` is repeated; it first stands at {first}", "keep one of them")
-            top.skip = True
+            top.take_key(None)
         else:
-            top.key = sys.intern(text)
+            top.take_key(sys.intern(text))
             mapping.marks.append(mark)
 
     def _key_is_text(self, text: str, mark: int) -> bool:
@@ -186,6 +209,7 @@ class _Builder:
             return False
         try:
             if isinstance(scalars.plain(text), str):
+                self._keys.add(text)
                 return True
         except Unfit:
             pass
@@ -200,23 +224,23 @@ class _Builder:
         if len(self._stack) >= MAX_DEPTH:
             self._too_deep(mark)
         container.marks = [mark]
-        frame = _Frame(container)
-        if self._stack:
-            top = self._stack[-1]
-            if type(top.value) is Map and top.key is None and not top.skip:
-                self._findings.add(mark, f"a key must be a text, not {quoted(container)}", "put it in quotes")
-                frame.as_key = True
+        frame = _Frame(container, wants_key=type(container) is Map)
+        if self._top is not None and self._top.wants_key:
+            self._findings.add(mark, f"a key must be a text, not {quoted(container)}", "put it in quotes")
+            frame.as_key = True
         if event.anchor is not None:
             self._anchors[event.anchor] = frame
         self._stack.append(frame)
+        self._top = frame
 
     def _end(self) -> None:
         frame = self._stack.pop()
         frame.open = False
-        if not self._stack:
+        self._top = top = self._stack[-1] if self._stack else None
+        if top is None:
             self.root = frame
         elif frame.as_key:
-            self._stack[-1].skip = True
+            top.take_key(None)
         else:
             assert isinstance(frame.value, Map | Seq)
             self._attach(frame.value, frame.value.marks[0], frame.size, frame.height)
@@ -231,9 +255,9 @@ class _Builder:
         if named.open:
             self._stop(mark, f"`*{harmless(event.anchor)}` stands within itself", "an alias cannot hold itself")
         top = self._stack[-1]
-        if type(top.value) is Map and top.key is None and not top.skip:
+        if top.wants_key:
             self._findings.add(mark, "a key must be a text, not an alias", "write it out")
-            top.skip = True
+            top.take_key(None)
             return
         if len(self._stack) + named.height > MAX_DEPTH:
             self._too_deep(mark)
@@ -250,16 +274,7 @@ class _Builder:
         top.size += size
         if height >= top.height:
             top.height = height + 1
-        container = top.value
-        if type(container) is Seq:
-            container.append(value)
-            container.marks.append(mark)
-        elif type(container) is Map:
-            if top.key is not None:
-                container[top.key] = value
-                container.marks.append(mark)
-                top.key = None
-            top.skip = False
+        top.put(value, mark)
 
     def _refuse_tag(self, event: Any) -> None:
         self._findings.add(

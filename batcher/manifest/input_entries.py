@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from batcher.core.model import ABSENT, TAG, Absent, Input
+from batcher.core.model import ABSENT, JSON, TAG, Absent, Input, Place
 from batcher.manifest import row_sources
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.findings import Findings, Unfit
-from batcher.manifest.inputs import Entry, Item
+from batcher.manifest.inputs import Entry, Item, file_input, text_input
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import Source
-from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value
+from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value, constant
 from batcher.manifest.values import check_key, check_mime, check_text
 
 
 def compile_entry(raw: Value, mark: int, base: Base, findings: Findings, *, active: bool) -> Input | Entry | None:
     """What an entry says. `active`: the flow has columns. None: a problem was noted."""
     place = findings.place(mark)
+    if not active:
+        found = _plain_input(raw, place, base)
+        if found is not None:
+            return found
     if isinstance(raw, str):
         raw_map = Map(file=raw)
         raw_map.marks = [mark, mark, mark]
@@ -39,6 +43,45 @@ def compile_entry(raw: Value, mark: int, base: Base, findings: Findings, *, acti
         except Unfit:
             return None  # noted by the checks of its members
     return Entry(item, source, place)
+
+
+def _plain_input(raw: Value, place: Place, base: Base) -> Input | None:
+    """The input of an entry that nothing has to be expanded in. None: it is another, or something is wrong, and is then looked
+    at member by member, with the place of each: of most entries only this one is needed."""
+    try:
+        if isinstance(raw, str):
+            return file_input(spelled_path(str(raw)), base, None, ABSENT, place, None)
+        if not isinstance(raw, Map) or "glob" in raw or "table" in raw:
+            return None
+        additional = _plain_additional(raw)
+        key = _plain_text(raw, "key", check_key)
+        text = raw.get("text")
+        if text is None:
+            path, mime = spelled_path(_required(raw.get("file"))), _plain_text(raw, "mime", check_mime)
+            return file_input(path, base, mime, additional, place, key)
+        return None if "mime" in raw else text_input(check_text(_required(text)), additional, place, key)
+    except (Unfit, ValueError):
+        return None
+
+
+def _plain_additional(raw: Map) -> JSON | Absent:
+    if "additional" not in raw:
+        return ABSENT
+    given = raw["additional"]
+    if isinstance(given, Map) and TAG in given:
+        raise ValueError
+    return constant(given)
+
+
+def _plain_text(raw: Map, key: str, check: Callable[[str], str]) -> str | None:
+    given = raw.get(key)
+    return None if given is None else check(_required(given))
+
+
+def _required(given: Value) -> str:
+    if not isinstance(given, str):
+        raise ValueError
+    return str(given)
 
 
 def compile_source(raw: Map, findings: Findings, *, active: bool) -> Source | None:

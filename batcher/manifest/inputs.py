@@ -10,10 +10,22 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
-from batcher.core.model import ABSENT, TAG, Absent, FileSource, Input, ObjectSource, Place, Problem, ProblemKind, TextSource
+from batcher.core.model import (
+    ABSENT,
+    JSON,
+    TAG,
+    Absent,
+    FileSource,
+    Input,
+    ObjectSource,
+    Place,
+    Problem,
+    ProblemKind,
+    TextSource,
+)
 from batcher.core.objects import is_address, shown
 from batcher.manifest.findings import Unfit, harmless, quoted
-from batcher.manifest.object_patterns import LISTED
+from batcher.manifest.object_patterns import LISTED, Listed
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
 from batcher.manifest.sieve import Sieve
@@ -39,6 +51,22 @@ Make: TypeAlias = Callable[[Row, Place], Input]  # may raise Unfit
 List: TypeAlias = Callable[[Row, "Place | None", str], Iterator[Input | Problem]]
 
 
+def file_input(
+    path: str, base: Base, mime: str | None, additional: JSON | Absent, place: Place, key: str | None,
+    listed: Listed | None = None,
+) -> Input:  # fmt: skip
+    """The input of a path or an address, as `spelled_path` gives it. `listed`: what a listing said of the row's object."""
+    if "//" in path and is_address(path):
+        stat = listed.stat if listed is not None and listed.url == path else None
+        return Input(shown(path), ObjectSource(path, stat), mime, additional, place, key)
+    full = path if path[0] == "/" else base.inner + path
+    return Input(base.label(path) if base.prefix else path, FileSource(full), mime, additional, place, key)
+
+
+def text_input(text: str, additional: JSON | Absent, place: Place, key: str | None) -> Input:
+    return Input(text[:LABEL_CHARS], TextSource(text), None, additional, place, key)
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What one input is made of: a path or a prompt, and what is attached to it."""
@@ -60,23 +88,16 @@ class Item:
         if self.is_text:
 
             def make_text(row: Row, place: Place) -> Input:
-                text = check_text(content(row))
-                return Input(text[:LABEL_CHARS], TextSource(text), None, additional(row), place, key(row))
+                return text_input(check_text(content(row)), additional(row), place, key(row))
 
             return make_text
         mime = bind_checked(self.mime, scope, check_mime)
-        folder = base.folder.rstrip("/") + "/"
-        label = base.label if base.prefix else None
         listed_at = scope.columns.get(LISTED)
 
         def make_file(row: Row, place: Place) -> Input:
             path = spelled_path(content(row))
-            if "//" in path and is_address(path):
-                listed = None if listed_at is None else row[listed_at]
-                stat = listed.stat if listed is not None and listed.url == path else None
-                return Input(shown(path), ObjectSource(path, stat), mime(row), additional(row), place, key(row))
-            full = path if path[0] == "/" else folder + path
-            return Input(label(path) if label else path, FileSource(full), mime(row), additional(row), place, key(row))
+            listed = None if listed_at is None else row[listed_at]
+            return file_input(path, base, mime(row), additional(row), place, key(row), listed)
 
         return make_file
 

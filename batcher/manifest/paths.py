@@ -6,7 +6,7 @@ are ordinary.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batcher.core import objects
 from batcher.manifest.findings import Unfit
@@ -20,6 +20,10 @@ class Base:
 
     folder: str
     prefix: str = ""
+    inner: str = field(init=False, repr=False, compare=False)  # the folder with a slash at its end
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inner", self.folder.rstrip("/") + "/")
 
     def label(self, path: str) -> str:
         """`path` of this file as it is spelled from the main manifest's folder: so that what moves into an included

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from batcher.core.model import JSON
 from batcher.manifest.document import Map, Seq, Value
@@ -147,6 +147,23 @@ def compile_value(value: Value, mark: int, findings: Findings, *, active: bool) 
         findings.add(mark, f"{quoted(value)} would be sent as {sent}", f"quote it if it is a text, or write {sent}")
     # BROKEN has its problem noted, and the manifest will not be used.
     return Const(value if isinstance(value, bool | int | float) else None)
+
+
+_SENT_AS_THEY_ARE: Final = frozenset({str, int, float, bool, type(None)})  # of no other class: OddInt is an int, too
+
+
+def constant(value: Value) -> JSON:
+    """The value, as compile_value has it, where no placeholder counts and nothing is wrong. Raises ValueError where
+    something is."""
+    if type(value) in _SENT_AS_THEY_ARE:
+        return cast(JSON, value)
+    if isinstance(value, Map):
+        return {key: constant(item) for key, item in value.items()}
+    if isinstance(value, Seq):
+        return [constant(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    raise ValueError
 
 
 def compile_text(text: str, mark: int, findings: Findings, *, active: bool) -> Const | Text:
