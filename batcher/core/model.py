@@ -171,8 +171,8 @@ class Flow:
     """One remote job, expanded: `inputs()` lists what it takes, lazily, the same each time; a Problem stands where an
     input could not be told (a pattern that matches nothing, an unknown column).
 
-    Either `template` or `flow_id` is set. `additional` is the flow's own object (None: none). `template_place`: where the
-    template stands, where it is that of several flows (None: at `place`).
+    Either `template` or `flow_id` is set. `additional` is the flow's own object (None: none). `template_place` tells where
+    the template stands, where it is that of several flows (None: at `place`).
     """
 
     name: str
@@ -182,7 +182,7 @@ class Flow:
     additional: Mapping[str, JSON] | None
     place: Place
     inputs: Callable[[], Iterator[Input | Problem]] = field(repr=False, compare=False)
-    template_place: Place | None = field(default=None, repr=False, compare=False)
+    template_place: Callable[[], Place] | None = field(default=None, repr=False, compare=False)
 
 
 Sifted: TypeAlias = "tuple[Callable[[], Iterator[Flow | Problem]], Callable[[bool], list[Problem]]]"  # `flows` and `notes`

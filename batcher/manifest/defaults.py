@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batcher.manifest.document import Map, Value
-from batcher.manifest.findings import Findings, harmless, quoted, suggestion
+from batcher.manifest.findings import Findings, Mark, harmless, quoted, suggestion
 from batcher.manifest.include import ManifestFile
 
 
@@ -20,26 +20,19 @@ def merged(base: Value, own: Value) -> Value:
         return own
     if not isinstance(own, Map):
         return own
-    made = Map()
-    made.marks = [own.marks[0]]
-
-    def put(key: str, value: Value, source: Map, index: int) -> None:
-        made[key] = value
-        made.marks += source.marks[2 * index + 1 : 2 * index + 3]
-
-    own_index = {key: index for index, key in enumerate(own)}
-    for index, (key, value) in enumerate(base.items()):
+    made = Map.made(own.start)
+    for key, value in base.items():
         if key not in own:
-            put(key, value, base, index)
+            made.take(key, value, base)
         elif own[key] is not None:
-            put(key, merged(value, own[key]), own, own_index[key])
-    for key, index in own_index.items():
+            made.take(key, merged(value, own[key]), own)
+    for key, value in own.items():
         if key not in base:
-            put(key, own[key], own, index)
+            made.take(key, value, own)
     return made
 
 
-def inherited(defaults: Map, flow: Map, key: str) -> tuple[Value, int]:
+def inherited(defaults: Map, flow: Map, key: str) -> tuple[Value, Mark]:
     """The flow's `key` with the defaults under it, and where it stands. None: there is none, or it was removed."""
     if key not in flow:
         return defaults.get(key), defaults.mark(key)
@@ -50,8 +43,7 @@ def inherited(defaults: Map, flow: Map, key: str) -> tuple[Value, int]:
 
 def layered(layers: Sequence[Map]) -> Map:
     """Defaults over defaults, the lowest first. Parameters belong to a template: a layer with another one begins anew."""
-    made = Map()
-    made.marks = [0]
+    made = Map.made(0)
     for layer in layers:
         of = made.get("template")
         if isinstance(of, str) and "template" in layer and layer["template"] != of:
@@ -63,12 +55,10 @@ def layered(layers: Sequence[Map]) -> Map:
 
 
 def _without(tree: Map, key: str) -> Map:
-    made = Map()
-    made.marks = [tree.marks[0]]
-    for index, (name, value) in enumerate(tree.items()):
+    made = Map.made(tree.start)
+    for name, value in tree.items():
         if name != key:
-            made[name] = value
-            made.marks += tree.marks[2 * index + 1 : 2 * index + 3]
+            made.take(name, value, tree)
     return made
 
 
@@ -78,7 +68,7 @@ class Profiles:
     def __init__(self, files: Sequence[ManifestFile], findings: Findings) -> None:
         self._findings = findings
         self._named: dict[str, Map] = {}
-        self._first: dict[str, int] = {}
+        self._first: dict[str, Mark] = {}
         for file in files:
             given = file.tree.get("profiles")
             if isinstance(given, Map):
@@ -86,8 +76,8 @@ class Profiles:
         self._chains = {name: self._chain(name) for name in self._named}
 
     def _add(self, given: Map) -> None:
-        for index, (name, profile) in enumerate(given.items()):
-            mark = given.marks[2 * index + 1]
+        for name, profile in given.items():
+            mark = given.key_mark(name)
             if name in self._first:
                 first = self._findings.place(self._first[name])
                 message = f"the profile {quoted(name)} is repeated; it first stands at {first}"
@@ -113,7 +103,7 @@ class Profiles:
             names.append(below)
         return tuple(self._named[one] for one in reversed(names))
 
-    def _is_known(self, name: str, mark: int) -> bool:
+    def _is_known(self, name: str, mark: Mark) -> bool:
         if name not in self._first:
             hint = suggestion(name, self._first, "there are") or "there are none: write one under `profiles`"
             self._findings.add(mark, f"there is no profile {quoted(name)}", hint)

@@ -6,9 +6,10 @@ terminal. Used by every module of the package.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from batcher.core import text as texts
 from batcher.core.errors import ManifestError
@@ -40,12 +41,26 @@ def mark_of(line: int, column: int, file: int = 0) -> int:
     return file << FILE_SHIFT | line << 32 | column
 
 
+class Spot(NamedTuple):
+    """The position of a mapping's member: of its key, or of its value. It is looked up when it is told, in the text: a million
+    of them that nobody asks for take no time and no room. `start`: the position of the mapping."""
+
+    start: int
+    key: str
+    of_key: bool = False
+
+
+Mark: TypeAlias = int | Spot
+Members: TypeAlias = dict[int, dict[str, tuple[int, int]]]  # by a mapping's position: those of each key and of its value
+
+
 class Findings:
     """Collects the problems of one manifest, included files too, so that all are reported in one go."""
 
     def __init__(self, file: str) -> None:
         self._files = [file]
         self._problems: list[Problem] = []
+        self._look_up: dict[int, Callable[[], Members]] = {}  # by file
         self.digest = sha256()  # of the texts of all files, and of what the environment has put into them
 
     def __bool__(self) -> bool:
@@ -56,11 +71,23 @@ class Findings:
         self._files.append(file)
         return len(self._files) - 1
 
-    def place(self, mark: int) -> Place:
+    def look_up(self, file: int, members: Callable[[], Members]) -> None:
+        """What finds the positions of a file's members; asked once, by the first that is to be told."""
+        self._look_up[file] = cache(members)
+
+    def place(self, mark: Mark) -> Place:
+        if isinstance(mark, Spot):
+            mark = self._found(mark)
         line = mark >> 32 & (1 << FILE_SHIFT - 32) - 1
         return Place(self._files[mark >> FILE_SHIFT], line + 1, (mark & 0xFFFFFFFF) + 1)
 
-    def add(self, mark: int | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
+    def _found(self, spot: Spot) -> int:
+        look_up = self._look_up.get(spot.start >> FILE_SHIFT)
+        members = look_up().get(spot.start, {}) if look_up is not None else {}
+        of_key, of_value = members.get(spot.key, (spot.start, spot.start))
+        return of_key if spot.of_key else of_value
+
+    def add(self, mark: Mark | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
         """Notes a problem at `mark`; None is the main manifest as a whole."""
         place = Place(self._files[0]) if mark is None else self.place(mark)
         self._problems.append(Problem("manifest", message, hint, place, flow))

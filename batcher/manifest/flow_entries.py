@@ -6,11 +6,12 @@ In: the checked trees of the manifest's files. Out: one `Plan` per entry. Called
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from batcher.core.model import Input, Place
 from batcher.manifest.defaults import Profiles, inherited, layered
 from batcher.manifest.document import BROKEN, Map, Seq, Value
-from batcher.manifest.findings import Findings, Unfit, quoted
+from batcher.manifest.findings import Findings, Mark, Unfit, quoted
 from batcher.manifest.flows import Parameters, Plan
 from batcher.manifest.include import ManifestFile
 from batcher.manifest.input_entries import check_no_tag, compile_entry, compile_source
@@ -33,7 +34,7 @@ class _Planner:
     def __init__(self, profiles: Profiles, findings: Findings) -> None:
         self._profiles = profiles
         self._findings = findings
-        self._seen: dict[tuple[str, str], int] = {}  # (key, value) of plain flows: where it first stands
+        self._seen: dict[tuple[str, str], Mark] = {}  # (key, value) of plain flows: where it first stands
         self._file: ManifestFile
         self._layered: dict[str | None, Map]  # per profile: what lies under a flow of this file that extends it
         self._defaults: Map  # what lies under the flow that is being read
@@ -91,7 +92,7 @@ class _Planner:
         text = raw.get(key)
         return self._checked(text, raw.mark(key), check, active) if isinstance(text, str) else None
 
-    def _checked(self, text: str, mark: int, check: Callable[[str], str], active: bool) -> Const | Text:
+    def _checked(self, text: str, mark: Mark, check: Callable[[str], str], active: bool) -> Const | Text:
         node = compile_text(text, mark, self._findings, active=active)
         if isinstance(node, Const):
             try:
@@ -121,11 +122,11 @@ class _Planner:
             self._findings.add(mark, "this flow has neither `template` nor `flow_id`", "add one, or a default template")
         return None, None
 
-    def _place_of_template(self, raw: Map, template: Const | Text | None, active: bool) -> Place | None:
+    def _place_of_template(self, raw: Map, template: Const | Text | None, active: bool) -> Callable[[], Place] | None:
         """Where it stands, where several flows may have it from there."""
         if not isinstance(template, Const) or ("template" in raw and not active):
             return None
-        return self._findings.place(inherited(self._defaults, raw, "template")[1])
+        return partial(self._findings.place, inherited(self._defaults, raw, "template")[1])
 
     def _parameters(self, raw: Map, template: Const | Text | None, flow_id: Const | Text | None, active: bool) -> Parameters:
         own = self._value(raw.get("parameters"), raw.mark("parameters"), active) or Const({})
@@ -145,7 +146,7 @@ class _Planner:
         value, mark = inherited(self._defaults, raw, "additional")
         return self._value(value, mark, active)
 
-    def _value(self, value: Value, mark: int, active: bool) -> Node | None:
+    def _value(self, value: Value, mark: Mark, active: bool) -> Node | None:
         return compile_value(value, mark, self._findings, active=active) if isinstance(value, Map) else None
 
     def _entries(self, raw: Map, active: bool) -> tuple[Input | Entry, ...]:

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from batcher.core.model import Flow, Input, Place, Problem, ProblemKind
 from batcher.core.names import Names
-from batcher.manifest.findings import Unfit, harmless, quoted
+from batcher.manifest.findings import Mark, Unfit, harmless, quoted
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.paths import Base
 from batcher.manifest.row_sources import Source
@@ -67,15 +67,15 @@ class Plan:
     each: Source | None
     place: Place
     base: Base
-    place_of: Callable[[int], Place]
-    template_place: Place | None = None  # where it is that of several flows
+    place_of: Callable[[Mark], Place]
+    template_place: Callable[[], Place] | None = None  # where it is that of several flows
 
     def expand(self, sieve: Sieve) -> Iterator[tuple[Flow | Problem, str]]:
         """The flows, each with the label of the file that it comes from; "" where it comes from none."""
         if self.each is None:
             yield self._bind(NO_SCOPE, sieve)((), None), ""
             return
-        place = self.place_of(self.each.mark)
+        place = partial(self.place_of, self.each.mark)
         opened = self.each.at(NO_SCOPE, self.base, place, sieve)((), dict.fromkeys(self._names(), Missing(())))
         if isinstance(opened, Problem):
             yield opened, ""
@@ -168,7 +168,7 @@ class Plan:
                 nodes += entry.nodes()
         return {name for name, _ in uses(*nodes)}
 
-    def _unknown_names(self, scope: Scope) -> Iterator[tuple[int, Unfit]]:
+    def _unknown_names(self, scope: Scope) -> Iterator[tuple[Mark, Unfit]]:
         yield from unknown_in(self.nodes(), scope)
         for entry in self.entries:
             if isinstance(entry, Entry):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from batcher.core.model import ABSENT, JSON, TAG, Absent, Input, Place
 from batcher.manifest import row_sources
 from batcher.manifest.document import BROKEN, Map, Seq, Value
-from batcher.manifest.findings import Findings, Unfit
+from batcher.manifest.findings import Findings, Mark, Unfit
 from batcher.manifest.inputs import Entry, Item, file_input, text_input
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import Source
@@ -27,8 +27,8 @@ def compile_entry(raw: Value, mark: int, base: Base, findings: Findings, *, acti
         if found is not None:
             return found
     if isinstance(raw, str):
-        raw_map = Map(file=raw)
-        raw_map.marks = [mark, mark, mark]
+        raw_map = Map.made(mark)
+        raw_map["file"] = raw
         return compile_entry(raw_map, mark, base, findings, active=active)
     if not isinstance(raw, Map):
         return None
@@ -103,11 +103,13 @@ def compile_source(raw: Map, findings: Findings, *, active: bool) -> Source | No
     return None
 
 
-def _compile_exclude(raw: Map, beside: str, findings: Findings, active: bool) -> tuple[tuple[Const | Text, int], ...]:
+def _compile_exclude(raw: Map, beside: str, findings: Findings, active: bool) -> tuple[tuple[Const | Text, Mark], ...]:
     """The patterns under `exclude`: one, or a list of them."""
     given = raw.get("exclude")
-    items = list(zip(given, given.marks[1:], strict=True)) if isinstance(given, Seq) else [(given, raw.mark("exclude"))]
-    made: list[tuple[Const | Text, int]] = []
+    items: list[tuple[Value, Mark]] = [(given, raw.mark("exclude"))]
+    if isinstance(given, Seq):
+        items = list(zip(given, given.marks[1:], strict=True))
+    made: list[tuple[Const | Text, Mark]] = []
     for text, mark in items:
         if not isinstance(text, str):
             continue
@@ -152,7 +154,7 @@ def _one_content(raw: Map, findings: Findings) -> bool:
     if len(given) == 2:
         findings.add(raw.key_mark("text"), "a table's row cannot be both `file` and `text`", "make two inputs of it")
     elif not given:
-        findings.add(raw.marks[0], "this table says neither `file` nor `text`", 'add one, like file: "photos/{file}"')
+        findings.add(raw.start, "this table says neither `file` nor `text`", 'add one, like file: "photos/{file}"')
     return len(given) == 1
 
 

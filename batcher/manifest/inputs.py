@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from batcher.core.model import (
@@ -24,7 +25,7 @@ from batcher.core.model import (
     TextSource,
 )
 from batcher.core.objects import is_address, shown
-from batcher.manifest.findings import Unfit, harmless, quoted
+from batcher.manifest.findings import Mark, Unfit, harmless, quoted
 from batcher.manifest.object_patterns import LISTED, Listed
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
@@ -118,7 +119,7 @@ class Entry:
     def nodes(self) -> list[Node | None]:
         return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
-    def unknown_names(self, known: Scope | None) -> Iterator[tuple[int, Unfit]]:
+    def unknown_names(self, known: Scope | None) -> Iterator[tuple[Mark, Unfit]]:
         """The placeholders that name nothing, as far as the flow's columns show it (None: not known)."""
         if known is None:
             return
@@ -130,7 +131,7 @@ class Entry:
             names = {**known.columns, **dict.fromkeys(GLOB_COLUMNS, 0)}
             yield from unknown_in(self.item.nodes(), replace(known, columns=names, origin=GLOB_ORIGIN))
 
-    def bind(self, outer: Scope, base: Base, place_of: Callable[[int], Place], sieve: Sieve) -> List:
+    def bind(self, outer: Scope, base: Base, place_of: Callable[[Mark], Place], sieve: Sieve) -> List:
         """The function that lists the inputs for a row of the flow's columns."""
         if self.source is not None:
             return _Expansion(self, self.source, outer, base, place_of, sieve).inputs
@@ -152,14 +153,14 @@ class _Expansion:
     """An entry with a pattern or a table, bound to the flow's columns."""
 
     def __init__(
-        self, entry: Entry, source: Source, outer: Scope, base: Base, place_of: Callable[[int], Place], sieve: Sieve
+        self, entry: Entry, source: Source, outer: Scope, base: Base, place_of: Callable[[Mark], Place], sieve: Sieve
     ) -> None:
         self._entry = entry
         self._source = source
         self._outer = outer
         self._base = base
         self._place_of = place_of
-        self._open = source.at(outer, base, place_of(source.mark), sieve)
+        self._open = source.at(outer, base, partial(place_of, source.mark), sieve)
         self._names = {name for name, _ in uses(*entry.item.nodes())}
         self._bound: tuple[Scope, Make] | None = None
 
@@ -219,7 +220,7 @@ class _Expansion:
         return Problem(kind, f"the pattern {shown} matches no file", hint, place)
 
 
-def unknown_in(nodes: Iterable[Node | None], scope: Scope) -> Iterator[tuple[int, Unfit]]:
+def unknown_in(nodes: Iterable[Node | None], scope: Scope) -> Iterator[tuple[Mark, Unfit]]:
     """The placeholders in the nodes that name no column, with the positions of their strings."""
     for name, mark in uses(*nodes):
         if name not in scope.columns:

@@ -96,12 +96,12 @@ class Listings:
         self._seen: dict[str, int] = {}
         self._turn = threading.Lock()
 
-    def of(self, pattern: ObjectPattern, place: Place) -> tuple[Matches, int] | Problem:
+    def of(self, pattern: ObjectPattern, place: Callable[[], Place]) -> tuple[Matches, int] | Problem:
         """What matches, and how many keys were looked at; or why that cannot be told. One thread after the other."""
         with self._turn:
             return self._of(pattern, place)
 
-    def _of(self, pattern: ObjectPattern, place: Place) -> tuple[Matches, int] | Problem:
+    def _of(self, pattern: ObjectPattern, place: Callable[[], Place]) -> tuple[Matches, int] | Problem:
         if pattern.text not in self._known:
             self._go_on()
             from batcher.objects.faults import Fault, What  # only where there is such a pattern
@@ -112,7 +112,7 @@ class Listings:
             except Fault as fault:
                 message = fault.about(f"what {harmless(pattern.text)} names")
                 kinds = {What.SETUP: "manifest", What.UNAVAILABLE: "unavailable"}
-                return Problem(kinds.get(fault.what, "source"), message, fault.hint, place)  # type: ignore[arg-type]
+                return Problem(kinds.get(fault.what, "source"), message, fault.hint, place())  # type: ignore[arg-type]
             root = pattern.root.root
             self._known[pattern.text] = Matches(lambda: (Listed(f"{root}/{key}", stat) for key, stat in found))
             self._seen[pattern.text] = found.seen

@@ -17,7 +17,7 @@ from batcher.core.model import Place, Problem
 from batcher.core.objects import is_address
 from batcher.manifest import files, object_patterns, patterns, tables
 from batcher.manifest.environment import Data, pieces
-from batcher.manifest.findings import Unfit, harmless, quoted
+from batcher.manifest.findings import Mark, Unfit, harmless, quoted
 from batcher.manifest.object_patterns import LISTED, Listed
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sieve import Sieve
@@ -26,6 +26,7 @@ from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, b
 GLOB_COLUMNS: Final = ("path", "name", "stem", "suffix", "parent", "index")
 GLOB_ORIGIN: Final = "a pattern's variables"
 
+PlaceOf: TypeAlias = Callable[[], Place]  # asked for where it is told
 Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
 
 
@@ -54,8 +55,8 @@ class Source:
 
     kind: str
     node: Const | Text
-    mark: int
-    exclude: tuple[tuple[Const | Text, int], ...] = ()  # patterns of what to leave out, with their positions
+    mark: Mark
+    exclude: tuple[tuple[Const | Text, Mark], ...] = ()  # patterns of what to leave out, with their positions
 
     def nodes(self) -> list[Node | None]:
         return [self.node, *(node for node, _ in self.exclude)]
@@ -66,7 +67,7 @@ class Source:
         return isinstance(self.node, Text)
 
     def at(
-        self, scope: Scope, base: Base, place: Place, sieve: Sieve
+        self, scope: Scope, base: Base, place: PlaceOf, sieve: Sieve
     ) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
         """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
         and what stands for each where a row has no such column. Problems with the source stand at `place`.
@@ -82,7 +83,7 @@ class Source:
                     return _open_glob(spell(row), [render(row) for render in without], base, place, wanted, sieve)
                 return _open_table(spell(row), base, place, wanted)
             except Unfit as unfit:
-                return unfit.at(place)
+                return unfit.at(place())
 
         return opened
 
@@ -146,7 +147,7 @@ def _fixed(part: str) -> Callable[[Row], str]:
 
 
 def _open_glob(
-    text: str, without: list[str], base: Base, place: Place, wanted: Mapping[str, object], sieve: Sieve
+    text: str, without: list[str], base: Base, place: PlaceOf, wanted: Mapping[str, object], sieve: Sieve
 ) -> Opened | Problem:
     pattern = patterns.parse(text)
     excluded = [patterns.parse(one) for one in without]
@@ -166,7 +167,7 @@ def _open_glob(
     return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, rows, left_out, len(results))
 
 
-def _open_objects(text: str, without: list[str], place: Place, sieve: Sieve) -> Opened | Problem:
+def _open_objects(text: str, without: list[str], place: PlaceOf, sieve: Sieve) -> Opened | Problem:
     """Never all at once: there may be a million of them."""
     pattern = object_patterns.parse(text)
     tests = object_patterns.excluding(without, pattern)
@@ -194,7 +195,7 @@ def _open_objects(text: str, without: list[str], place: Place, sieve: Sieve) -> 
     return opened
 
 
-def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) -> Rows:
+def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: PlaceOf) -> Rows:
     """A folder that cannot be read is a problem; the other matches count."""
     for path, error in folders:
         shown = _shown(base.label(path or "."))
@@ -202,7 +203,7 @@ def _unreadable(folders: list[tuple[str, OSError]], base: Base, place: Place) ->
         yield _at_fault(error, message, "check its permissions, or name the folders beside it", place)
 
 
-def _missing(pattern: patterns.Pattern, base: Base, place: Place, sieve: Sieve) -> Problem | None:
+def _missing(pattern: patterns.Pattern, base: Base, place: PlaceOf, sieve: Sieve) -> Problem | None:
     """That the folder which a pattern names is not there: a mistake, or a disk that is not mounted. An empty one is fine."""
     path = "/" if pattern.absolute else ""
     for name in pattern.leading:
@@ -212,12 +213,12 @@ def _missing(pattern: patterns.Pattern, base: Base, place: Place, sieve: Sieve) 
             continue
         shown = harmless(_shown(base.label(path)))
         if os.path.lexists(full.rstrip("/")):
-            return Problem("source", f'"{shown.rstrip("/")}" is no folder', "correct the pattern", place)
+            return Problem("source", f'"{shown.rstrip("/")}" is no folder', "correct the pattern", place())
         hint = "correct the pattern, make the folder, or mount the disk that it lies on"
         near = files.folder_like(os.path.join(base.folder, above), name) if sieve.may_suggest() else ""
         if near:
             hint = f"did you mean {harmless(_shown(base.label(above + near)))}/?"
-        return Problem("source", f'there is no folder "{shown}"', hint, place)
+        return Problem("source", f'there is no folder "{shown}"', hint, place())
     return None
 
 
@@ -235,12 +236,12 @@ def _without(matches: list[str], absolute: bool, excluded: list[patterns.Pattern
     return matches
 
 
-def _matches(matches: list[str], base: Base, place: Place) -> Rows:
+def _matches(matches: list[str], base: Base, place: PlaceOf) -> Rows:
     for index, path in enumerate(matches):
         if not path.isascii() and not _is_utf8(path):
             shown = _shown(base.label(path))
             message = f"the file name {quoted(shown)} is not UTF-8"
-            yield Problem("source", message, "rename it: it cannot be sent as JSON", place, input=harmless(shown))
+            yield Problem("source", message, "rename it: it cannot be sent as JSON", place(), input=harmless(shown))
             continue
         yield _row(path, index), None
 
@@ -266,7 +267,7 @@ def _shown(path: object) -> str:
     return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
-def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object]) -> Opened | Problem:
+def _open_table(text: str, base: Base, place: PlaceOf, wanted: Mapping[str, object]) -> Opened | Problem:
     _check_here(text)
     path = spelled_path(text)
     kind = tables.kind_of(path)
@@ -277,8 +278,8 @@ def _open_table(text: str, base: Base, place: Place, wanted: Mapping[str, object
         return _at_fault(error.__cause__, f"the table {quoted(path)} {error}", error.hint, place)
 
 
-def _at_fault(error: BaseException | None, message: str, hint: str, place: Place) -> Problem:
+def _at_fault(error: BaseException | None, message: str, hint: str, place: PlaceOf) -> Problem:
     """The source is, but for too many open files, which are a matter of later."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return Problem("unavailable", message, "raise ulimit -n, or run again later", place)
-    return Problem("source", message, hint, place)
+        return Problem("unavailable", message, "raise ulimit -n, or run again later", place())
+    return Problem("source", message, hint, place())

@@ -17,7 +17,7 @@ from batcher.core.suggestion import did_you_mean
 from batcher.manifest import keys, keys_of_inputs, keys_of_settings
 from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
-from batcher.manifest.findings import Findings, harmless, in_backticks, quoted, suggestion
+from batcher.manifest.findings import Findings, Mark, harmless, in_backticks, quoted, suggestion
 from batcher.manifest.keys_base import EACH_KINDS, FILE, GLOB, INPUT_KINDS, TABLE, TEXT
 from batcher.manifest.sound import Settings
 
@@ -52,7 +52,7 @@ _EACH_ADVICE: Final = "write `glob` or `table`"
 def check(tree: Map, findings: Findings) -> Settings | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
     if not any(key in tree for key in ("flows", "include", "profiles")):
-        findings.add(tree.marks[0], "`flows` is missing", "add a list of flows; see the examples")
+        findings.add(tree.start, "`flows` is missing", "add a list of flows; see the examples")
     try:
         return keys.ManifestShape.model_validate(tree).settings()
     except ValidationError as error:
@@ -94,7 +94,7 @@ def _tell(tree: Map, detail: ErrorDetails, findings: Findings) -> None:
         findings.add(mark, f"{_subject(loc)} must be {expected}, not {quoted(value)}", _cure(kind, value, loc))
 
 
-def _tell_unknown(name: str, loc: _Loc, mark: int, findings: Findings) -> None:
+def _tell_unknown(name: str, loc: _Loc, mark: Mark, findings: Findings) -> None:
     if _KEY_LIKE.fullmatch(name):
         findings.add(mark, f"`{harmless(name)}`: a key has no place in a manifest", f"set {API_KEY} or {API_KEY}_FILE")
         return
@@ -109,7 +109,7 @@ def _tell_unknown(name: str, loc: _Loc, mark: int, findings: Findings) -> None:
         findings.add(mark, f"unknown key `{harmless(name)}` in {where}", suggestion(name, known, "the keys here are"))
 
 
-def _tell_missing(name: str, mark: int, findings: Findings) -> None:
+def _tell_missing(name: str, mark: Mark, findings: Findings) -> None:
     match name:
         case "version":
             findings.add(mark, "`version` is missing", "add `version: 1`")
@@ -121,7 +121,7 @@ def _tell_missing(name: str, mark: int, findings: Findings) -> None:
             findings.add(mark, f"`{name}` is missing", "add it")
 
 
-def _tell_no_kind(value: Value, mark: int, *, each: bool, findings: Findings) -> None:
+def _tell_no_kind(value: Value, mark: Mark, *, each: bool, findings: Findings) -> None:
     subject, advice = ("`each`", _EACH_ADVICE) if each else ("an input", _INPUT_ADVICE)
     if not isinstance(value, Map):
         null = "; a path that is called ~ or null needs quotes" if value is None and not each else ""
@@ -225,10 +225,11 @@ def _steps(loc: _Loc) -> list[int | str]:
     return [step for step in loc if not (isinstance(step, str) and step.startswith("\0"))]
 
 
-def _locate(tree: Map, loc: _Loc) -> tuple[Value, int, int]:
+def _locate(tree: Map, loc: _Loc) -> tuple[Value, Mark, Mark]:
     """The value at `loc`, its position, and its key's position; for a missing member, those of its owner."""
     value: Any = tree
-    mark = key_mark = tree.marks[0]
+    mark: Mark = tree.start
+    key_mark: Mark = tree.start
     for step in _steps(loc):
         if not _holds(value, step):
             break

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, cast
 from batcher.core.model import JSON
 from batcher.manifest.document import Map, Seq, Value
 from batcher.manifest.environment import Data, pieces
-from batcher.manifest.findings import Findings, Unfit, harmless, quoted, suggestion
+from batcher.manifest.findings import Findings, Mark, Unfit, harmless, quoted, suggestion
 from batcher.manifest.scalars import OddFloat, OddInt, json_spelling
 
 _BRACES: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
@@ -56,7 +56,7 @@ class Text:
     """A string with at least one placeholder."""
 
     parts: tuple[str | Data | Name, ...]
-    mark: int
+    mark: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def _checked(name: str) -> str:
     return name
 
 
-def compile_value(value: Value, mark: int, findings: Findings, *, active: bool) -> Node:
+def compile_value(value: Value, mark: Mark, findings: Findings, *, active: bool) -> Node:
     """The node for any value; placeholders count only where `active`. Problems are noted where they stand."""
     if isinstance(value, str):
         if active and ("{" in value or "}" in value):
@@ -133,8 +133,8 @@ def compile_value(value: Value, mark: int, findings: Findings, *, active: bool) 
         return Const(str(value))
     if isinstance(value, Map):
         members = {
-            key: compile_value(item, value.marks[2 * i + 2], findings, active=active)
-            for i, (key, item) in enumerate(value.items())
+            key: compile_value(item, value.mark(key), findings, active=active)
+            for key, item in value.items()
         }
         constants = {key: node.value for key, node in members.items() if isinstance(node, Const)}
         return Const(constants) if len(constants) == len(members) else Members(members)
@@ -166,7 +166,7 @@ def constant(value: Value) -> JSON:
     raise ValueError
 
 
-def compile_text(text: str, mark: int, findings: Findings, *, active: bool) -> Const | Text:
+def compile_text(text: str, mark: Mark, findings: Findings, *, active: bool) -> Const | Text:
     """As compile_value, for a member that is a string."""
     if not active:
         return Const(str(text))
@@ -180,7 +180,7 @@ def compile_text(text: str, mark: int, findings: Findings, *, active: bool) -> C
     return Const("".join(str(part) for part in parts))
 
 
-def uses(*nodes: Node | None) -> Iterator[tuple[str, int]]:
+def uses(*nodes: Node | None) -> Iterator[tuple[str, Mark]]:
     """The placeholders in the nodes, with the positions of their strings."""
     for node in nodes:
         match node:

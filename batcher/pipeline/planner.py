@@ -216,7 +216,7 @@ class Planner:
         hint = did_you_mean(flow.template or "", known, f"it offers {', '.join(sorted(known))}")
         message = f"the service has no template {flow.template}"
         if flow.template_place is not None:  # the same one for each flow that has it from there; it is told once
-            return [Problem("manifest", message, hint, flow.template_place)]
+            return [Problem("manifest", message, hint, flow.template_place())]
         return [Problem("manifest", message, hint, flow.place, flow.name)]
 
     def inputs(self, flow: Flow, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:

@@ -13,7 +13,7 @@ import yaml
 from batcher.core.model import Flow
 from batcher.manifest import document
 
-from .conftest import Desk
+from .conftest import Desk, walk
 
 FLOW = "version: 1\nflows:\n- name: a\n  template: t\n  inputs: [x]\n"
 
@@ -200,3 +200,26 @@ def test_the_garbage_collector_is_left_as_it_was(desk: Desk) -> None:
     assert gc.isenabled()
     desk.refusal("version: 2")
     assert gc.isenabled()
+
+
+def test_positions_of_members_are_looked_up_only_where_one_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    real = document.members_of
+    monkeypatch.setattr(document, "members_of", lambda text, file: looked.append(file) or real(text, file))
+    desk.write("t.csv", "n,f\none,a.png\ntwo,b.png\n")
+    text = (
+        "version: 1\ndefaults: {template: t, parameters: {a: {b: 1}}}\nflows:\n"
+        "- {name: a, parameters: {a: {c: 2}}, inputs: [x, {file: y, additional: {q: [1]}}, {glob: '*.csv'}]}\n"
+        "- {each: {table: t.csv}, name: '{n}', inputs: ['{f}', {table: t.csv, text: '{f}'}]}\n"
+    )
+    assert walk(desk.load(text)) == []
+    assert looked == []
+    told = walk(desk.load(text + "- {each: {table: t.csv}, name: 'x{n}', inputs: [{file: '{nope}', key: '{neither}'}]}\n"))
+    assert [str(problem.place) for problem in told] == ["m.yaml:6:56", "m.yaml:6:71"]
+    assert looked == [0]  # once, however many are told
+
+
+def test_an_unknown_alias_as_a_key_says_no_more_than_that(desk: Desk) -> None:
+    (problem,) = desk.refusal(FLOW + "  parameters: {*nobody : 1, b: {c: 2}}\n")
+    assert str(problem.place) == "m.yaml:6:16"
+    assert "nothing is anchored" in problem.message

@@ -81,5 +81,5 @@ def test_a_template_that_several_flows_have_stands_where_it_is_written(desk: Des
         "- {name: a, inputs: [{text: x}]}\n- {name: b, extends: p, inputs: [{text: x}]}\n"
         "- {name: c, template: v, inputs: [{text: x}]}\n"
     )
-    places = [str(flow.template_place) if flow.template_place else None for flow in found.flows()]  # type: ignore[union-attr]
+    places = [str(flow.template_place()) if flow.template_place else None for flow in found.flows()]  # type: ignore[union-attr]
     assert places == ["m.yaml:2:22", "m.yaml:3:26", None], "one flow's own is told with the flow"
