@@ -79,9 +79,8 @@ class Profiles:
         for name, profile in given.items():
             mark = given.key_mark(name)
             if name in self._first:
-                first = self._findings.place(self._first[name])
-                message = f"the profile {quoted(name)} is repeated; it first stands at {first}"
-                self._findings.add(mark, message, "profiles are known in every file: rename one of them")
+                hint = "profiles are known in every file: rename one of them"
+                self._findings.add(mark, f"the profile {quoted(name)} is repeated", hint, first=self._first[name])
                 continue
             self._first[name] = mark
             if isinstance(profile, Map):

@@ -123,7 +123,7 @@ class _Stop(Exception):
 def read(text: str, resolve: Callable[[str], str], findings: Findings, file: int = 0) -> Value:
     """The document's tree, or BROKEN after a problem that ends the reading (a syntax error, a bomb). `file`: its number."""
     builder = _Builder(resolve, findings, file)
-    findings.look_up(file, partial(members_of, text, file))
+    findings.read(file, partial(members_of, text, file))
     # Bounded by the file's size limit: a parser must see all of the text anyway.
     loader = _LOADER(text)
     try:
@@ -216,9 +216,8 @@ class _Builder:
         if text not in self._keys and event.implicit[0] and not self._key_is_text(text, event):
             top.take_key(None)
         elif text in mapping:
-            first = self._findings.place(mapping.key_mark(text))
-            message = f"the key `{harmless(text)}` is repeated; it first stands at {first}"
-            self._findings.add(self._mark(event), message, "keep one of them")
+            message = f"the key `{harmless(text)}` is repeated"
+            self._findings.add(self._mark(event), message, "keep one of them", first=mapping.key_mark(text))
             top.take_key(None)
         else:
             top.take_key(sys.intern(text))

@@ -6,8 +6,7 @@ terminal. Used by every module of the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
@@ -52,6 +51,15 @@ class Spot(NamedTuple):
 
 Mark: TypeAlias = int | Spot
 Members: TypeAlias = dict[int, dict[str, tuple[int, int]]]  # by a mapping's position: those of each key and of its value
+LookUp: TypeAlias = Callable[[Collection[int] | None], Members]  # the members of these mappings (None: of all)
+
+
+class _Finding(NamedTuple):
+    mark: Mark | None
+    message: str
+    hint: str
+    flow: str | None
+    first: Mark | None
 
 
 class Findings:
@@ -59,46 +67,63 @@ class Findings:
 
     def __init__(self, file: str) -> None:
         self._files = [file]
-        self._problems: list[Problem] = []
-        self._look_up: dict[int, Callable[[], Members]] = {}  # by file
+        self._found: list[_Finding] = []
+        self._look_up: dict[int, LookUp] = {}  # by file
+        self._members: Members = {}  # of mappings that were asked about
         self.digest = sha256()  # of the texts of all files, and of what the environment has put into them
 
     def __bool__(self) -> bool:
-        return bool(self._problems)
+        return bool(self._found)
 
     def begin(self, file: str) -> int:
         """The number of one more file, for marks in it. The main manifest is 0."""
         self._files.append(file)
         return len(self._files) - 1
 
-    def look_up(self, file: int, members: Callable[[], Members]) -> None:
-        """What finds the positions of a file's members; asked once, by the first that is to be told."""
-        self._look_up[file] = cache(members)
+    def read(self, file: int, look_up: LookUp) -> None:
+        """A file is read; `look_up` finds where the members of its mappings stand, should anybody ask."""
+        self._look_up[file] = look_up
 
     def place(self, mark: Mark) -> Place:
         if isinstance(mark, Spot):
-            mark = self._found(mark)
+            mark = self._position(mark)
         line = mark >> 32 & (1 << FILE_SHIFT - 32) - 1
         return Place(self._files[mark >> FILE_SHIFT], line + 1, (mark & 0xFFFFFFFF) + 1)
 
-    def _found(self, spot: Spot) -> int:
+    def _position(self, spot: Spot) -> int:
         look_up = self._look_up.get(spot.start >> FILE_SHIFT)
-        members = look_up().get(spot.start, {}) if look_up is not None else {}
-        of_key, of_value = members.get(spot.key, (spot.start, spot.start))
+        if spot.start not in self._members and look_up is not None:
+            self._members |= look_up(None)
+        of_key, of_value = self._members.setdefault(spot.start, {}).get(spot.key, (spot.start, spot.start))
         return of_key if spot.of_key else of_value
 
-    def add(self, mark: Mark | None, message: str, hint: str = "", *, flow: str | None = None) -> None:
-        """Notes a problem at `mark`; None is the main manifest as a whole."""
-        place = Place(self._files[0]) if mark is None else self.place(mark)
-        self._problems.append(Problem("manifest", message, hint, place, flow))
+    def add(
+        self, mark: Mark | None, message: str, hint: str = "", *, flow: str | None = None, first: Mark | None = None
+    ) -> None:
+        """Notes a problem at `mark`; None is the main manifest as a whole. `first`: of what is repeated, where it first
+        stands."""
+        self._found.append(_Finding(mark, message, hint, flow, first))
 
     def error(self) -> ManifestError:
         """What was found, without repetitions, in the order of the files and their texts."""
-        once = dict.fromkeys(self._problems)
+        self._look_up_all()
+        once = dict.fromkeys(map(self._problem, self._found))
         order = {file: number for number, file in enumerate(self._files)}
         return ManifestError(
             sorted(once, key=lambda p: (order[p.place.file], p.place.line, p.place.column) if p.place else (0, 0, 0))
         )
+
+    def _look_up_all(self) -> None:
+        """Each text is read once for all that is to be told of it, and no more is held than that."""
+        spots = {mark.start for one in self._found for mark in (one.mark, one.first) if isinstance(mark, Spot)}
+        for file, look_up in self._look_up.items():
+            if wanted := {start for start in spots - self._members.keys() if start >> FILE_SHIFT == file}:
+                self._members |= look_up(wanted)
+
+    def _problem(self, one: _Finding) -> Problem:
+        place = Place(self._files[0]) if one.mark is None else self.place(one.mark)
+        first = "" if one.first is None else f"; it first stands at {self.place(one.first)}"
+        return Problem("manifest", one.message + first, one.hint, place, one.flow)
 
 
 def harmless(text: str, limit: int = SHOWN_CHARS) -> str:

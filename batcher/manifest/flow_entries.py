@@ -176,9 +176,10 @@ class _Planner:
             what = f"the flow name {quoted(value)}" if key == "name" else f"the flow id {quoted(value)}"
             self._findings.add(
                 mark,
-                f"{what} is repeated; it first stands at {self._findings.place(first)}",
+                f"{what} is repeated",
                 "names are unique in a manifest" if key == "name" else "put its inputs together into one flow",
                 flow=value if key == "name" else None,
+                first=first,
             )
 
     def _check_names(self, plan: Plan, active: bool) -> None:

@@ -6,6 +6,7 @@ In: the text of a manifest file. Out: the positions of each mapping's keys and v
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -33,12 +34,12 @@ class _Mapping:
         self.wants_key = not self.wants_key
 
 
-def members_of(text: str, file: int) -> Members:
-    """The members of all mappings, as far as the text can be read."""
+def members_of(text: str, file: int, wanted: Collection[int] | None) -> Members:
+    """The members of these mappings (None: of all), as far as the text can be read."""
     found: Members = {}
     loader = LOADER(text)
     try:
-        _collect(loader.get_event, file, found)
+        _collect(loader.get_event, file, wanted, found)
     except yaml.YAMLError:
         pass  # told by who has read it before; what stands above is in order
     finally:
@@ -46,7 +47,7 @@ def members_of(text: str, file: int) -> Members:
     return found
 
 
-def _collect(get_event: Any, file: int, found: Members) -> None:
+def _collect(get_event: Any, file: int, wanted: Collection[int] | None, found: Members) -> None:
     stack: list[_Mapping | None] = []  # None: a list
     while event := get_event():
         kind = type(event)
@@ -62,7 +63,7 @@ def _collect(get_event: Any, file: int, found: Members) -> None:
             parent.child(mark, event.value if kind is ScalarEvent else None)
         if kind is MappingStartEvent:
             mapping = _Mapping()
-            if not is_key:  # a key in braces begins where its mapping does
+            if not is_key and (wanted is None or mark in wanted):  # a key in braces begins where its mapping does
                 found[mark] = mapping.members
             stack.append(mapping)
         elif kind is SequenceStartEvent:
