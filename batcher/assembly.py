@@ -57,12 +57,13 @@ def fitting(manifest: Manifest, events: Events = SILENT) -> Manifest:
     return replace(manifest, limits=replace(limits, concurrency=most))
 
 
-class _EmbeddedSandbox:
-    """The endpoint of a command that has none of its own: served from its first request on, for 0.1 s is what it takes."""
+class _Door:
+    """What the first request needs: aiohttp, and where the endpoint is the embedded sandbox, that sandbox in `folder` (None:
+    it is another). A command that has nothing to ask for does without."""
 
-    def __init__(self, folder: Path, reach: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path | None, client: FlowsApi) -> None:
         self._folder = folder
-        self._reach = reach
+        self._client = client
         self._opening: asyncio.Task[None] | None = None
         self._stack = contextlib.AsyncExitStack()
 
@@ -72,22 +73,37 @@ class _EmbeddedSandbox:
         await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
+        await asyncio.to_thread(_import_edges, sandbox=self._folder is not None)
+        if self._folder is not None:
+            self._client.reach(await self._served(self._folder))
+
+    async def _served(self, folder: Path) -> str:
+        """The address of the sandbox, from now on."""
         from .sandbox import Sandbox
 
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            sandbox = await self._stack.enter_async_context(Sandbox(self._folder / "sandbox"))
+            await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+            sandbox = await self._stack.enter_async_context(Sandbox(folder / "sandbox"))
         except BlockingIOError:
             raise UsageError("the embedded sandbox is in use by another command", "wait for it to end") from None
         except OSError as error:
             raise UsageError(f"the embedded sandbox cannot be served: {error}", "see --state") from error
-        self._reach(sandbox.url)
+        return sandbox.url
 
     async def close(self) -> None:
         if self._opening is not None:
             await asyncio.wait({self._opening})
-            self._opening.exception()  # seen: whoever asked for it may have been cancelled
+            if not self._opening.cancelled():
+                self._opening.exception()  # seen: whoever asked for it may have been cancelled
             await self._stack.aclose()
+
+
+def _import_edges(*, sandbox: bool) -> None:
+    """In a thread: it takes 0.1 s and more, and the loop has signals to listen to."""
+    from .service import transport  # noqa: F401
+
+    if sandbox:
+        from . import sandbox as served  # noqa: F401
 
 
 @contextlib.asynccontextmanager
@@ -118,13 +134,12 @@ async def open_engines(
         client = FlowsApi(None if embedded else manifest.endpoint, Key(settings.key), timeout_s=limits.timeout_s,
                           connections=limits.concurrency, bandwidth=bandwidth, ca_file=settings.ca_file,
                           rate_per_s=limits.rate_per_s)  # fmt: skip
-        sandbox = _EmbeddedSandbox(state_folder(manifest, settings.state), client.reach) if embedded else None
-        if sandbox is not None:
-            stack.push_async_callback(sandbox.close)
+        door = _Door(state_folder(manifest, settings.state) if embedded else None, client)
+        stack.push_async_callback(door.close)
         await stack.enter_async_context(client)
         yield Operation(manifest, settings.options, journal, client, sources, clock, limiter,
                       ByteBudget(limits.memory_bytes), rng, report, images, events, key_wait_s=settings.key_wait_s,
-                      crew=crew, open_endpoint=sandbox.open if sandbox is not None else None)  # fmt: skip
+                      crew=crew, open_endpoint=door.open)  # fmt: skip
 
 
 def _shared_limits(limits: Limits, crew: Crew | None, steady: Callable[[], float]) -> tuple[Pace, Bandwidth]:

@@ -5,6 +5,7 @@ Nothing is timed here; `tests/benchmarks/bench.py --only startup` does that.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -96,3 +97,13 @@ def test_what_is_needed_is_imported(done: Path) -> None:
     assert found >= WORK | {"aiohttp", "batcher.sandbox", "batcher.service.transport"}
     assert imported(done, "status", "m.yaml", "--refresh") >= OPERATION
     assert imported(done, "schema") >= MODELS - {"batcher.manifest.shape"}
+
+
+def test_a_sandbox_that_another_command_serves_is_missed_only_where_it_is_asked(done: Path) -> None:
+    with (done / ".batcher/sandbox/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for words, code in (("run", 0), ("plan", 0), ("run --redo chairs", 2), ("plan --redo chairs", 2)):
+            command = [sys.executable, "-m", "batcher", *words.split(), "m.yaml"]
+            ended = subprocess.run(command, cwd=done, capture_output=True, text=True, timeout=50)
+            assert ended.returncode == code, ended.stderr
+            assert ("the embedded sandbox is in use by another command" in ended.stderr) is (code == 2)
