@@ -23,7 +23,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from harness import hosts, limits, order, plots, scale, startup, throughput
+from harness import hosts, limits, order, plots, reading, scale, startup, throughput
 from harness.results import Part, target_table
 from harness.server import BenchError, executable
 from harness.setting import Setting, find_batcher, find_python, machine
@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[Setting], Part]] = {
     "order": order.order,
     "scale": scale.scale,
     "startup": startup.startup,
+    "reading": reading.reading,
     "adaptive": limits.adaptive,
     "caps": limits.caps,
     "hosts": hosts.hosts,

@@ -43,6 +43,9 @@ class Setting:
     def plan_command(self, manifest: Path, url: str, state: Path) -> list[str]:
         return [self.batcher, "plan", str(manifest), *self._where(url, state)]
 
+    def status_command(self, manifest: Path, url: str, state: Path) -> list[str]:
+        return [self.batcher, "status", str(manifest), *self._where(url, state)]
+
     @staticmethod
     def _where(url: str, state: Path) -> list[str]:
         return ["--endpoint", url, "--state", str(state), "--json", "--quiet"]
