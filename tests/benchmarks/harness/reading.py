@@ -17,7 +17,7 @@ from .setting import Setting
 from .workload import TEMPLATE
 
 INPUTS = 40_000
-ROUNDS = 9  # at least
+ROUNDS = 5  # at least
 BATCHER = "from batcher.manifest import load as read; read(path, {})"
 PARSER = """\
 loader = yaml.CSafeLoader(open(path))
