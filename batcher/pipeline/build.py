@@ -22,7 +22,6 @@ from .key_rotation import KeyRotation
 from .list_proof import ListProof
 from .operation import Operation
 from .orphans import Orphans
-from .payloads import Payloads
 from .planner import Planner
 from .ports import Folder
 from .requests import Requests
@@ -142,6 +141,7 @@ class Build:
         """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
         from .batches import Batches
         from .feeder import Feeder
+        from .payloads import Payloads
         from .producer import Producer
         from .schedule import Schedule
         from .workers import Workers
