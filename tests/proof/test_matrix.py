@@ -113,7 +113,8 @@ def test_what_the_clients_saw_covers_the_table_and_every_kind_of_fault(played: d
     seen = set().union(*(outcome.seen for outcome in played.values()))
     missing = must_be_seen() - seen
     assert not missing, missing
-    assert not seen & set(NEVER_SEEN), "it was seen after all: take it off the list"
+    after_all = seen & set(NEVER_SEEN)
+    assert not after_all, f"seen after all, to be taken off the list: {after_all}"
     assert {kind for _, kind in NEVER_SEEN} == {FaultKind.NOT_SENT, FaultKind.NO_WAY}
 
 
