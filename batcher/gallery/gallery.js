@@ -247,16 +247,79 @@
     }
     return buffer;
   }
+  // The light: a white room with a lamp, six bright panes and things on its floor, as a panorama. It is the viewer's own
+  // "neutral", which would be made and blurred in four times the detail: without a graphics processor that takes seconds.
+  const WIDE = 256, HIGH = 128, LAMP = [0.5, 10.5, 0.5], ROOM = [[0, 9.7, 0], [15.75, 14.25, 15.75]];
+  const THINGS = [[[-10.9, -4.5, 1.8], [1.2, 4, 2.3]], [[-5.6, -4.25, -0.8], [1.8, 0.8, 1.5]], [[6.2, -3.7, 7.8], [2.3, 3.1, 2.2]],
+    [[-2, -3.5, 6.1], [1.1, 2.3, 1.1]], [[2.3, -4.25, -2.6], [0.8, 0.8, 0.8]], [[-2.2, -3.9, -5.5], [2.1, 1.7, 1.8]]];
+  const PANES = [[[-14, 6.5, 8], [0.05, 1.25, 1.25], 80], [[-14, 10.5, -4], [0.05, 1.25, 1.25], 80], [[14, 8.5, 0], [0.05, 2.5, 2.5], 23],
+    [[0, 5.5, 14], [2.5, 2.5, 0.05], 16], [[7, 4.5, -14], [1.25, 1.25, 0.05], 80], [[-7, 12.5, -14], [1.25, 1.25, 0.05], 80]];
+  function met(way, [middle, half], within) { // how far a box is, and which of its sides is met
+    let near = -Infinity, far = Infinity, nearAxis = 0, farAxis = 0;
+    for (let axis = 0; axis < 3; axis++) {
+      const one = (middle[axis] - half[axis]) / way[axis], other = (middle[axis] + half[axis]) / way[axis];
+      if (Math.min(one, other) > near) { near = Math.min(one, other); nearAxis = axis; }
+      if (Math.max(one, other) < far) { far = Math.max(one, other); farAxis = axis; }
+    }
+    if (within) return [far, farAxis];
+    return near > 0 && near <= far ? [near, nearAxis] : null;
+  }
+  function brightness(way) {
+    let [far, axis] = met(way, ROOM, true), own = 0;
+    for (const pane of PANES) {
+      const hit = met(way, pane);
+      if (hit && hit[0] < far) { [far, axis] = hit; own = pane[2]; }
+    }
+    for (const thing of THINGS) {
+      const hit = met(way, thing);
+      if (hit && hit[0] < far) { [far, axis] = hit; own = 0; }
+    }
+    if (own) return own;
+    const to = LAMP.map((at, n) => at - way[n] * far), distance = Math.hypot(...to);
+    const faded = Math.max(0, 1 - (distance / 28) ** 4) ** 2 / Math.max(0.01, distance ** 2);
+    return 400 / Math.PI * faded * Math.max(0, -Math.sign(way[axis]) * to[axis] / distance) + 0.001;
+  }
+  function panorama() {
+    const sharp = new Float32Array(WIDE * HIGH);
+    for (let n = 0; n < sharp.length; n++) {
+      const up = Math.PI * (0.5 - (Math.floor(n / WIDE) + 0.5) / HIGH), around = 2 * Math.PI * ((n % WIDE + 0.5) / WIDE - 0.5);
+      sharp[n] = brightness([Math.cos(up) * Math.cos(around), Math.sin(up), Math.cos(up) * Math.sin(around)]);
+    }
+    const head = new TextEncoder().encode(`#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y ${HIGH} +X ${WIDE}\n`);
+    const made = new Uint8Array(head.length + 4 * sharp.length);
+    made.set(head);
+    for (let n = 0; n < sharp.length; n++) {
+      let sum = 0;
+      for (let y = -2; y <= 2; y++) {
+        const row = Math.max(0, Math.min(HIGH - 1, Math.floor(n / WIDE) + y)) * WIDE;
+        for (let x = -2; x <= 2; x++) sum += sharp[row + (n + x + WIDE) % WIDE];
+      }
+      const exponent = Math.ceil(Math.log2(sum / 25)), at = head.length + 4 * n;
+      made.fill(Math.round(255 * sum / 25 / 2 ** exponent), at, at + 3);
+      made[at + 3] = 128 + exponent;
+    }
+    return `${URL.createObjectURL(new Blob([made]))}#.hdr`; // by this ending the viewer knows what it is
+  }
+  let lightMade = null;
+  function lightReady() {
+    if (lightMade) return lightMade;
+    const warn = console.warn; // the viewer says on the console, once, that its own loader of panoramas is deprecated
+    console.warn = (...words) => { if (/^RGBELoader/.test(words[0])) console.warn = warn; else warn(...words); };
+    const url = panorama();
+    lightMade = fetch(url).then(() => url, () => null); // a browser that cannot read it has the viewer's own
+    return lightMade;
+  }
   const posters = new Map(); // key of a model → a picture of it
   const modelKey = (card, which) => which === 'm' ? `m ${card.o}` : `i ${card.h}`;
   async function show(figure, card, which, large) {
     const [href, id] = which === 'm' ? [card.o, card.m] : [card.h, card.i];
-    const [buffer] = await Promise.all([bytesOf(href, id).then(checked), viewerReady()]);
+    const [buffer, light] = await Promise.all([bytesOf(href, id).then(checked), lightReady(), viewerReady()]);
     if (!figure.isConnected) return;
     const url = URL.createObjectURL(new Blob([buffer], { type: 'model/gltf-binary' }));
     const name = which === 'm' ? `Output of ${flowOf(card)}${titleOf(card) ? `, ${titleOf(card)}` : ''}` : `Input ${card.l}`;
     const viewer = make('model-viewer', { alt: name, 'camera-controls': '', loading: 'eager', 'interaction-prompt': 'none',
       'touch-action': large ? 'none' : 'pan-y', 'shadow-intensity': '0.7', 'camera-orbit': '-25deg 75deg auto',
+      'environment-image': light, exposure: light && '1.3',
       tabindex: large ? null : '-1', 'disable-zoom': large ? null : '', 'disable-pan': large ? null : '' },
       make('span', { slot: 'progress-bar' }));
     try {

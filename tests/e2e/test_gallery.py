@@ -563,6 +563,49 @@ async def test_models_that_cannot_be_shown_say_why(tab: chromium.Page, tmp_path:
     assert [url for url in tab.asked if not url.startswith(("file:", "blob:", "data:"))] == []
 
 
+# The mean of what a viewer shows, where there is something, and the brightest of it: red, green and blue.
+SEEN = """(async (view) => {
+  const picture = new Image();
+  picture.src = view.toDataURL();
+  await picture.decode();
+  const canvas = Object.assign(document.createElement('canvas'), { width: picture.width, height: picture.height });
+  const context = canvas.getContext('2d');
+  context.drawImage(picture, 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height), sum = [0, 0, 0], most = [0, 0, 0];
+  let pixels = 0;
+  for (let n = 0; n < data.length; n += 4) {
+    if (data[n + 3] < 255) continue;
+    pixels++;
+    for (let of = 0; of < 3; of++) { sum[of] += data[n + of]; most[of] = Math.max(most[of], data[n + of]); }
+  }
+  return [...sum.map((one) => one / pixels), ...most];
+})(document.querySelector('figure.out.ready model-viewer'))"""
+
+
+@in_chromium
+@pytest.mark.parametrize("served", [False, True])
+async def test_the_light_is_the_pages_own_and_not_the_one_that_takes_seconds(
+    tab: chromium.Page, tmp_path: Path, served: bool
+) -> None:
+    collected(tmp_path, ["a"])
+    assert batcher(tmp_path, "gallery", "m.yaml", "--to", "out").returncode == 0
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        own = f"http://127.0.0.1:{server.server_port}/out/gallery.html"
+        await tab.visit(own if served else (tmp_path / "out" / "gallery.html").as_uri())
+        await until(tab, "document.querySelector('figure.out.ready model-viewer')?.modelIsVisible")
+        light = await tab.run("document.querySelector('figure.out.ready model-viewer').environmentImage")
+        assert re.fullmatch(r"blob:.*#\.hdr", light or ""), light
+        seen = await tab.run(SEEN)
+        assert 60 < sum(seen[:3]) / 3 < 200, f"too dark or too bright: {seen}"
+        assert max(seen[3:]) > 120, f"nothing shines: {seen}"
+        assert said(tab) == []
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 MEASURE = """(async () => {
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const took = async (what) => { const began = performance.now(); what(); await frame(); return performance.now() - began; };
