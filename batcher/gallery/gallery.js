@@ -214,7 +214,7 @@
     const data = new Promise((done) => { waiting.set(id, done); });
     try {
       await script(`${D.place}/models/${id}.js`);
-      const coded = await data;
+      const source = String(await data), coded = source.slice(source.indexOf('/*') + 2, source.lastIndexOf('*/'));
       if (Uint8Array.fromBase64) return Uint8Array.fromBase64(coded).buffer;
       const raw = atob(coded), made = new Uint8Array(raw.length);
       for (let n = 0; n < raw.length; n++) made[n] = raw.charCodeAt(n);
@@ -316,6 +316,7 @@
     const [buffer, light] = await Promise.all([bytesOf(href, id).then(checked), lightReady(), viewerReady()]);
     if (!figure.isConnected) return;
     const url = URL.createObjectURL(new Blob([buffer], { type: 'model/gltf-binary' }));
+    buffer.transfer?.(0); // the Blob has it now: given back at once, where a browser takes its time to find out
     const name = which === 'm' ? `Output of ${flowOf(card)}${titleOf(card) ? `, ${titleOf(card)}` : ''}` : `Input ${card.l}`;
     const viewer = make('model-viewer', { alt: name, 'camera-controls': '', loading: 'eager', 'interaction-prompt': 'none',
       'touch-action': large ? 'none' : 'pan-y', 'shadow-intensity': '0.7', 'camera-orbit': '-25deg 75deg auto',

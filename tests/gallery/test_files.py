@@ -62,7 +62,7 @@ def test_a_model_is_a_script_that_calls_the_page_with_its_bytes(tmp_path: Path) 
         path.write_bytes(os.urandom(size))
         name = beside.model(str(path), path.stat())
         text = (tmp_path / beside.place / "models" / f"{name}.js").read_text("ascii")
-        match = re.fullmatch(r'batcherModel\("([0-9a-f]{32})","([A-Za-z0-9+/=]*)"\);\n', text)
+        match = re.fullmatch(r'batcherModel\("([0-9a-f]{32})",\(\)=>\{/\*([A-Za-z0-9+/=]*)\*/\}\);\n', text)
         assert match is not None
         assert match[1] == name
         assert base64.b64decode(match[2]) == path.read_bytes()
