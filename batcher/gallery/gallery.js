@@ -195,7 +195,7 @@
   }
 
   // ---- Models: bytes, then a viewer. A page that was opened as a file is let load scripts, and nothing else.
-  const waiting = new Map();
+  const waiting = new Map(), coming = new Map();
   globalThis.batcherModel = (id, data) => waiting.get(id)?.(data);
   function script(src) {
     return new Promise((done, fail) => {
@@ -210,16 +210,24 @@
     viewerScript ??= script(D.viewer).then(() => { globalThis.ModelViewerElement.ModelViewerElement.modelCacheSize = 0; });
     return viewerScript;
   }
+  function textOf(id) { // a card and the one shown large may ask for the same model at once
+    const load = async () => {
+      let data = null;
+      waiting.set(id, (given) => { data = given; });
+      try { await script(`${D.place}/models/${id}.js`); } finally { waiting.delete(id); coming.delete(id); }
+      if (data === null) throw new Error('what the page needs for it is broken: make the gallery again');
+      const source = String(data);
+      return source.slice(source.indexOf('/*') + 2, source.lastIndexOf('*/'));
+    };
+    if (!coming.has(id)) coming.set(id, load());
+    return coming.get(id);
+  }
   async function fromScript(id) {
-    const data = new Promise((done) => { waiting.set(id, done); });
-    try {
-      await script(`${D.place}/models/${id}.js`);
-      const source = String(await data), coded = source.slice(source.indexOf('/*') + 2, source.lastIndexOf('*/'));
-      if (Uint8Array.fromBase64) return Uint8Array.fromBase64(coded).buffer;
-      const raw = atob(coded), made = new Uint8Array(raw.length);
-      for (let n = 0; n < raw.length; n++) made[n] = raw.charCodeAt(n);
-      return made.buffer;
-    } finally { waiting.delete(id); }
+    const coded = await textOf(id);
+    if (Uint8Array.fromBase64) return Uint8Array.fromBase64(coded).buffer;
+    const raw = atob(coded), made = new Uint8Array(raw.length);
+    for (let n = 0; n < raw.length; n++) made[n] = raw.charCodeAt(n);
+    return made.buffer;
   }
   async function bytesOf(href, id) {
     if (!asFile && href && !href.startsWith('file:')) {

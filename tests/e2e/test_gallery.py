@@ -606,6 +606,24 @@ async def test_the_light_is_the_pages_own_and_not_the_one_that_takes_seconds(
         server.server_close()
 
 
+OPENED_WHILE_IT_LOADS = """new MutationObserver((changes, observer) => {
+  if (![...document.querySelectorAll('head script[src*="/models/"]')].length) return;
+  observer.disconnect();
+  document.querySelector('.card .title').click();
+}).observe(document, { childList: true, subtree: true })"""
+
+
+@in_chromium
+async def test_one_that_is_shown_large_while_its_card_loads_it_comes_in_both(tab: chromium.Page, tmp_path: Path) -> None:
+    collected(tmp_path, ["a"])
+    assert batcher(tmp_path, "gallery", "m.yaml", "--to", "out").returncode == 0
+    await tab.call("Page.addScriptToEvaluateOnNewDocument", source=OPENED_WHILE_IT_LOADS)
+    await tab.open(tmp_path / "out" / "gallery.html")
+    await until(tab, "document.querySelector('#detail .out.ready model-viewer')")
+    await until(tab, "document.querySelector('.card .out.ready model-viewer')")
+    assert said(tab) == []
+
+
 MEASURE = """(async () => {
   const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
   const took = async (what) => { const began = performance.now(); what(); await frame(); return performance.now() - began; };
