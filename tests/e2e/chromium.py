@@ -1,7 +1,7 @@
 """A real Chromium, spoken to through its DevTools protocol over aiohttp's WebSocket: no driver, no further package.
 
-In: pages and what to do with them. Out: values, screenshots, and all that the console said. Called by test_report and
-test_gallery.
+In: pages and what to do with them. Out: values, screenshots, and all that the console said. Called by test_report,
+test_gallery and benchmarks/gallery.py.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def find() -> str | None:
 class Page:
     """One tab. `said` gathers errors and warnings of the console, exceptions, and what the page's policy refused."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, pid: int) -> None:
         self._socket = socket
+        self.pid = pid  # of the browser
         self._last = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._session = ""
@@ -130,7 +131,7 @@ async def chromium(folder: Path, *flags: str) -> AsyncIterator[Page]:
             aiohttp.ClientSession() as session,
             session.ws_connect(line.split()[-1], max_msg_size=0) as socket,
         ):
-            page = Page(socket)
+            page = Page(socket, process.pid)
             listening = asyncio.ensure_future(page.listen())
             await page.begin()
             yield page
