@@ -14,16 +14,20 @@ from ..core.facts import AddOrphan, ClearOrphan, FlowFacts, PutFlow, Record, Wat
 from ..core.lifecycle import FlowEvent, FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
-from ..core.retry import Call, Kind, Verdict
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..journal.ports import Journal
 from .flow_run import FlowRun
-from .ports import Clock
+from .ports import Client, Clock
 from .problems import problem_from_read
 from .reporter import Reporter
 from .requests import Requests
 from .retries import Retries
 
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
+
+
+def _is_started(found: RemoteFlow) -> bool:
+    return found.state not in ("created", "")
 
 
 class Orphans:
@@ -43,14 +47,16 @@ class Orphans:
     async def delete(self, flow_id: str, name: str) -> FlowFacts | None:
         """Delete a flow that was abandoned and never started. What fails is tried again by the next run.
 
-        Asked about first: a service deletes what is completed, too, and a start that was lost may have come late. Then the
-        flow is paid for, and this is its row from now on, unless the journal has another flow for it meanwhile."""
+        Asked about first, and again before each further attempt: a service deletes what is completed, too, and a start that was
+        lost may have come late. Then the flow is paid for, and this is its row from now on, unless the journal has another flow
+        for it meanwhile. Nothing is waited for between the look and the deletion."""
+        # Once more: by now another run may be at it, and then this one may not delete it any more.
+        await self._journal.record(AddOrphan(flow_id, name))
         found = await self._requests.flow(flow_id)
-        if isinstance(found, RemoteFlow) and found.state in ("created", ""):
-            # Once more: by now another run may be at it, and then this one may not delete it any more.
-            await self._journal.record(AddOrphan(flow_id, name))
-            verdict = await self._requests.ask(Call.DELETE, lambda client: client.delete(flow_id))
-            assert isinstance(verdict, Verdict)  # a deletion's reply has no value
+        if isinstance(found, RemoteFlow) and not _is_started(found):
+            verdict = await self._send(flow_id)
+            if isinstance(verdict, RemoteFlow):
+                return await self._started_after_all(verdict, name)
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
                 self._undeletable[flow_id] = verdict
             unknown = verdict.status == 404
@@ -64,9 +70,24 @@ class Orphans:
         if isinstance(found, Verdict):
             self._gone(flow_id, name, found)
             return None
-        if found.state in ("created", ""):
+        if not _is_started(found):
             return None
         return await self._started_after_all(found, name)
+
+    async def _send(self, flow_id: str) -> Verdict | RemoteFlow:
+        """What came of the deletion; the flow, where it turned out to be started before an attempt was repeated."""
+        attempts = 0
+
+        async def attempt(client: Client) -> RemoteFlow | Reply | Fault:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:
+                found = await client.flow(flow_id)
+                if not isinstance(found, RemoteFlow) or _is_started(found):
+                    return found
+            return await client.delete(flow_id)
+
+        return await self._requests.ask(Call.DELETE, attempt)
 
     async def delete_of(self, flow: FlowRun) -> bool:
         """Whether all that was abandoned of this flow is gone, in this run or an earlier one. Before that there must not be

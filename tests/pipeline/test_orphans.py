@@ -49,3 +49,14 @@ async def test_flow_that_is_still_shown_is_not_gone_by_the_word_of_a_404(tmp_pat
         await batch.run(sandbox.url)
         flows = (await read_record(sandbox.url))["flows"]
         assert [flow["starts"] for flow in flows] == [1], "nobody pays twice"
+
+
+async def test_flow_is_looked_at_again_before_its_deletion_is_repeated(tmp_path: Path) -> None:
+    """While the first attempt waits for its 503, a lost start comes late, and the flow ends: it could be deleted then."""
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=Limits(settle_s=1.0, retries=3, timeout_s=1.0))
+    faults = [parse_fault(text) for text in ("start:nth=1,late_commit=2500ms", "delete:nth=1,latency=900ms,status=503")]
+    async with Sandbox(tmp_path / "service", faults=faults, processing_s=0.05) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(1, False)], "nobody pays twice"
+        assert report.exit_code == 12
