@@ -153,6 +153,8 @@ class Line:
         if self._writes:
             given.setdefault("target_session_attrs", "read-write")
         connection = psycopg.connect(**{**_TCP, **given}, autocommit=True)  # type: ignore[arg-type]  # libpq's, as text
+        if self._writes:  # with plans of ours (`statements`): where psycopg has some too, it throws all away at a rollback
+            connection.prepare_threshold = None
         try:
             names, values = list(self._session), list(self._session.values())
             connection.execute(SQL["set_session"], (names, values))
