@@ -20,6 +20,7 @@ from typing import Final
 
 ITEM_CHARS: Final = 1 << 20  # no item, and nothing beside the list, is larger
 DEPTH: Final = 3  # objects around the list
+NAME_CHARS: Final = 64  # a longer name is not remembered: what a service sends is not to fill the memory
 # Names as `plain` gives them. A list by one of these is the list that was asked for, whatever was asked for.
 LISTS: Final = frozenset({
     "items", "data", "results", "result", "records", "entries", "list", "objects", "values", "value", "elements", "content",
@@ -37,10 +38,16 @@ _MARKS: Final = re.compile(r"[^a-z0-9]+")
 _decode: Final = json.JSONDecoder().raw_decode
 
 
-@lru_cache(1024)
 def plain(name: str) -> str:
     """One spelling of `next_page_token`, `nextPageToken` and `Next-Page-Token`."""
+    return _remembered(name) if len(name) <= NAME_CHARS else _spelled(name)
+
+
+def _spelled(name: str) -> str:
     return _MARKS.sub("", name.lower())
+
+
+_remembered: Final = lru_cache(1024)(_spelled)
 
 
 @lru_cache(16)
