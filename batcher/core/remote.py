@@ -28,6 +28,11 @@ class RemoteFlow:
     finished: bool = False
     reason: str = ""
 
+    @property
+    def unstarted(self) -> bool:
+        """Whether nothing shows that it was started: it was not, or no state is shown."""
+        return self.state in ("created", "")
+
 
 @row(frozen=True, slots=True)
 class RemoteInput:

@@ -41,8 +41,6 @@ MAX_DEPTH: Final = 100  # levels of nesting; people write five
 ALIASED_NODES_FREE: Final = 1_000_000
 ALIASED_NODES_PER_NODE: Final = 20
 
-_LOADER: Final = LOADER
-
 
 class Broken(Enum):
     """Stands where a value could not be read; its problem has been noted, and nothing more is reported about it."""
@@ -115,6 +113,17 @@ class _Frame:
         self.key = key
         self.wants_key = False
 
+    def put(self, value: Value, mark: int) -> None:
+        """The value that comes next; of a mapping's members no `mark` is kept."""
+        container = self.value
+        if type(container) is Map:
+            if self.key is not None:
+                container[self.key] = value
+            self.key, self.wants_key = None, True
+        elif type(container) is Seq:
+            container.append(value)
+            container.marks.append(mark)
+
 
 class _Stop(Exception):
     """Nothing more can be read."""
@@ -125,7 +134,7 @@ def read(text: str, resolve: Callable[[str], str], findings: Findings, file: int
     builder = _Builder(resolve, findings, file)
     findings.read(file, partial(members_of, text, file))
     # Bounded by the file's size limit: a parser must see all of the text anyway.
-    loader = _LOADER(text)
+    loader = LOADER(text)
     try:
         builder.run(loader.get_event)
     except _Stop:
@@ -199,14 +208,7 @@ class _Builder:
             self.root = _Frame(value, open=False)
             return
         top.size += 1
-        container = top.value
-        if type(container) is Map:
-            if top.key is not None:
-                container[top.key] = value
-            top.key, top.wants_key = None, True
-        elif type(container) is Seq:
-            container.append(value)
-            container.marks.append(self._mark(event))
+        top.put(value, self._mark(event) if type(top.value) is Seq else 0)
 
     def _key(self, top: _Frame, event: Any) -> None:
         mapping, text = top.value, event.value
@@ -309,14 +311,7 @@ class _Builder:
         top.size += size
         if height >= top.height:
             top.height = height + 1
-        container = top.value
-        if type(container) is Map:
-            if top.key is not None:
-                container[top.key] = value
-            top.key, top.wants_key = None, True
-        elif type(container) is Seq:
-            container.append(value)
-            container.marks.append(mark)
+        top.put(value, mark)
 
     def _refuse_tag(self, event: Any) -> None:
         self._findings.add(

@@ -66,14 +66,14 @@ class Adoption:
         plans = await asyncio.to_thread(lambda: [plan for plan in everything.flows() if isinstance(plan, FlowPlan)])
         for plan in plans:
             flows = by_name.pop(plan.flow.name, [])
-            flows.sort(key=lambda flow: flow.state in ("created", ""))  # a started one first: it is paid for
+            flows.sort(key=lambda flow: flow.unstarted)  # a started one first: it is paid for
             taken = plan.facts is not None and plan.facts.state is not FlowState.PLANNED  # the journal knows another
             for flow in flows:
                 if plan.facts is not None and plan.facts.flow_id == flow.flow_id:
                     continue  # taken over before
                 if not taken and await self._adopt_one(plan, flow):
                     taken = True
-                elif flow.state in ("created", ""):
+                elif flow.unstarted:
                     await self._journal.record(AddOrphan(flow.flow_id, plan.flow.name))
         return await asyncio.to_thread(self._surveyor.survey_anew)
 
@@ -81,7 +81,7 @@ class Adoption:
         """Whether it was taken over: an open flow whose inputs are the manifest's; a started one always, for it is
         paid for (where its inputs differ, or cannot carry a tag, the plan will say that it changed)."""
         rows = await self._rows(plan, remote)
-        started = remote.state not in ("created", "")
+        started = not remote.unstarted
         if rows is None and not started:
             return False
         facts = FlowFacts(plan.flow.name, generation=plan.facts.generation if plan.facts is not None else 0)

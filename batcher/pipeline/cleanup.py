@@ -85,7 +85,7 @@ class Cleanup:
             message = f"whether lost creates left flows behind cannot be told: {why}"
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
         for flow in listed.flows.values():
-            if flow.tag is None or flow.tag.owner != self._journal.owner or flow.state not in ("created", ""):
+            if flow.tag is None or flow.tag.owner != self._journal.owner or not flow.unstarted:
                 continue
             facts = await self._flow(flow.tag.flow)
             if facts is None or facts.flow_id != flow.flow_id:
@@ -107,7 +107,7 @@ class Cleanup:
         found = [
             Unstarted(flow.flow_id, flow.tag.flow)
             for flow in listed.flows.values()
-            if flow.tag is not None and flow.state in ("created", "")
+            if flow.tag is not None and flow.unstarted
         ]
         return await self._delete_unstarted(found, listed) if yes else found
 

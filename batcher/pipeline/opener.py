@@ -94,7 +94,7 @@ class Opener:
             self._reporter.flow_failed(flow, problem_of(flow, message, "check flow_id, and whose key it is", 404))
         elif isinstance(found, Verdict):
             self._reporter.flow_failed(flow, problem_from_read(found, flow, "the flow cannot be looked at"))
-        elif found.state not in ("created", ""):
+        elif not found.unstarted:
             self._reporter.flow_failed(flow, not_created(flow, found))
         else:
             self._reporter.emit("flow_found", flow.name, flow_id=flow_id)

@@ -26,10 +26,6 @@ from .retries import Retries
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
-def _is_started(found: RemoteFlow) -> bool:
-    return found.state not in ("created", "")
-
-
 class Orphans:
     def __init__(self, requests: Requests, journal: Journal, reporter: Reporter, retries: Retries, clock: Clock) -> None:
         self._requests = requests
@@ -53,7 +49,7 @@ class Orphans:
         # Once more: by now another run may be at it, and then this one may not delete it any more.
         await self._journal.record(AddOrphan(flow_id, name))
         found = await self._requests.flow(flow_id)
-        if isinstance(found, RemoteFlow) and not _is_started(found):
+        if isinstance(found, RemoteFlow) and found.unstarted:
             verdict = await self._send(flow_id)
             if isinstance(verdict, RemoteFlow):
                 return await self._started_after_all(verdict, name)
@@ -70,7 +66,7 @@ class Orphans:
         if isinstance(found, Verdict):
             self._gone(flow_id, name, found)
             return None
-        if not _is_started(found):
+        if found.unstarted:
             return None
         return await self._started_after_all(found, name)
 
@@ -83,7 +79,7 @@ class Orphans:
             attempts += 1
             if attempts > 1:
                 found = await client.flow(flow_id)
-                if not isinstance(found, RemoteFlow) or _is_started(found):
+                if not isinstance(found, RemoteFlow) or not found.unstarted:
                     return found
             return await client.delete(flow_id)
 

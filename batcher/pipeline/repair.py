@@ -134,7 +134,7 @@ class Repair:
         assert trouble is not None
         if trouble.kind is Kind.CONFLICT and flow_id is not None:
             found = await self._requests.flow(flow_id)
-            if isinstance(found, RemoteFlow) and found.state not in ("created", ""):
+            if isinstance(found, RemoteFlow) and not found.unstarted:
                 self._reporter.flow_failed(flow, not_created(flow, found))
                 return
         if trouble.kind is Kind.GONE:

@@ -97,7 +97,7 @@ class Starter:
                     found = replace(found, message=f"the service does not know it ({found.message})")
                 await self._fail(flow, unsettled(flow, f"whether it was started cannot be told: {found.message}"))
                 return False
-            if found.state not in ("created", ""):
+            if not found.unstarted:
                 self._started(flow)
                 return False
             if said is not None and said.kind is not Kind.UNKNOWN:

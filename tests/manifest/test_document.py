@@ -26,7 +26,7 @@ def parameters(desk: Desk, text: str, **env: str) -> Any:
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"])
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(document, "_LOADER", getattr(yaml, request.param))
+    monkeypatch.setattr(document, "LOADER", getattr(yaml, request.param))
 
 
 @pytest.mark.usefixtures("loader")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import asdict, dataclass
 
-from .process import Launched
+from .process import measure
 from .results import Part, Target, number, spread
 from .server import FlowsServer
 from .setting import Setting
@@ -79,13 +79,8 @@ def _run(setting: Setting, server: FlowsServer, case: Case, flows: int) -> _Samp
         (folder / "files").mkdir()
         make_files(folder / "files", KB, work.inputs)
         manifest = write_table_manifest(folder, flows, work.inputs, case.inputs)
-        launched = Launched(
-            setting.run_command(manifest, server.url, folder / "state", *case.flags, concurrency=case.concurrency), folder
-        )
-        try:
-            usage = launched.wait()
-        finally:
-            launched.stop()
+        command = setting.run_command(manifest, server.url, folder / "state", *case.flags, concurrency=case.concurrency)
+        usage = measure(command, folder)
         stats = server.stats()
         work.check(stats, "batcher")
     return _Sample(stats.first_start_s - usage.began_s, stats.max_open_flows, usage.wall_s)

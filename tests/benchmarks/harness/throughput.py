@@ -26,6 +26,7 @@ BATCHER, LOOP, CURL = "batcher", "requests loop", "curl --parallel"
 THREADS, AIOHTTP, HTTPX = "requests, 16 threads", "aiohttp, json=", "httpx"
 LISTS = "aiohttp, json=, lists"
 CLIENTS = {LOOP: "requests-loop", THREADS: "requests-threads", AIOHTTP: "aiohttp-plain", HTTPX: "httpx"}
+SCRIPTS = {AIOHTTP: CLIENTS[AIOHTTP], LISTS: "aiohttp-lists"}  # of `small`
 PEER_COPIES = 8  # of one encoded file that a `json=` client may hold at once, for the check of free memory
 RSS_LIMIT_MIB = 110
 LATENCY_MS = 50
@@ -101,22 +102,19 @@ def small(setting: Setting) -> Part:
 
 
 def _small(setting: Setting, part: Part, case: Case, service: str, server: FlowsServer) -> None:
-    clients = {AIOHTTP: "aiohttp-plain", LISTS: "aiohttp-lists"}
     with setting.folder("small") as folder, server:
         (folder / "files").mkdir()
         make_files(folder / "files", case.size_bytes, case.inputs)
         manifest = write_json_manifest(folder, case.inputs, flow_per_file=case.flow_per_file)
         contestants = [_batcher(setting, case, manifest, server.url)]
-        for name, client in clients.items():
-            command = _peer_command(setting, case, client, case.work(name), folder, server.url)
-            contestants.append(Contestant(name, case.work(name), lambda _folder, command=command: command))
+        contestants += [_peer(setting, case, name, folder, server.url) for name in SCRIPTS]
         samples = compete(setting, server, contestants)
     for name, runs in samples.items():
         seconds = [case.inputs / run.per_s for run in runs]
-        beside = [spread(ratios(samples, name, peer)) for peer in clients]
+        beside = [spread(ratios(samples, name, peer)) for peer in SCRIPTS]
         row = [f"{case.inputs:,} {case.label}", service, name, spread(seconds), *beside, f"{peak_rss_mib(runs):,.0f}"]
         part.rows.append([*row, f"{100 * median(runs, 'server_busy'):.0f} %"])
-    for peer in clients:
+    for peer in SCRIPTS:
         what = f"{case.label}, service {service}: × {peer}"
         part.targets.append(Target.at_least(9, what, case.wanted[peer], ratio(samples, BATCHER, peer)))
     part.data[f"{case.label}, {service}"] = as_json(samples)
@@ -253,7 +251,7 @@ def _peer_command(setting: Setting, case: Case, client: str, work: Work, folder:
 
 def _peer(setting: Setting, case: Case, name: str, folder: Path, url: str) -> Contestant:
     work = case.work(name)
-    command = _peer_command(setting, case, CLIENTS[name], work, folder, url)
+    command = _peer_command(setting, case, {**CLIENTS, **SCRIPTS}[name], work, folder, url)
     return Contestant(name, work, lambda _folder: command)
 
 
