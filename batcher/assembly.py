@@ -23,7 +23,7 @@ from .host.process import requests_at_once, require_utf8
 from .host.system import uptime
 from .journal.open import images_path, open_crew, open_journal, run_name, state_folder
 from .journal.ports import Journal
-from .journal.postgres.address import Address
+from .journal.postgres.address import DatabaseAddress
 from .pipeline.hosts.ports import Crew, SharedJournal, held_at_once
 from .pipeline.operation import Operation
 from .service.bandwidth import Bandwidth, SharedBandwidth
@@ -173,13 +173,13 @@ async def opened(
     if journal is None:
         run, state = run_name(), settings.state
         journal = own = open_journal(manifest, state, run=run, exclusive=not joins)
-        if joins and isinstance(state, Address):
+        if joins and isinstance(state, DatabaseAddress):
             held = held_at_once(manifest.limits.concurrency)
             crew = open_crew(manifest, state, run, lease_s=settings.lease_s, held=held)
     try:
         engines = open_engines(manifest, settings, journal, report, remember=True, plans=plans, events=events, crew=crew)
         async with engines as operation:
-            if isinstance(settings.state, Address) and own is not None:
+            if isinstance(settings.state, DatabaseAddress) and own is not None:
                 _end_together(operation, own, crew)
             started(operation)
             timer = None

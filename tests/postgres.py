@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 from batcher.journal.postgres.journal import PostgresJournal
 from batcher.journal.postgres.schema import lock_key
 
@@ -36,11 +36,11 @@ class Server:
         """Of its socket."""
         return Path(self.made.get_postmaster_info().socket_dir)
 
-    def address(self, name: object) -> Address:
+    def address(self, name: object) -> DatabaseAddress:
         """In a schema of its own, by any name."""
-        return Address.parse(f"{self.url}&schema=t{lock_key(str(name), 'test') & (1 << 63) - 1:x}")
+        return DatabaseAddress.parse(f"{self.url}&schema=t{lock_key(str(name), 'test') & (1 << 63) - 1:x}")
 
-    def connect(self, address: Address | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+    def connect(self, address: DatabaseAddress | None = None) -> psycopg.Connection[tuple[Any, ...]]:
         """Beside the program, for what a test looks at or does to the server."""
         connection = psycopg.connect(self.url, autocommit=True)
         if address is not None:

@@ -17,7 +17,7 @@ from ..core.lifecycle import FlowState
 from ..core.model import JSON, NOTES, Manifest, Problem
 from ..core.report import EndCounts, OutputCounts, Report
 from ..journal.ports import JournalView
-from .flow_status import FlowStatus, Line, lines, problem_of
+from .flow_status import FlowStatus, StatusLine, lines, problem_of
 
 if TYPE_CHECKING:
     from ..pipeline.refresh import Refreshed
@@ -63,7 +63,7 @@ def told(runs: Runs) -> tuple[Told, list[Problem]]:
     return of_flow, free
 
 
-def attach(line: Line, of_flow: Told) -> list[Problem]:
+def attach(line: StatusLine, of_flow: Told) -> list[Problem]:
     """Give the line what was said of its flow; what is only worth a word, or was said before its start, is returned."""
     left: list[Problem] = []
     for problem, collecting in of_flow.pop(line.facts.name, ()):
@@ -75,7 +75,7 @@ def attach(line: Line, of_flow: Told) -> list[Problem]:
 
 
 @dataclass(slots=True)
-class Sums:
+class BatchSums:
     """Of all flows, whether they are listed or not. `unknown`: uploads without an outcome, `unsettled`: creates and starts
     without one. `folders`: how many outputs were collected to each."""
 
@@ -89,7 +89,7 @@ class Sums:
     def __post_init__(self) -> None:
         self.report.outputs, self.report.ends = OutputCounts(), EndCounts()
 
-    def add(self, line: Line) -> FlowStatus:
+    def add(self, line: StatusLine) -> FlowStatus:
         """Count the flow in; how it stands."""
         report, status = self.report, line.status
         self.counts[status] += 1
@@ -107,7 +107,7 @@ class Sums:
         self._add_outputs(line, status)
         return status
 
-    def _add_outputs(self, line: Line, status: FlowStatus) -> None:
+    def _add_outputs(self, line: StatusLine, status: FlowStatus) -> None:
         outputs, ends = self.report.outputs, self.report.ends
         assert outputs is not None
         assert ends is not None
@@ -155,8 +155,8 @@ class BatchStatus:
     latest first; `held`: whether a process holds it. `paid`: starts, those of earlier attempts among them. `at_work`: flows
     that runs which share the journal work on, each with the host and process of its run."""
 
-    lines: list[Line]
-    sums: Sums
+    lines: list[StatusLine]
+    sums: BatchSums
     runs: Runs
     free: list[Problem]
     held: bool | None = None
@@ -181,7 +181,7 @@ def batch_status(
 ) -> BatchStatus:  # fmt: skip
     """Read it all. `asked`: what the service has just shown, with the `problems` of asking it. `most`: lines that are kept of
     each status, beyond the first (None: all)."""
-    sums = Sums(Report(manifest.name, manifest.endpoint))
+    sums = BatchSums(Report(manifest.name, manifest.endpoint))
     found = BatchStatus([], sums, journal.runs(), [], journal.held, journal.count_starts(), journal.at_work())
     of_flow, found.free = told(found.runs)
     for problem in problems:
@@ -190,7 +190,7 @@ def batch_status(
         else:
             of_flow.setdefault(problem.flow, []).insert(0, (problem, True))
 
-    def keep(line: Line) -> None:
+    def keep(line: StatusLine) -> None:
         status = sums.add(line)
         if most is None or len(found.lines) < FIRST or sums.counts[status] <= most:
             found.lines.append(line)
@@ -199,7 +199,7 @@ def batch_status(
         found.free += attach(line, of_flow)
         keep(line)
     for name in list(of_flow):  # nothing of it is on the service, and it has no row
-        line = Line(FlowFacts(name))
+        line = StatusLine(FlowFacts(name))
         found.free += attach(line, of_flow)
         if line.problem is not None:
             keep(line)

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from ..core.errors import UsageError
 from ..core.exit_codes import ExitCode
 from ..core.objects import is_address
-from ..journal.postgres.address import Address
+from ..journal.postgres.address import DatabaseAddress
 from ..journal.postgres.address import is_address as is_database
 from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from . import completing, output
@@ -56,7 +56,7 @@ class _State(_Folder):
         if not isinstance(value, str) or not is_database(value):
             return super().convert(value, param, ctx)
         try:
-            return Address.parse(value)
+            return DatabaseAddress.parse(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
 
@@ -83,7 +83,7 @@ class CommonFlags:
 
     manifest: str
     endpoint: str | None
-    state: Path | Address | None
+    state: Path | DatabaseAddress | None
     ca_file: str | None
     as_json: bool
     quiet: bool

@@ -1,8 +1,8 @@
 """How each flow stands, from its plan to its collected outputs, as the journal knows it.
 
-In: a journal that is only looked at, rows that the service has just shown. Out: a `Line` for each flow. Called by `status`,
-`report` and `gallery`. Flows are read some hundred at a time, with all that goes with them, so that a million of them are
-walked in bounded memory.
+In: a journal that is only looked at, rows that the service has just shown. Out: a `StatusLine` for each flow. Called by
+`status`, `report` and `gallery`. Flows are read some hundred at a time, with all that goes with them, so that a million of
+them are walked in bounded memory.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class FlowStatus(IntEnum):
 
 
 @dataclass(slots=True)
-class Line:
+class StatusLine:
     """One flow. `end` is what the service has shown of it, once it was started; its `problem` is then about how it ended, or
     about its outputs. `unknown`: uploads without an outcome. `attempts`: what it was before it was paid for again."""
 
@@ -129,14 +129,14 @@ class Line:
         return self.end.folder if self.end is not None and self.collected else ""
 
 
-def lines(journal: JournalView, newest: Newest = lambda flow_id, end: end) -> Iterator[Line]:
+def lines(journal: JournalView, newest: Newest = lambda flow_id, end: end) -> Iterator[StatusLine]:
     """Every flow that the journal knows, in its order. `newest`: see `pipeline.refresh`."""
     rows = journal.flows_and_ends()
     while page := list(islice(rows, PAGE)):
         yield from _of_page(journal, [(facts, newest(facts.flow_id or "", end)) for facts, end in page])
 
 
-def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Line]:
+def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, StatusLine]:
     """Those of these flows, some hundred at most, that the journal knows."""
     rows = journal.flows_named(list(names))
     ends = journal.ends([facts.flow_id for facts in rows.values() if facts.flow_id is not None])
@@ -144,7 +144,7 @@ def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Line
     return {line.facts.name: line for line in _of_page(journal, page)}
 
 
-def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]]) -> Iterator[Line]:
+def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]]) -> Iterator[StatusLine]:
     # All inputs of a started flow are accepted: its row says how many they are.
     tallies = journal.tallies([facts.name for facts, _ in page if facts.state is not FlowState.STARTED or not facts.inputs])
     ended = [end.flow_id for _, end in page if end is not None and step(end.state) is not Step.WAIT]
@@ -156,10 +156,12 @@ def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | No
         yield _line(facts, end, tallies.get(facts.name), outputs.get(facts.flow_id or "", {}), before)
 
 
-def _line(facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Attempts) -> Line:
+def _line(
+    facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Attempts
+) -> StatusLine:
     if facts.state is not FlowState.STARTED:
         end, outputs = None, {}
-    line = Line(facts, end=end, outputs=outputs, attempts=attempts)
+    line = StatusLine(facts, end=end, outputs=outputs, attempts=attempts)
     if inputs is None and facts.state is FlowState.STARTED:
         line.accepted, line.accepted_bytes = facts.inputs, facts.size_bytes
     elif inputs is not None:
@@ -172,7 +174,7 @@ def _line(facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, out
     return line
 
 
-def _of_end(line: Line, end: EndFacts) -> Problem | None:
+def _of_end(line: StatusLine, end: EndFacts) -> Problem | None:
     """What is wrong with how a flow ended, or with its outputs, as far as the rows tell."""
     if step(end.state) is Step.FETCH_APART:
         what = "it was aborted on the service" if phase(end.state) is Phase.ABORTED else "it failed on the service"

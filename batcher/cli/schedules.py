@@ -1,7 +1,7 @@
 """What makes cron, systemd and launchd run a command: texts, no I/O.
 
-In: a `Job`. Out: a crontab line; a service and a timer; a property list. Called by `batcher cron`. Each has its own rules of
-quoting: a shell's with cron's `%` on top (crontab(5)); systemd's, where `%` is doubled and a word stands in quotes
+In: a `ScheduledJob`. Out: a crontab line; a service and a timer; a property list. Called by `batcher cron`. Each has its own
+rules of quoting: a shell's with cron's `%` on top (crontab(5)); systemd's, where `%` is doubled and a word stands in quotes
 (systemd.service(5)); XML's, where each word is an element of its own (launchd.plist(5)).
 """
 
@@ -37,7 +37,7 @@ class When:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScheduledJob:
     """`words`: the command, with absolute paths. `key`: the file that holds the key (None: none is needed). `writes`: folders
     that a run writes into. `user`: whose service the system's manager is to run (None: it is for the user's own manager).
     `hooks`: the manifest has commands of the user's own, which may need more than batcher does."""
@@ -87,7 +87,7 @@ def _plain(word: str) -> str:
     return word
 
 
-def crontab(job: Job) -> str:
+def crontab(job: ScheduledJob) -> str:
     """One line. Raises UsageError for a word that has a line end or another control character in it."""
     words = [shlex.quote(_plain(word)) for word in job.words]
     if job.key is not None:
@@ -98,7 +98,7 @@ def crontab(job: Job) -> str:
     return f"{job.when.cron}  {text}"
 
 
-def systemd(job: Job) -> dict[str, str]:
+def systemd(job: ScheduledJob) -> dict[str, str]:
     """Name → text of the service and of the timer, in this order. Raises UsageError as `crontab`."""
     what = f"batcher run {_value(job.manifest)}"
     return {
@@ -107,7 +107,7 @@ def systemd(job: Job) -> dict[str, str]:
     }
 
 
-def _service(job: Job, what: str) -> Iterator[str]:
+def _service(job: ScheduledJob, what: str) -> Iterator[str]:
     system = job.user is not None
     yield from (_mark(job), "[Unit]", f"Description={what}")
     if system:
@@ -134,13 +134,13 @@ def _service(job: Job, what: str) -> Iterator[str]:
         yield "NoNewPrivileges=yes"
 
 
-def _timer(job: Job, what: str) -> Iterator[str]:
+def _timer(job: ScheduledJob, what: str) -> Iterator[str]:
     yield from (_mark(job), "[Unit]", f"Description={what}, {job.when.text}", "")
     yield from ("[Timer]", f"OnCalendar={job.when.calendar}", f"RandomizedDelaySec={job.when.delay_s}", "Persistent=true", "")
     yield from ("[Install]", "WantedBy=timers.target")
 
 
-def launchd(job: Job, home: str) -> dict[str, str]:
+def launchd(job: ScheduledJob, home: str) -> dict[str, str]:
     """Name → text of the property list. Raises UsageError as `crontab`."""
     log = f"{_plain(home)}/Library/Logs/{job.name}.log"
     made: dict[str, Any] = {
@@ -159,17 +159,17 @@ def launchd(job: Job, home: str) -> dict[str, str]:
     return {f"{job.name}.plist": plistlib.dumps(made, sort_keys=False).decode()}
 
 
-def _mark(job: Job) -> str:
+def _mark(job: ScheduledJob) -> str:
     return f"# {job.manifest}, as `batcher cron` printed it"
 
 
-def marks(job: Job) -> tuple[str, str]:
+def marks(job: ScheduledJob) -> tuple[str, str]:
     """By which a file that is there already is known as one for the same manifest: in a unit, in a property list. Called
     once one of them has been made: for a name that none can hold, it raises ValueError."""
     return _mark(job), plistlib.dumps(job.manifest).decode().splitlines()[3]
 
 
-def _hardening(job: Job) -> list[str]:
+def _hardening(job: ScheduledJob) -> list[str]:
     """What a run does not need is taken from it; less where the user's own commands are among it (mail needs set-uid)."""
     writes = f"ReadWritePaths={' '.join(_word(folder) for folder in job.writes)}"
     if job.hooks:

@@ -28,7 +28,7 @@ INDENT: Final = " " * 9
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class UploadPace:
     """What was uploaded at a time of a clock that never jumps."""
 
     at: float
@@ -37,8 +37,8 @@ class Pace:
 
 
 def totals(
-    found: BatchStatus, limits: Limits, terminal: Terminal, now: float, before: Pace | None = None, last: Pace | None = None,
-    asked: str = "",
+    found: BatchStatus, limits: Limits, terminal: Terminal, now: float,
+    before: UploadPace | None = None, last: UploadPace | None = None, asked: str = "",
 ) -> list[str]:  # fmt: skip
     """The sums, how the last run went, and where two paces are given, how fast it goes. `asked`: what came of asking the
     service, "" where it was not asked."""
@@ -76,7 +76,7 @@ def _progress(found: BatchStatus, status: FlowStatus) -> str:
     return f" ({found.sums.progress / found.counts[status]:.0%} on average)"
 
 
-def _inputs(found: BatchStatus, before: Pace | None, last: Pace | None) -> str:
+def _inputs(found: BatchStatus, before: UploadPace | None, last: UploadPace | None) -> str:
     inputs = found.report.inputs
     text = f"inputs:  {inputs.uploaded:,} of {inputs.total:,} uploaded, {size(inputs.bytes)}"
     if before is None or last is None or last.at <= before.at or last.inputs <= before.inputs:

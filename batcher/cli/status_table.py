@@ -14,7 +14,7 @@ from typing import Final
 from ..core.text import size
 from .batch_status import BatchStatus
 from .columns import fit, width
-from .flow_status import FlowStatus, Line, became
+from .flow_status import FlowStatus, StatusLine, became
 from .readable import shown
 
 LISTED: Final = 20  # of one status; of all of them where there are no more than twice as many flows in all
@@ -92,7 +92,7 @@ def lines_of(found: BatchStatus, terminal: Terminal, *, everything: bool = False
 class _Table:
     """`short`: one line for what is wrong with a flow, and none for its earlier attempts."""
 
-    def __init__(self, lines: Sequence[Line], terminal: Terminal, *, short: bool) -> None:
+    def __init__(self, lines: Sequence[StatusLine], terminal: Terminal, *, short: bool) -> None:
         self._terminal = terminal
         self._short = short
         state = max(9, *(min(12, len(line.words)) for line in lines))
@@ -102,7 +102,7 @@ class _Table:
         heads = ("INPUTS", "OUTPUTS", "SIZE", "FLOW ID", "FLOW")
         self.head = self._widths.row(f"{'STATE':{state}}", *heads)
 
-    def block(self, line: Line) -> Iterator[str]:
+    def block(self, line: StatusLine) -> Iterator[str]:
         facts, columns = line.facts, self._terminal.columns
         bytes_ = size(facts.size_bytes or line.accepted_bytes) if facts.inputs else "-"
         state = self._terminal.ink(fit(shown(line.words), self._widths.state, pad=True), INKS[line.status])
@@ -113,7 +113,7 @@ class _Table:
         if not self._short:
             yield from self._attempts(line)
 
-    def _attempts(self, line: Line) -> Iterator[str]:
+    def _attempts(self, line: StatusLine) -> Iterator[str]:
         """What it was before it was paid for again."""
         first = max(0, len(line.attempts) - ATTEMPTS)
         for number, (facts, end) in enumerate(line.attempts[first:], first + 1):
@@ -122,12 +122,12 @@ class _Table:
                 yield self._terminal.ink(part, "2")
 
 
-def _inputs(line: Line) -> str:
+def _inputs(line: StatusLine) -> str:
     """Where a flow has no row, nothing is known of it but what is wrong."""
     return f"{line.accepted}/{line.facts.inputs}" if line.facts.inputs else "-"
 
 
-def _outputs(line: Line) -> str:
+def _outputs(line: StatusLine) -> str:
     return f"{line.collected}/{line.listed}" if line.listed else "-"
 
 

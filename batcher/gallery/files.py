@@ -98,7 +98,7 @@ def safe_output(path: str) -> bool:
     return bool(path) and not path.startswith("/") and "\0" not in path and ".." not in path.split("/")
 
 
-class Beside:
+class GalleryFolder:
     """The folder of a batch's gallery, below the folder of the results. `slug` is the batch's name as a name of a folder."""
 
     def __init__(self, root: Path, batch: str, endpoint: str) -> None:

@@ -22,8 +22,8 @@ from ..core.output_names import GALLERY
 from ..core.text import shown
 from ..host import system
 from .cards import Card, CardState, OfFlow, Row, State, cards_of
-from .files import PROMPT_BYTES, Beside, Look, address, file_address, is_below, look, safe_output
-from .page import Sums, head, tail
+from .files import PROMPT_BYTES, GalleryFolder, Look, address, file_address, is_below, look, safe_output
+from .page import PageSums, head, tail
 from .results import rows_of
 
 MOST: Final = 50_000  # cards on a page: 25 MB of it
@@ -44,7 +44,7 @@ class Made:
     """What came of it. `left_out`: cards beyond the most that a page has; `written`: files beside the page made anew."""
 
     path: Path
-    sums: Sums
+    sums: PageSums
     models: int
     copies: int
     written: int
@@ -80,7 +80,7 @@ def _make(manifest: Manifest, card_states: CardStates, root: Path, options: Gall
 
     rows = rows_of(root, manifest.batch, wanted)
     known = card_states(wanted)
-    beside = Beside(root, manifest.batch, manifest.endpoint)
+    beside = GalleryFolder(root, manifest.batch, manifest.endpoint)
     lock = os.open(os.path.dirname(beside.folder("models")), os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks
@@ -133,7 +133,7 @@ def _flows(
 class _Writer:
     """Cards as they are put into the page: small pieces of JSON."""
 
-    def __init__(self, manifest: Manifest, root: Path, beside: Beside, options: GalleryOptions, collected: bool) -> None:
+    def __init__(self, manifest: Manifest, root: Path, beside: GalleryFolder, options: GalleryOptions, collected: bool) -> None:
         self._manifest = manifest
         self._at = str(root)
         self._beside = beside
@@ -144,7 +144,7 @@ class _Writer:
         self._cards: list[str] = []
         self._members: dict[str, int] = {}
         self._looked: dict[str, tuple[Look, str, str]] = {}
-        self.sums = Sums()
+        self.sums = PageSums()
 
     def add(self, of_flow: OfFlow) -> None:
         room = MOST - len(self._cards)

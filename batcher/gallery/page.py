@@ -22,7 +22,7 @@ VIEWER_STYLE: Final = "sha256-PXtZZkJMMyc18o/DN1ZEFOJ2qEGq95IQbVaJFMOXOb0="  # o
 
 
 @dataclass(slots=True)
-class Sums:
+class PageSums:
     """What the page has. `left_out`: cards beyond the most that it may have."""
 
     states: dict[State, int] = field(default_factory=lambda: dict.fromkeys(State, 0))
@@ -38,7 +38,7 @@ def _own(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-def head(manifest: Manifest, sums: Sums, slug: str, now: float) -> str:
+def head(manifest: Manifest, sums: PageSums, slug: str, now: float) -> str:
     """All that stands before the data."""
     style = _own("gallery.css")
     policy = (
@@ -78,7 +78,7 @@ def _moment(at: float) -> str:
     return f'<time datetime="{stamp:%Y-%m-%dT%H:%M:%SZ}">{stamp:%Y-%m-%d %H:%M:%S} UTC</time>'
 
 
-def _headline(sums: Sums) -> tuple[str, str]:
+def _headline(sums: PageSums) -> tuple[str, str]:
     """(what there is to see in a sentence, its CSS class)."""
     total, here = sums.cards + sums.left_out, sums.states[State.COLLECTED]
     if not total:
@@ -89,7 +89,7 @@ def _headline(sums: Sums) -> tuple[str, str]:
     return f"{_count(here) if here else 'None'} of {_count(total)} outputs are here", "bad" if ends else "busy"
 
 
-def _bar(sums: Sums) -> str:
+def _bar(sums: PageSums) -> str:
     """How the cards stand, as one bar, with its legend."""
     x = 0.0
     drawn, legend = [], []
@@ -105,7 +105,7 @@ def _bar(sums: Sums) -> str:
     )
 
 
-def _left_out(sums: Sums) -> str:
+def _left_out(sums: PageSums) -> str:
     if not sums.left_out:
         return ""
     return f'<p class="advice">The first {_count(sums.cards)} are shown, {_count(sums.left_out)} are left out.</p>'

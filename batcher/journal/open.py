@@ -1,7 +1,7 @@
 """The one place that picks a journal's engine, and where it lies.
 
 In: a manifest, and what `--state` says: a folder, or an address in PostgreSQL. Out: a `Journal`, held, or a `JournalView` that
-only looks; the `Crew` of the runs that share a database. Called by the public API and the command line.
+only looks; the `PostgresCrew` of the runs that share a database. Called by the public API and the command line.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..core.model import Manifest
 from ..host.process import is_journal, opening_a_journal
 from .memory import MemoryJournal
 from .ports import Journal, JournalView
-from .postgres.address import Address
+from .postgres.address import DatabaseAddress
 from .reader import JournalReader
 from .siblings import Sibling, journal_of, named_after, own_path, siblings
 
 if TYPE_CHECKING:
-    from .postgres.crew import Crew
+    from .postgres.crew import PostgresCrew
 
-State: TypeAlias = "Path | Address"  # what --state says: a folder, or a database that hosts share
+State: TypeAlias = "Path | DatabaseAddress"  # what --state says: a folder, or a database that hosts share
 
 FOLDER: Final = ".batcher"  # beside the manifest
 
@@ -45,7 +45,7 @@ def journal_path(manifest: Manifest, state: Path | None) -> Path:
 
 def images_path(manifest: Manifest, state: State | None) -> Path:
     """Where this host remembers which images are fit: beside its journal."""
-    if isinstance(state, Address):
+    if isinstance(state, DatabaseAddress):
         return own_path(manifest, state_folder(manifest, state), shared=False).with_suffix(".images")
     return journal_path(manifest, state).with_suffix(".images")
 
@@ -56,7 +56,7 @@ def open_journal(manifest: Manifest, state: State | None, *, run: str | None = N
     about = {"manifest": manifest.path, "endpoint": manifest.endpoint, "batch": manifest.batch}
     settle_s = manifest.limits.settle_s
     with opening_a_journal():
-        if isinstance(state, Address):
+        if isinstance(state, DatabaseAddress):
             from .postgres.journal import PostgresJournal  # psycopg is an extra
 
             run = run or run_name()
@@ -66,13 +66,13 @@ def open_journal(manifest: Manifest, state: State | None, *, run: str | None = N
         return SqliteJournal(journal_path(manifest, state), manifest.batch, settle_s, about=about)
 
 
-def open_crew(manifest: Manifest, state: Address, run: str, *, lease_s: float, held: int) -> Crew:
+def open_crew(manifest: Manifest, state: DatabaseAddress, run: str, *, lease_s: float, held: int) -> PostgresCrew:
     """The runs of the batch at this database, one of which is `run`; it is none of them before it has joined."""
-    from .postgres.crew import Crew
+    from .postgres.crew import PostgresCrew
 
     limits = manifest.limits
     place = f"{socket.gethostname()} (process {os.getpid()})"
-    return Crew(state.of(manifest), run, place, lease_s=lease_s, most=limits.concurrency, held=held,
+    return PostgresCrew(state.of(manifest), run, place, lease_s=lease_s, most=limits.concurrency, held=held,
                 starts=limits.starts_per_run)  # fmt: skip
 
 
@@ -85,13 +85,13 @@ def read_journal(manifest: Manifest, state: State | None, *, next_run: bool = Fa
     """Look at the manifest's journal, without its lock and without a write; None where nothing was run yet. `next_run`: it
     tells what the next run will find: what was announced and never left is as if never announced; a database cannot tell.
     Raises JournalError, UsageError, and Stop where the database is away."""
-    if isinstance(state, Address):
+    if isinstance(state, DatabaseAddress):
         return _read_database(state.of(manifest))
     path = journal_path(manifest, state)
     return JournalReader(path, manifest.batch if next_run else None) if is_journal(path) else None
 
 
-def _read_database(address: Address) -> JournalView | None:
+def _read_database(address: DatabaseAddress) -> JournalView | None:
     from .postgres.reader import NoJournal, PostgresReader
 
     try:
@@ -107,7 +107,7 @@ def empty_journal() -> Journal:
 
 def require_journal(manifest: Manifest, state: State | None) -> None:
     """Raises UsageError where nothing was run yet."""
-    if isinstance(state, Address):
+    if isinstance(state, DatabaseAddress):
         journal = read_journal(manifest, state)
         if journal is not None:
             journal.close()
@@ -124,7 +124,7 @@ def require_journal(manifest: Manifest, state: State | None) -> None:
 
 def other_journals(manifest: Manifest, state: State | None) -> Iterator[Sibling]:
     """Those of other manifests, as long as the manifest's own knows nothing; none where it goes on with one of them."""
-    if isinstance(state, Address):
+    if isinstance(state, DatabaseAddress):
         from .postgres.neighbours import siblings_of
 
         yield from siblings_of(manifest, state.of(manifest))
@@ -154,7 +154,7 @@ def known_names(manifest: str, state: State | None) -> Iterator[str]:
 
 def _journals_of(manifest: str, state: State | None) -> Iterator[Callable[[], JournalView]]:
     """By their names only; in a database those of a manifest's file of this name."""
-    if isinstance(state, Address):
+    if isinstance(state, DatabaseAddress):
         from .postgres.neighbours import neighbours
         from .postgres.reader import PostgresReader
 

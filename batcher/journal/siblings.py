@@ -18,7 +18,7 @@ from pathlib import Path
 from ..core.errors import JournalError
 from ..core.model import Manifest
 from ..host.process import is_journal
-from .postgres.address import Address
+from .postgres.address import DatabaseAddress
 from .reader import JournalReader
 
 SUFFIXES = (".yaml", ".yml")
@@ -30,7 +30,7 @@ class Sibling:
     the folder of the one that asks; `told`: the journal itself says so (an older batcher's does not, and `batch` is a guess
     then)."""
 
-    path: Path | Address
+    path: Path | DatabaseAddress
     manifest: str
     batch: str
     here: bool

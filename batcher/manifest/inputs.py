@@ -26,9 +26,9 @@ from batcher.core.model import (
 )
 from batcher.core.objects import is_address, shown
 from batcher.manifest.findings import Mark, Unfit, harmless, quoted
-from batcher.manifest.object_patterns import LISTED, Listed
+from batcher.manifest.object_patterns import LISTED, ListedObject
 from batcher.manifest.paths import Base, spelled_path
-from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, Opened, Source
+from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN, OpenedRows, Source
 from batcher.manifest.sieve import Sieve
 from batcher.manifest.template import (
     Const,
@@ -54,7 +54,7 @@ List: TypeAlias = Callable[[Row, "Place | None", str], Iterator[Input | Problem]
 
 def file_input(
     path: str, base: Base, mime: str | None, additional: JSON | Absent, place: Place, key: str | None,
-    listed: Listed | None = None,
+    listed: ListedObject | None = None,
 ) -> Input:  # fmt: skip
     """The input of a path or an address, as `spelled_path` gives it. `listed`: what a listing said of the row's object."""
     if "//" in path and is_address(path):
@@ -201,7 +201,7 @@ class _Expansion:
             self._bound = scope, self._entry.item.bind(scope, self._base)
         return self._bound[1]
 
-    def _nothing(self, opened: Opened) -> Problem:
+    def _nothing(self, opened: OpenedRows) -> Problem:
         """That there is nothing: the manifest's fault, or where the flow's row says where to look, that row's."""
         place = self._place_of(self._source.mark)
         kind: ProblemKind = "source" if self._source.of_rows else "manifest"

@@ -15,7 +15,7 @@ from batcher.manifest import values
 from batcher.manifest.keys_base import EACH_KINDS, GLOB, TABLE, Exclude, Shape
 from batcher.manifest.keys_of_inputs import Input
 from batcher.manifest.keys_of_settings import Batch, Endpoint, LimitsShape, NotifyShape, Version
-from batcher.manifest.sound import Settings
+from batcher.manifest.sound import BatchSettings
 
 Parameters = Annotated[
     dict[str, Any] | None,
@@ -138,10 +138,10 @@ class ManifestShape(Shape):
     ) = None
     flows: list[FlowShape] = Field(default_factory=list, description="The remote jobs.")
 
-    def settings(self) -> Settings:
+    def settings(self) -> BatchSettings:
         limits = self.limits.limits() if self.limits else None
         notify = self.notify.notify() if self.notify else None
-        return Settings(self.batch, self.endpoint, limits, notify, self.metrics)
+        return BatchSettings(self.batch, self.endpoint, limits, notify, self.metrics)
 
 
 def schema() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _no_collection() -> Iterator[None]:
 
 def _read(
     text: str, env: Mapping[str, str], folder: str, findings: Findings, name: str
-) -> tuple[sound.Settings | None, list[Plan]]:
+) -> tuple[sound.BatchSettings | None, list[Plan]]:
     """The settings and the plans in the text and in what it includes. Raises ManifestError where nothing can be read."""
     resolve = partial(_resolve, env=env, findings=findings)
     tree = sound.mapping(document.read(text, resolve, findings), findings)
@@ -88,7 +88,7 @@ def _resolve(text: str, env: Mapping[str, str], findings: Findings) -> str:
     return resolved
 
 
-def _batch(settings: sound.Settings | None, path: str, findings: Findings) -> str:
+def _batch(settings: sound.BatchSettings | None, path: str, findings: Findings) -> str:
     if settings is None:
         return ""
     if settings.batch is not None:
@@ -100,7 +100,7 @@ def _batch(settings: sound.Settings | None, path: str, findings: Findings) -> st
         return ""
 
 
-def _endpoint(settings: sound.Settings | None, override: str | None, findings: Findings) -> str:
+def _endpoint(settings: sound.BatchSettings | None, override: str | None, findings: Findings) -> str:
     if override is None:
         return (settings and settings.endpoint) or DEFAULT_ENDPOINT
     try:

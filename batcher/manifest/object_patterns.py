@@ -28,7 +28,7 @@ Test: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedObject:
     """What a listing said of the object at this address."""
 
     url: str
@@ -58,10 +58,10 @@ class ObjectPattern:
 class Matches:
     """Objects, to be walked as often as asked, and never all held."""
 
-    def __init__(self, walk: Callable[[], Iterator[Listed]]) -> None:
+    def __init__(self, walk: Callable[[], Iterator[ListedObject]]) -> None:
         self._walk = walk
 
-    def __iter__(self) -> Iterator[Listed]:
+    def __iter__(self) -> Iterator[ListedObject]:
         return self._walk()
 
 
@@ -104,17 +104,17 @@ class Listings:
     def _of(self, pattern: ObjectPattern, place: Callable[[], Place]) -> tuple[Matches, int] | Problem:
         if pattern.text not in self._known:
             self._go_on()
-            from batcher.objects.faults import Fault, What  # only where there is such a pattern
+            from batcher.objects.faults import StoreFault, What  # only where there is such a pattern
             from batcher.objects.listing import listing
 
             try:
                 found = listing(pattern.root, pattern.folder, pattern.begins, pattern.keys.matcher(), self._go_on)
-            except Fault as fault:
+            except StoreFault as fault:
                 message = fault.about(f"what {harmless(pattern.text)} names")
                 kinds = {What.SETUP: "manifest", What.UNAVAILABLE: "unavailable"}
                 return Problem(kinds.get(fault.what, "source"), message, fault.hint, place())  # type: ignore[arg-type]
             root = pattern.root.root
-            self._known[pattern.text] = Matches(lambda: (Listed(f"{root}/{key}", stat) for key, stat in found))
+            self._known[pattern.text] = Matches(lambda: (ListedObject(f"{root}/{key}", stat) for key, stat in found))
             self._seen[pattern.text] = found.seen
             if len(self._known) > KEPT:
                 oldest, _ = self._known.popitem(last=False)
@@ -122,14 +122,14 @@ class Listings:
         self._known.move_to_end(pattern.text)
         return self._known[pattern.text], self._seen[pattern.text]
 
-    def is_folder(self, one: Listed) -> bool:
+    def is_folder(self, one: ListedObject) -> bool:
         """Whether an empty object only stands for a folder: its key, as it was listed, has lost its slash."""
         from batcher.objects.client import objects
-        from batcher.objects.faults import Fault, What
+        from batcher.objects.faults import StoreFault, What
         from batcher.objects.reading import reader_of
 
         try:
             objects().wait(reader_of(one.url).look(inside=False), self._go_on)
-        except Fault as fault:
+        except StoreFault as fault:
             return fault.what is What.MISSING
         return False

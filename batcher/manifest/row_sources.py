@@ -1,6 +1,6 @@
 """Where the rows of an expansion come from: the files that match a pattern, or the rows of a table.
 
-In: the `glob` or `table` member, the folder of the manifest. Out: `Opened`: the columns and the rows, lazily; a
+In: the `glob` or `table` member, the folder of the manifest. Out: `OpenedRows`: the columns and the rows, lazily; a
 Problem stands where a row, or the whole source, cannot be read. Called by `inputs` and `flows`.
 """
 
@@ -18,7 +18,7 @@ from batcher.core.objects import is_address
 from batcher.manifest import files, object_patterns, patterns, tables
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.findings import Mark, Unfit, harmless, quoted
-from batcher.manifest.object_patterns import LISTED, Listed
+from batcher.manifest.object_patterns import LISTED, ListedObject
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.sieve import Sieve
 from batcher.manifest.template import NO_SCOPE, Const, Node, Row, Scope, Text, bind_text
@@ -31,7 +31,7 @@ Rows: TypeAlias = Iterator[tuple[Row, Place | None] | Problem]
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedRows:
     """A source as one outer row sees it. A row's place is None where it stands in no text file (a match)."""
 
     name: str  # the pattern, or the table's path, as it was opened
@@ -68,14 +68,14 @@ class Source:
 
     def at(
         self, scope: Scope, base: Base, place: PlaceOf, sieve: Sieve
-    ) -> Callable[[Row, Mapping[str, object]], Opened | Problem]:
+    ) -> Callable[[Row, Mapping[str, object]], OpenedRows | Problem]:
         """Binds it to the outer row's columns. The function opens it: `wanted` has the names that anyone asks for,
         and what stands for each where a row has no such column. Problems with the source stand at `place`.
         """
         spell = _pattern_text(self.node, scope) if self.kind == "glob" else bind_text(self.node, scope)
         without = [_pattern_text(node, scope) for node, _ in self.exclude]
 
-        def opened(row: Row, wanted: Mapping[str, object]) -> Opened | Problem:
+        def opened(row: Row, wanted: Mapping[str, object]) -> OpenedRows | Problem:
             try:
                 if self.kind == "glob" and is_address(text := spell(row)):
                     return _open_objects(text, [render(row) for render in without], place, sieve)
@@ -148,7 +148,7 @@ def _fixed(part: str) -> Callable[[Row], str]:
 
 def _open_glob(
     text: str, without: list[str], base: Base, place: PlaceOf, wanted: Mapping[str, object], sieve: Sieve
-) -> Opened | Problem:
+) -> OpenedRows | Problem:
     pattern = patterns.parse(text)
     excluded = [patterns.parse(one) for one in without]
     walk = patterns.Walk(pattern, base.folder, sieve.suspected)
@@ -164,10 +164,10 @@ def _open_glob(
     rows = _matches(kept, base, place)
     if walk.unreadable:
         rows = chain(_unreadable(walk.unreadable, base, place), rows)
-    return Opened(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, rows, left_out, len(results))
+    return OpenedRows(text, GLOB_COLUMNS, "index" not in wanted, GLOB_ORIGIN, rows, left_out, len(results))
 
 
-def _open_objects(text: str, without: list[str], place: PlaceOf, sieve: Sieve) -> Opened | Problem:
+def _open_objects(text: str, without: list[str], place: PlaceOf, sieve: Sieve) -> OpenedRows | Problem:
     """Never all at once: there may be a million of them."""
     pattern = object_patterns.parse(text)
     tests = object_patterns.excluding(without, pattern)
@@ -175,7 +175,7 @@ def _open_objects(text: str, without: list[str], place: PlaceOf, sieve: Sieve) -
     if isinstance(found, Problem):
         return found
     matches, seen = found
-    opened = Opened(text, (*GLOB_COLUMNS, LISTED), False, GLOB_ORIGIN, iter(()))
+    opened = OpenedRows(text, (*GLOB_COLUMNS, LISTED), False, GLOB_ORIGIN, iter(()))
     if not seen:
         opened.advice = f"nothing there has a key that begins with {harmless(pattern.begins)}; correct it, or remove the input"
     root = len(pattern.root.root) + 1
@@ -246,7 +246,7 @@ def _matches(matches: list[str], base: Base, place: PlaceOf) -> Rows:
         yield _row(path, index), None
 
 
-def _row(path: str, index: int, *more: Listed) -> Row:
+def _row(path: str, index: int, *more: ListedObject) -> Row:
     """The columns of a match."""
     parent, slash, name = path.rpartition("/")
     dot = name.rfind(".")
@@ -267,13 +267,13 @@ def _shown(path: object) -> str:
     return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
-def _open_table(text: str, base: Base, place: PlaceOf, wanted: Mapping[str, object]) -> Opened | Problem:
+def _open_table(text: str, base: Base, place: PlaceOf, wanted: Mapping[str, object]) -> OpenedRows | Problem:
     _check_here(text)
     path = spelled_path(text)
     kind = tables.kind_of(path)
     shown = harmless(base.label(path))
     try:
-        return Opened(path, *tables.read(os.path.join(base.folder, path), shown, kind, wanted))
+        return OpenedRows(path, *tables.read(os.path.join(base.folder, path), shown, kind, wanted))
     except tables.NoTable as error:
         return _at_fault(error.__cause__, f"the table {quoted(path)} {error}", error.hint, place)
 

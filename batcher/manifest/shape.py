@@ -19,7 +19,7 @@ from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
 from batcher.manifest.findings import Findings, Mark, harmless, in_backticks, quoted, suggestion
 from batcher.manifest.keys_base import EACH_KINDS, FILE, GLOB, INPUT_KINDS, TABLE, TEXT
-from batcher.manifest.sound import Settings
+from batcher.manifest.sound import BatchSettings
 
 _Loc: TypeAlias = tuple[int | str, ...]
 
@@ -49,7 +49,7 @@ _INPUT_ADVICE: Final = "write a path, or one of `file`, `glob`, `text`, `table`"
 _EACH_ADVICE: Final = "write `glob` or `table`"
 
 
-def check(tree: Map, findings: Findings) -> Settings | None:
+def check(tree: Map, findings: Findings) -> BatchSettings | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
     if not any(key in tree for key in ("flows", "include", "profiles")):
         findings.add(tree.start, "`flows` is missing", "add a list of flows; see the examples")

@@ -1,8 +1,8 @@
 """Whether a manifest's tree is as it should be, told without pydantic, whose models take a fifth of a short command.
 
-In: the tree of `document`. Out: its `Settings`. Where something is wrong, or of a seldom kind, `shape` looks in its turn, which
-has every key and says what is wrong. What fits here is right there, and comes to the same settings: a test holds these tables
-against those models. Called by `load` and `include`.
+In: the tree of `document`. Out: its `BatchSettings`. Where something is wrong, or of a seldom kind, `shape` looks in its
+turn, which has every key and says what is wrong. What fits here is right there, and comes to the same settings: a test holds
+these tables against those models. Called by `load` and `include`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class BatchSettings:
     """What a manifest says of the whole batch; None: nothing."""
 
     batch: str | None = None
@@ -44,7 +44,7 @@ def mapping(tree: Value, findings: Findings, file: int = 0) -> Map | None:
     return None
 
 
-def check(tree: Map, findings: Findings) -> Settings | None:
+def check(tree: Map, findings: Findings) -> BatchSettings | None:
     """The manifest's settings; or None, and the tree is left without what is wrong, each of which is noted."""
     found = settings(tree)
     if found is not None:
@@ -54,7 +54,7 @@ def check(tree: Map, findings: Findings) -> Settings | None:
     return shape.check(tree, findings)
 
 
-def settings(tree: Map) -> Settings | None:
+def settings(tree: Map) -> BatchSettings | None:
     """The settings of a tree in which nothing is wrong; None where something is, or may be."""
     try:
         values.check_version(tree.get("version"))
@@ -63,16 +63,16 @@ def settings(tree: Map) -> Settings | None:
         return None
 
 
-def _settings(tree: Map) -> Settings:
+def _settings(tree: Map) -> BatchSettings:
     parsed = {key: parse(tree[key]) for key, parse in _PARSED.items() if key in tree}
-    return Settings(**parsed)
+    return BatchSettings(**parsed)
 
 
 def _has_flows(tree: Map) -> bool:
     return "flows" in tree or "include" in tree or "profiles" in tree
 
 
-# --- Settings: parsed as the models do it; ValueError where one is wrong ------------------------------------------------
+# --- BatchSettings: parsed as the models do it; ValueError where one is wrong ------------------------------------------------
 
 
 def _whole(least: int, most: float = float("inf")) -> Callable[[object], int]:

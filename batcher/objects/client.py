@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Final, TypeVar
 
 from ..host.system import share_memory_between_threads
-from .faults import Fault, What
+from .faults import StoreFault, What
 
 ASK_S: Final = 0.1  # between two looks whether the caller is to end
 DOWN_S: Final = (
@@ -33,7 +33,7 @@ class Objects:
     def __init__(self) -> None:
         share_memory_between_threads()
         self._loop = asyncio.new_event_loop()
-        self._down: dict[str, tuple[float, Fault]] = {}
+        self._down: dict[str, tuple[float, StoreFault]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
         threading.Thread(target=self._loop.run_forever, name="objects", daemon=True).start()
 
@@ -42,7 +42,7 @@ class Objects:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def wait(self, work: Coroutine[Any, Any, T], go_on: Callable[[], None] = lambda: None) -> T:
-        """Its result, in a thread that waits for it. `go_on` may end the waiting with an error. Raises Fault."""
+        """Its result, in a thread that waits for it. `go_on` may end the waiting with an error. Raises StoreFault."""
         return self.result(self.begin(work), go_on)
 
     @staticmethod
@@ -61,18 +61,18 @@ class Objects:
                 future.cancel()
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its result, on another loop. Raises Fault."""
+        """Its result, on another loop. Raises StoreFault."""
         return await asyncio.wrap_future(self.begin(work))
 
     async def asked(self, store: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """One request's result, in its turn; at once a Fault where this store could not be had a moment ago. On the loop."""
+        """One request's result, in its turn; a StoreFault at once where this store could not be had just now. On the loop."""
         async with self._turns:
             until, fault = self._down.get(store, (0.0, None))
             if fault is not None and time.monotonic() < until:
-                raise Fault(fault.what, fault.message, fault.hint)
+                raise StoreFault(fault.what, fault.message, fault.hint)
             try:
                 found = await work()
-            except Fault as error:
+            except StoreFault as error:
                 if error.what is What.UNAVAILABLE:
                     self._down[store] = time.monotonic() + DOWN_S, error
                 raise

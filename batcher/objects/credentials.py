@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..core.addresses import is_loopback
 from ..core.text import harmless
-from .faults import Fault, What
+from .faults import StoreFault, What
 
 _OWN: Final = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SKIP_SIGNATURE")  # fmt: skip
@@ -25,8 +25,8 @@ _ASKED_FOR: Final = ("sso_session", "sso_start_url", "role_arn", "credential_pro
 
 
 def s3(env: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
-    """Options, and whether plain http is meant. Raises Fault where a profile cannot be followed, or the endpoint is plain http
-    and far away."""
+    """Options, and whether plain http is meant. Raises StoreFault where a profile cannot be followed, or the endpoint is plain
+    http and far away."""
     found = _profile(env)
     endpoint = env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or env.get("AWS_ENDPOINT") or found.get("endpoint")
     if endpoint:
@@ -60,7 +60,7 @@ def _profile(env: Mapping[str, str]) -> dict[str, Any]:
     if any(env.get(variable) for variable in _OWN):
         return found
     if not sections and env.get("AWS_PROFILE"):
-        raise Fault(
+        raise StoreFault(
             What.SETUP, f"AWS_PROFILE names {harmless(name, 80)}, which ~/.aws does not have", "correct it, or unset it"
         )
     keys = {ours: sections[theirs] for theirs, ours in _PROFILE_KEYS.items() if sections.get(theirs)}
@@ -78,12 +78,12 @@ def _by_boto3(name: str) -> Any:
         from obstore.auth.boto3 import Boto3CredentialProvider
     except ImportError:
         what = f"the AWS profile {harmless(name, 80)} takes a role or logs in, which boto3 has to do"
-        raise Fault(What.SETUP, what, "pip install boto3, or set AWS_ACCESS_KEY_ID") from None
+        raise StoreFault(What.SETUP, what, "pip install boto3, or set AWS_ACCESS_KEY_ID") from None
     return Boto3CredentialProvider(boto3.Session(profile_name=name))
 
 
 def gs(env: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
-    """As for S3. Raises Fault where the endpoint is plain http and far away."""
+    """As for S3. Raises StoreFault where the endpoint is plain http and far away."""
     found: dict[str, Any] = {}
     emulator = env.get("STORAGE_EMULATOR_HOST")
     if emulator:  # as Google's own libraries take it
@@ -93,7 +93,7 @@ def gs(env: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
 
 
 def az(env: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
-    """As for S3. Raises Fault where the endpoint is plain http and far away."""
+    """As for S3. Raises StoreFault where the endpoint is plain http and far away."""
     found: dict[str, Any] = {}
     parts = dict(part.split("=", 1) for part in env.get("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if "=" in part)
     for theirs, ours in (("AccountName", "account_name"), ("AccountKey", "account_key"), ("BlobEndpoint", "endpoint"),
@@ -115,7 +115,7 @@ def _over_http(endpoint: str | None, variable: str, allow: str, env: Mapping[str
     host = urlsplit(endpoint).hostname or ""
     if not is_loopback(host) and env.get(allow, "").lower() not in ("true", "1", "yes"):
         what = f"{variable} is plain http to {harmless(host, 80)}, which anybody on the way could read"
-        raise Fault(What.SETUP, what, f"use https, or allow it with {allow}=true")
+        raise StoreFault(What.SETUP, what, f"use https, or allow it with {allow}=true")
     return True
 
 
@@ -125,7 +125,7 @@ def trusted(env: Mapping[str, str], scheme: str) -> bytes | None:
     try:
         return Path(path).read_bytes() if path else None
     except OSError as error:
-        raise Fault(What.SETUP, f"the certificates in {harmless(str(path), 200)} cannot be read: {error.strerror}",
+        raise StoreFault(What.SETUP, f"the certificates in {harmless(str(path), 200)} cannot be read: {error.strerror}",
                     "correct AWS_CA_BUNDLE or SSL_CERT_FILE") from error  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What went wrong with an object or its store, in words for people: without keys, signatures, addresses or a reply's body.
 
-In: exceptions of obstore and of aiohttp. Out: a `Fault`. Raised by everything in this room, and made a Problem or an error by
-whoever asked.
+In: exceptions of obstore and of aiohttp. Out: a `StoreFault`. Raised by everything in this room, and made a Problem or an error
+by whoever asked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class What(Enum):
 
 
 @dataclass(eq=False)
-class Fault(Exception):
+class StoreFault(Exception):
     """`message` says what is wrong with what the reader knows by its name ("may not be read"); of a SETUP it is a sentence."""
 
     what: What
@@ -53,72 +53,73 @@ class Fault(Exception):
         return self.message if self.what is What.SETUP else f"{name} {self.message}"
 
 
-def no_extra() -> Fault:
-    return Fault(What.SETUP, "to read from and write to object stores needs obstore, which is not installed", EXTRA)
+def no_extra() -> StoreFault:
+    return StoreFault(What.SETUP, "to read from and write to object stores needs obstore, which is not installed", EXTRA)
 
 
-def of_status(status: int, scheme: str, code: str = "") -> Fault | None:
+def of_status(status: int, scheme: str, code: str = "") -> StoreFault | None:
     """What an answer's status means; None where it is none of an error."""
     said = f"{status} {code}".strip()
     kind = "https" if scheme == "http" else scheme
     match status:
         case _ if code in _NO_BUCKET:
             what = "container" if scheme == "az" else "bucket"
-            return Fault(What.NO_BUCKET, f"is in a {what} that is not there", "check its name, the account and the endpoint")
+            message = f"is in a {what} that is not there"
+            return StoreFault(What.NO_BUCKET, message, "check its name, the account and the endpoint")
         case 404 | 410:
-            return Fault(What.MISSING, "is not there", "check the address; capitals count")
+            return StoreFault(What.MISSING, "is not there", "check the address; capitals count")
         case 401 | 403:
-            return Fault(What.REFUSED, f"may not be read ({said})", PERMISSION[kind])
+            return StoreFault(What.REFUSED, f"may not be read ({said})", PERMISSION[kind])
         case 412:
-            return Fault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
+            return StoreFault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
         case 408 | 429:
-            return Fault(What.UNAVAILABLE, f"cannot be had now: the store answers {said}", "run again later")
+            return StoreFault(What.UNAVAILABLE, f"cannot be had now: the store answers {said}", "run again later")
         case _ if status >= 500:
-            return Fault(What.UNAVAILABLE, f"cannot be had now: the store answers {said}", "run again later")
+            return StoreFault(What.UNAVAILABLE, f"cannot be had now: the store answers {said}", "run again later")
         case _ if status in (301, 302, 307, 308) and scheme == "s3":
-            return Fault(What.OTHER, f"lies in another region ({said})", "name it: AWS_REGION")
+            return StoreFault(What.OTHER, f"lies in another region ({said})", "name it: AWS_REGION")
         case _ if status >= 300:
-            return Fault(What.OTHER, f"cannot be read: the store answers {said}", "check the address")
+            return StoreFault(What.OTHER, f"cannot be read: the store answers {said}", "check the address")
     return None
 
 
-def of_error(error: BaseException, address: Address) -> Fault:
+def of_error(error: BaseException, address: Address) -> StoreFault:
     """What an exception of obstore means. Its own words hold addresses and replies: only what is harmless of them is shown."""
-    if isinstance(error, Fault):
+    if isinstance(error, StoreFault):
         return error
     text = str(error).partition("\n\nDebug source")[0]
     status, code = _STATUS.search(text), _CODE.search(str(error))
     if isinstance(error, TimeoutError):
-        return Fault(What.UNAVAILABLE, "cannot be had now: nothing came for too long", "run again later")
+        return StoreFault(What.UNAVAILABLE, "cannot be had now: nothing came for too long", "run again later")
     if status is not None:
         found = of_status(int(status[1]), address.scheme, (code[1] or code[2]) if code is not None else "")
         if found is not None:
             return found
     name = type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return Fault(What.MISSING, "is not there", "check the address; capitals count")
+        return StoreFault(What.MISSING, "is not there", "check the address; capitals count")
     if "BareRedirect" in str(error) or "redirect without LOCATION" in text:
-        return Fault(What.OTHER, "lies in another region", "name it: AWS_REGION")
+        return StoreFault(What.OTHER, "lies in another region", "name it: AWS_REGION")
     if name == "PreconditionError":
-        return Fault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
+        return StoreFault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
     if name in ("PermissionDeniedError", "UnauthenticatedError") or any(word in text.lower() for word in _CREDENTIALS):
-        return Fault(What.REFUSED, "may not be read: no credentials for it were found", PERMISSION[address.scheme])
+        return StoreFault(What.REFUSED, "may not be read: no credentials for it were found", PERMISSION[address.scheme])
     words = harmless(_ADDRESS.sub("…", text.partition("\n")[0]), SHOWN_CHARS)
     if any(
         word in str(error)
         for word in ("HTTP error", "reqwest", "error sending request", "Connect", "BrokenPipe", "IncompleteBody")
     ):
-        return Fault(
+        return StoreFault(
             What.UNAVAILABLE,
             f"cannot be had now: {_network(str(error))}",
             "check the endpoint and the network, or run again later",
         )
-    return Fault(What.OTHER, f"cannot be read: {words}", "check the address and the store's variables")
+    return StoreFault(What.OTHER, f"cannot be read: {words}", "check the address and the store's variables")
 
 
 @contextlib.contextmanager
 def faults_of(address: Address, *, written: bool = False) -> Iterator[None]:
-    """What obstore raises inside is raised as the Fault that it means; `written`: of what was to be written, not read."""
+    """What obstore raises inside is raised as the StoreFault that it means; `written`: of what was to be written, not read."""
     import obstore
 
     try:
@@ -126,7 +127,7 @@ def faults_of(address: Address, *, written: bool = False) -> Iterator[None]:
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         fault = of_error(error, address)
         if written:
-            fault = Fault(fault.what, fault.message.replace("read", "written"), fault.hint)
+            fault = StoreFault(fault.what, fault.message.replace("read", "written"), fault.hint)
         raise fault from None
 
 

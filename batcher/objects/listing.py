@@ -1,8 +1,8 @@
 """The objects below a prefix, in the order of their keys.
 
-In: a bucket, a prefix, a test for keys. Out: a `Listing`, to be walked as often as asked. Called by the manifest, for patterns,
-and by the folder of outputs. A store lists a thousand keys at a time; what fits is kept, a few in memory, many in a database
-without a name that is gone with the process: of a million keys some megabytes are held.
+In: a bucket, a prefix, a test for keys. Out: an `ObjectListing`, to be walked as often as asked. Called by the manifest, for
+patterns, and by the folder of outputs. A store lists a thousand keys at a time; what fits is kept, a few in memory, many in a
+database without a name that is gone with the process: of a million keys some megabytes are held.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CACHE_KIB: Final = 2048  # of the database
 Row: TypeAlias = tuple[str, int, int, int]  # key, size, time of the last change in ns, mark
 
 
-class Listing:
+class ObjectListing:
     """What was found. Any thread may walk it."""
 
     def __init__(self) -> None:
@@ -102,16 +102,16 @@ def _sql() -> dict[str, str]:
 
 def listing(
     address: Address, folder: str, begins: str, test: Callable[[str], bool], go_on: Callable[[], None] = lambda: None
-) -> Listing:
+) -> ObjectListing:
     """The objects of a bucket below `folder` (a key's first names, without a slash at the end) whose keys begin with `begins`
     and pass the test. In a thread. Raises Fault, and what `go_on` raises."""
     return objects().wait(_listed(address, folder, begins, test), go_on)
 
 
-async def _listed(address: Address, folder: str, begins: str, test: Callable[[str], bool]) -> Listing:
+async def _listed(address: Address, folder: str, begins: str, test: Callable[[str], bool]) -> ObjectListing:
     import obstore
 
-    found = Listing()
+    found = ObjectListing()
     store = store_of(address)
     ordered = not address.bucket.endswith("--x-s3")  # S3 Express lists in no order
     # Keys come after the offset: one letter less than what they begin with, so that it may be a key itself.

@@ -25,24 +25,24 @@ _no_ranges: set[str] = set()  # stores that answer a range with all of it
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedObject:
     """An object that is read once. `seen`: what it is; a size below 0 is not known."""
 
     seen: Seen
     pieces: AsyncIterator[bytes]
 
 
-class Reader(Protocol):
+class ObjectReader(Protocol):
     """One object. Raises Fault."""
 
     async def look(self, *, inside: bool) -> Seen:
         """`inside`: with its first bytes."""
 
-    async def open(self, piece_bytes: int) -> Opened:
+    async def open(self, piece_bytes: int) -> OpenedObject:
         """From its beginning, in pieces of so many bytes at least, but for the last one."""
 
 
-def reader_of(url: str) -> Reader:
+def reader_of(url: str) -> ObjectReader:
     """For the address of an object. Raises Fault."""
     address = split(url)
     if address.scheme in WEB:
@@ -73,7 +73,7 @@ def seen_of(meta: Mapping[str, Any], head: bytes = b"") -> Seen:
 
 
 class StoredObject:
-    """The Reader for s3, gs and az."""
+    """The ObjectReader for s3, gs and az."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -109,12 +109,12 @@ class StoredObject:
             return seen_of(found.meta, bytes(piece[:MAGIC_BYTES]))
         return seen_of(found.meta)
 
-    async def open(self, piece_bytes: int) -> Opened:
+    async def open(self, piece_bytes: int) -> OpenedObject:
         import obstore
 
         with faults_of(self._address):
             found = await obstore.get_async(self._store, self._address.key)
-        return Opened(seen_of(found.meta), self._pieces(found, piece_bytes))
+        return OpenedObject(seen_of(found.meta), self._pieces(found, piece_bytes))
 
     async def _pieces(self, found: Any, piece_bytes: int) -> AsyncIterator[bytes]:
         with faults_of(self._address):

@@ -16,7 +16,7 @@ from ..core.objects import Address
 from ..core.text import harmless
 from ..version import __version__
 from . import credentials
-from .faults import Fault, What, no_extra
+from .faults import StoreFault, What, no_extra
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -28,7 +28,7 @@ _turn = threading.Lock()
 
 
 def store_of(address: Address) -> ObjectStore:
-    """The bucket of this address. Raises Fault."""
+    """The bucket of this address. Raises StoreFault."""
     with _turn:  # one bucket, one store: its connections are kept
         return _opened(address.scheme, address.bucket)
 
@@ -64,4 +64,4 @@ def _opened(scheme: str, bucket: str) -> ObjectStore:
                 return AzureStore(bucket, **more)
     except Exception as error:  # obstore's own, of whatever is wrong in the environment; its words may hold a key
         words = harmless(str(error).partition("\n")[0], 120) if "key" not in str(error).lower() else type(error).__name__
-        raise Fault(What.SETUP, f"{scheme}://{bucket} cannot be opened: {words}", "check the store's variables") from None
+        raise StoreFault(What.SETUP, f"{scheme}://{bucket} cannot be opened: {words}", "check the store's variables") from None

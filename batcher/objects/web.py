@@ -27,14 +27,14 @@ from ..core.pauses import pause_after
 from ..host.proxies import proxy_for
 from ..version import __version__
 from .client import objects
-from .faults import Fault, What, of_status
-from .reading import MAGIC_BYTES, SECOND_NS, Opened, Seen
+from .faults import StoreFault, What, of_status
+from .reading import MAGIC_BYTES, SECOND_NS, OpenedObject, Seen
 from .stores import QUIET_S, RETRIES
 
 HOPS: Final = 5
 PIECE_BYTES: Final = 64 << 10
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 5.0)
-BROKEN: Final = Fault(What.UNAVAILABLE, "cannot be had now: the connection broke", "run again later")
+BROKEN: Final = StoreFault(What.UNAVAILABLE, "cannot be had now: the connection broke", "run again later")
 _RANGE: Final = re.compile(r"bytes (?:\d+-\d+|\*)/(\d+)")
 
 
@@ -67,11 +67,11 @@ class WebObject:
         _, mtime_ns, mark, _ = opened.seen
         return size, mtime_ns, mark or (0 if mtime_ns else mark_of(hashed.hexdigest())), head
 
-    async def open(self, piece_bytes: int) -> Opened:
+    async def open(self, piece_bytes: int) -> OpenedObject:
         stack = contextlib.AsyncExitStack()
         reply = await stack.enter_async_context(self._get({}))
         seen = (_length(reply), *_identity(reply.headers), b"")
-        return Opened(seen, self._pieces(stack, reply, piece_bytes))
+        return OpenedObject(seen, self._pieces(stack, reply, piece_bytes))
 
     async def _pieces(
         self, stack: contextlib.AsyncExitStack, reply: aiohttp.ClientResponse, least: int
@@ -91,7 +91,7 @@ class WebObject:
                     if length >= 0 and came < length:
                         raise BROKEN
                     break
-                except (aiohttp.ClientError, TimeoutError, OSError, Fault) as error:
+                except (aiohttp.ClientError, TimeoutError, OSError, StoreFault) as error:
                     breaks += 1
                     if breaks > RETRIES or not any(_identity(headers)):
                         raise BROKEN from error
@@ -99,7 +99,7 @@ class WebObject:
                 await asyncio.sleep(pause_after(breaks - 1, PAUSES_S))
                 reply = await stack.enter_async_context(self._get({"Range": f"bytes={came}-", **_if_same(headers)}))
                 if reply.status != 206 or _identity(reply.headers) != _identity(headers):
-                    raise Fault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
+                    raise StoreFault(What.CHANGED, "changed while it was read", "run again once nobody writes to it")
             if held:
                 yield bytes(held)
         finally:
@@ -107,15 +107,15 @@ class WebObject:
 
     @contextlib.asynccontextmanager
     async def _get(self, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The reply at the end of all redirects, tried again where it cannot be had now. Raises Fault."""
+        """The reply at the end of all redirects, tried again where it cannot be had now. Raises StoreFault."""
         attempt = 0
         while True:
             try:
                 reply = await self._followed(headers)
                 break
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                fault: Fault | None = _of_network(error)
-            except Fault as error:
+                fault: StoreFault | None = _of_network(error)
+            except StoreFault as error:
                 fault = error
             assert fault is not None
             attempt += 1
@@ -141,7 +141,7 @@ class WebObject:
                 reply.close()
                 raise fault
             return reply
-        raise Fault(What.OTHER, f"cannot be read: it is redirected more than {HOPS} times", "name where it really lies")
+        raise StoreFault(What.OTHER, f"cannot be read: it is redirected more than {HOPS} times", "name where it really lies")
 
 
 def _allowed(url: str, before: str) -> str:
@@ -149,7 +149,7 @@ def _allowed(url: str, before: str) -> str:
     parts = urlsplit(url)
     local = parts.scheme == "http" and before.startswith("http://") and is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not local:
-        raise Fault(What.OTHER, "cannot be read: it is redirected to what is not https", "name where it really lies")
+        raise StoreFault(What.OTHER, "cannot be read: it is redirected to what is not https", "name where it really lies")
     return url
 
 
@@ -186,25 +186,25 @@ async def _first(reply: aiohttp.ClientResponse) -> bytes:
     return head
 
 
-def _of_network(error: BaseException) -> Fault:
+def _of_network(error: BaseException) -> StoreFault:
     """Without the address, which may be signed."""
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError() | ssl.SSLError():
-            return Fault(What.OTHER, "cannot be read: its certificate is not trusted", "see SSL_CERT_FILE")
+            return StoreFault(What.OTHER, "cannot be read: its certificate is not trusted", "see SSL_CERT_FILE")
         case aiohttp.ClientConnectorDNSError():
-            return Fault(
+            return StoreFault(
                 What.UNAVAILABLE, "cannot be had now: the host's name is not known", "check the address, or run again later"
             )
         case aiohttp.ClientConnectorError():
-            return Fault(
+            return StoreFault(
                 What.UNAVAILABLE,
                 "cannot be had now: there is no connection to its host",
                 "check the address, or run again later",
             )
         case TimeoutError():
-            return Fault(What.UNAVAILABLE, "cannot be had now: nothing came for too long", "run again later")
+            return StoreFault(What.UNAVAILABLE, "cannot be had now: nothing came for too long", "run again later")
         case aiohttp.InvalidURL():
-            return Fault(What.OTHER, "is no address that can be read", "check it")
+            return StoreFault(What.OTHER, "is no address that can be read", "check it")
         case _:
             return BROKEN
 

@@ -16,7 +16,7 @@ from typing import IO, Final
 from ..core.facts import FileStat
 from ..core.objects import Address, mark_of
 from .client import objects
-from .faults import Fault, What, faults_of
+from .faults import StoreFault, What, faults_of
 from .reading import seen_of, stat_of
 from .stores import store_of
 from .unfinished import clear
@@ -32,7 +32,8 @@ _large = asyncio.Semaphore(LARGE_AT_ONCE)  # on the loop of `client`
 def write(
     address: Address, file: IO[bytes], size: int, about: dict[str, str], go_on: Callable[[], None] = lambda: None
 ) -> FileStat:
-    """`about`: its Content-Type, and the members beside it. Raises Fault, and what `go_on` raises: then nothing of it stays."""
+    """`about`: its Content-Type, and the members beside it. Raises StoreFault, and what `go_on` raises: then nothing
+    of it stays."""
     if size <= PUT_BYTES:
         return objects().wait(_put(address, file.read(), about), go_on)
     given_up = threading.Event()
@@ -62,7 +63,7 @@ async def _in_parts(
     async def pieces() -> AsyncIterator[bytes]:
         while data := await asyncio.to_thread(file.read, part):
             if given_up.is_set():
-                raise Fault(What.UNAVAILABLE, "was given up", "collect again")  # obstore then takes the parts away
+                raise StoreFault(What.UNAVAILABLE, "was given up", "collect again")  # obstore then takes the parts away
             yield data
 
     async with _large:
@@ -75,7 +76,7 @@ async def _in_parts(
 
 
 def digest_beside(address: Address) -> str:
-    """The SHA-256 that was kept beside it, in hex; "" where there is none. Raises Fault."""
+    """The SHA-256 that was kept beside it, in hex; "" where there is none. Raises StoreFault."""
     return objects().wait(_beside(address))
 
 
@@ -88,7 +89,7 @@ async def _beside(address: Address) -> str:
 
 
 def look(address: Address) -> FileStat | None:
-    """What is there now; None: nothing. Raises Fault."""
+    """What is there now; None: nothing. Raises StoreFault."""
 
     async def head() -> FileStat | None:
         import obstore
@@ -103,7 +104,7 @@ def look(address: Address) -> FileStat | None:
 
 
 def delete(address: Address) -> None:
-    """Raises Fault."""
+    """Raises StoreFault."""
 
     async def gone() -> None:
         import obstore

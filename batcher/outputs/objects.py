@@ -27,8 +27,8 @@ from ..core.output_check import HEAD_BYTES, Landed, Spoiled, bytes_after, conten
 from ..core.output_names import RESULTS
 from ..objects import writing
 from ..objects.client import objects
-from ..objects.faults import Fault, What
-from ..objects.listing import Listing, listing
+from ..objects.faults import StoreFault, What
+from ..objects.listing import ObjectListing, listing
 from ..objects.reading import digest_of, reader_of, stat_of
 from .folder import HELD_BYTES, THREADS
 from .results import rows_of_others, write_rows
@@ -54,11 +54,11 @@ class ObjectFolder:
         self._threads = ThreadPoolExecutor(THREADS, "outputs")
         try:
             begins = f"{prefix}/" if prefix else ""
-            self._there: Listing = listing(Address(root.scheme, root.bucket, ""), prefix, begins, lambda key: True)
+            self._there: ObjectListing = listing(Address(root.scheme, root.bucket, ""), prefix, begins, lambda key: True)
             writing.write(self._at(PROBE), io.BytesIO(b""), 0, {})
-            with contextlib.suppress(Fault):  # some may write and not delete; it is always the same one
+            with contextlib.suppress(StoreFault):  # some may write and not delete; it is always the same one
                 writing.delete(self._at(PROBE))
-        except Fault as fault:
+        except StoreFault as fault:
             raise UsageError(fault.about(to), fault.hint) from fault
 
     def _at(self, path: str) -> Address:
@@ -82,7 +82,7 @@ class ObjectFolder:
         """By the store's own word: somebody else may have written there meanwhile."""
         try:
             found = writing.look(self._at(path))
-        except Fault as fault:
+        except StoreFault as fault:
             _stop(self._at(path), fault)
         if found is not None:
             self._there.put(self._at(path).key, found)
@@ -95,7 +95,7 @@ class ObjectFolder:
                 if len(beside) == 2 * hashlib.sha256().digest_size:
                     return bytes.fromhex(beside)
             return objects().wait(digest_of(str(self._at(path))))
-        except Fault as fault:
+        except StoreFault as fault:
             if fault.what is What.MISSING:
                 return b""
             _stop(self._at(path), fault)
@@ -107,7 +107,7 @@ class ObjectFolder:
         try:
             with held.content() as file:
                 written = writing.write(address, file, held.size, about, self._go_on)
-        except Fault as fault:
+        except StoreFault as fault:
             _stop(address, fault)
         held.drop()
         self._there.put(address.key, written)
@@ -123,7 +123,7 @@ class ObjectFolder:
     def head(self, path: str) -> bytes:
         try:
             return objects().wait(reader_of(str(self._at(path))).look(inside=True))[3][:HEAD_BYTES]
-        except Fault as fault:
+        except StoreFault as fault:
             _stop(self._at(path), fault)
 
     def write_results(self, rows: Iterator[Mapping[str, JSON]], ours: Callable[[Mapping[str, JSON]], bool]) -> None:
@@ -136,7 +136,7 @@ class ObjectFolder:
                 file.seek(0)
                 try:
                     writing.write(address, file, size, {"Content-Type": mime})
-                except Fault as fault:
+                except StoreFault as fault:
                     _stop(address, fault)
 
     def _others(self, ours: Callable[[Mapping[str, JSON]], bool]) -> Iterator[Mapping[str, JSON]]:
@@ -145,7 +145,7 @@ class ObjectFolder:
         with tempfile.TemporaryFile() as copy:
             try:
                 objects().wait(_into(address, copy))
-            except Fault as fault:
+            except StoreFault as fault:
                 if fault.what is What.MISSING:
                     return
                 _stop(address, fault)
@@ -223,7 +223,7 @@ async def _into(address: Address, file: IO[bytes]) -> None:
         file.write(piece)
 
 
-def _stop(address: Address, fault: Fault) -> NoReturn:
+def _stop(address: Address, fault: StoreFault) -> NoReturn:
     """Nothing more could be collected there."""
     reason = Reason.UNAVAILABLE if fault.what is What.UNAVAILABLE else Reason.UNSETTLED
     raise Stop(reason, fault.about(str(address)), fault.hint or "collect again later") from fault

@@ -19,8 +19,8 @@ from ..core.model import Problem
 from ..core.objects import mark_of, split
 from ..core.planning import InputPlan
 from ..objects.client import objects
-from ..objects.faults import Fault
-from ..objects.reading import Opened, reader_of, stat_of
+from ..objects.faults import StoreFault
+from ..objects.reading import OpenedObject, reader_of, stat_of
 from .bodies import StreamBody
 from .encode_worker import Seen
 from .problems import changed
@@ -45,7 +45,7 @@ def same_at_end(planned: FileStat, seen: Seen, sha256: bytes) -> bool:
 class ObjectBody(StreamBody):
     """Read anew for each attempt. `problem_of`: what a fault of the store is for people."""
 
-    def __init__(self, plan: InputPlan, url: str, problem_of: Callable[[Fault], Problem]) -> None:
+    def __init__(self, plan: InputPlan, url: str, problem_of: Callable[[StoreFault], Problem]) -> None:
         super().__init__(plan)
         self._url = url
         self._problem_of = problem_of
@@ -61,7 +61,7 @@ class ObjectBody(StreamBody):
                 ahead = asyncio.ensure_future(objects().call(reading.next()))
                 yield chunk
                 chunk = await ahead
-        except Fault as fault:
+        except StoreFault as fault:
             self.fault = self._problem_of(fault)
             return
         finally:
@@ -84,7 +84,7 @@ class _Reading:
     def __init__(self, url: str, planned: FileStat) -> None:
         self._url = url
         self._planned = planned
-        self._opened: Opened | None = None
+        self._opened: OpenedObject | None = None
         self._hashed = hashlib.sha256()
         self._bytes = 0
         self._piece = b""  # what is left of the one that came last

@@ -21,7 +21,7 @@ from ..core.model import Input, ObjectSource, Problem, ProblemKind
 from ..core.objects import shown, split
 from ..core.planning import InputPlan
 from ..objects.client import objects
-from ..objects.faults import Fault, What
+from ..objects.faults import StoreFault, What
 from ..objects.reading import digest_of, reader_of, stat_of
 from .bodies import beside
 from .encode_worker import Seen, body
@@ -42,7 +42,7 @@ class StoredObjects:
         self._min_age_s = min_age_s
         self._now = now
         self._go_on = go_on
-        self._faults: dict[str, Fault] = {}
+        self._faults: dict[str, StoreFault] = {}
 
     def close(self) -> None: ...
     def interrupt(self) -> None: ...  # whoever waits asks `go_on`
@@ -65,7 +65,7 @@ class StoredObjects:
     async def _seen_ahead(self, item: Input, inside: bool) -> Seen | None:
         try:
             return await self._seen(item, inside)
-        except Fault as fault:
+        except StoreFault as fault:
             if len(self._faults) < FAULTS_KEPT:
                 self._faults[_source(item).url] = fault
             return None
@@ -84,7 +84,7 @@ class StoredObjects:
         if seen is None:
             try:
                 seen = objects().wait(self._seen(item, False), self._go_on)
-            except Fault as fault:
+            except StoreFault as fault:
                 return problem_of(item, fault)
         size, mtime_ns, mark, _ = seen
         if size > FILE_BYTES:
@@ -101,7 +101,7 @@ class StoredObjects:
             return plain_type(item.mime)
         try:
             head = seen[3] if seen is not None and seen[3] else objects().wait(self._seen(item, True), self._go_on)[3]
-        except Fault as fault:
+        except StoreFault as fault:
             return problem_of(item, fault)
         mime = detect_input(head) or named(item.label, types)
         if belies(head, mime):
@@ -115,7 +115,7 @@ class StoredObjects:
             if len(data) > PROMPT_BYTES:
                 return source_problem(item, f"{item.label} is too large for a prompt", "16 MiB at most")
             return data.decode()
-        except Fault as fault:
+        except StoreFault as fault:
             return problem_of(item, fault)
         except UnicodeDecodeError as error:
             return source_problem(item, f"{item.label} is not UTF-8 (byte {error.start})", "a prompt is UTF-8 text")
@@ -124,7 +124,7 @@ class StoredObjects:
         url = _source(item).url
         try:
             return objects().wait(_asked(url, lambda: digest_of(url)), self._go_on)
-        except Fault as fault:
+        except StoreFault as fault:
             return problem_of(item, fault)
 
     def encode(self, plan: InputPlan) -> SmallBody | Problem:
@@ -179,7 +179,7 @@ async def _encoded(plan: InputPlan) -> SmallBody | Problem:
 
     try:
         data, seen = await _asked(_source(item).url, read)
-    except Fault as fault:
+    except StoreFault as fault:
         return problem_of(item, fault)
     sha256 = hashlib.sha256(data).digest()
     if len(data) != plan.stat.size or not same_at_end(plan.stat, seen, sha256):
@@ -188,7 +188,7 @@ async def _encoded(plan: InputPlan) -> SmallBody | Problem:
     return SmallBody(body(encoded, *beside(plan), sha256.hex()), sha256)
 
 
-def problem_of(item: Input, fault: Fault) -> Problem:
+def problem_of(item: Input, fault: StoreFault) -> Problem:
     """What is wrong with an object. Raises ManifestError where it is wrong with all of them: one line says so."""
     kind: ProblemKind = "unavailable" if fault.what is What.UNAVAILABLE else "source"
     if fault.what is What.SETUP:

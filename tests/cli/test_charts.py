@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.cli.batch_status import Sums
+from batcher.cli.batch_status import BatchSums
 from batcher.cli.flow_status import FlowStatus
 from batcher.cli.page.charts import latencies, nice, over_time, step_s
 from batcher.cli.page.data import FlowLine, PageData, Run
@@ -37,7 +37,7 @@ def run_of(requests: list[tuple[float, float]], length_s: float, ended: bool = T
 
 
 def facts_of(flows: list[FlowLine]) -> PageData:
-    sums = Sums(Report("m", "x"))
+    sums = BatchSums(Report("m", "x"))
     return PageData("m.yaml", "m", "https://x", BEGAN, sums.report, flows, [], [], [], None, False, sums, 0, Limits())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 from tests.postgres import server
 
 from .conftest import Service, batcher, begin, write_batch
@@ -92,7 +92,7 @@ def test_command_that_must_be_alone_is_told_of_a_run(service: Service, state: st
             time.sleep(0.05)
         alone = ("clean", "m.yaml", "--yes", "--endpoint", service.url, "--state", state)
         assert batcher(tmp_path, *alone).returncode == 11
-        address = str(Address.parse(state))
+        address = str(DatabaseAddress.parse(state))
         status = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url, "--state", address)
         assert (status.returncode, "f0" in status.stdout) == (0, True)
     finally:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batcher.gallery.files import PROMPT_BYTES, Beside, address, file_address, is_below, look, safe_output
+from batcher.gallery.files import PROMPT_BYTES, GalleryFolder, address, file_address, is_below, look, safe_output
 
 PNG = b"\x89PNG\r\n\x1a\n"
 names = st.binary(min_size=1, max_size=20).filter(lambda raw: b"/" not in raw and b"\0" not in raw and raw not in (b".", b".."))
@@ -56,7 +56,7 @@ def test_what_is_no_plain_file_has_gone_and_is_not_waited_for(tmp_path: Path) ->
 
 
 def test_a_model_is_a_script_that_calls_the_page_with_its_bytes(tmp_path: Path) -> None:
-    beside = Beside(tmp_path, "a batch", "sandbox")
+    beside = GalleryFolder(tmp_path, "a batch", "sandbox")
     for size in (0, 1, 2, 3, 4_000_001):
         path = tmp_path / f"{size}.glb"
         path.write_bytes(os.urandom(size))
@@ -73,7 +73,7 @@ def test_a_second_time_nothing_is_written_and_what_has_changed_is(tmp_path: Path
     path.write_bytes(b"glTF one")
 
     def again() -> tuple[int, bytes]:
-        beside = Beside(tmp_path, "b", "sandbox")
+        beside = GalleryFolder(tmp_path, "b", "sandbox")
         name = beside.model(str(path), path.stat())
         copied = beside.copy(str(path), look(str(path)))
         script = tmp_path / beside.place / "models" / f"{name}.js"
@@ -86,14 +86,14 @@ def test_a_second_time_nothing_is_written_and_what_has_changed_is(tmp_path: Path
     written, content = again()
     assert written == 2
     assert content.endswith(b"glTF two")
-    script = next((tmp_path / Beside(tmp_path, "b", "sandbox").place / "models").iterdir())
+    script = next((tmp_path / GalleryFolder(tmp_path, "b", "sandbox").place / "models").iterdir())
     script.write_bytes(script.read_bytes()[:-3])  # as a power cut may leave it
     os.utime(script, ns=(1, 1))
     assert again()[0] == 1
 
 
 def test_only_what_is_ours_is_taken_away(tmp_path: Path) -> None:
-    beside = Beside(tmp_path, "b", "sandbox")
+    beside = GalleryFolder(tmp_path, "b", "sandbox")
     path = tmp_path / "a.glb"
     path.write_bytes(b"glTF")
     name = beside.model(str(path), path.stat())
@@ -106,7 +106,7 @@ def test_only_what_is_ours_is_taken_away(tmp_path: Path) -> None:
 
 def test_batches_have_folders_of_their_own_with_plain_names(tmp_path: Path) -> None:
     batches = (("a", "x"), ("a", "y"), ("../..", "x"), ("椅子", "x"), ("a b", "x"), ("a-b", "x"))
-    places = {Beside(tmp_path, *of).place for of in batches}
+    places = {GalleryFolder(tmp_path, *of).place for of in batches}
     assert len(places) == 6
     assert all(re.fullmatch(r"gallery_files/[A-Za-z0-9-]+", place) for place in places)
 

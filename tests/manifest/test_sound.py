@@ -137,7 +137,7 @@ def test_what_is_taken_for_right_is_right(value: dict[str, Any]) -> None:
 
 def test_what_is_wrong_is_left_to_the_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
-    monkeypatch.setattr(shape, "check", lambda tree, findings: asked.append(tree) or sound.Settings())
+    monkeypatch.setattr(shape, "check", lambda tree, findings: asked.append(tree) or sound.BatchSettings())
     for text in ("version: 1\nflows: []\n", "version: 1\nflows: []\nbatch: null\n"):
         (tmp_path / "m.yaml").write_text(text)
         load(str(tmp_path / "m.yaml"), {})

@@ -19,7 +19,7 @@ import pytest
 from batcher.core.objects import Address
 from batcher.objects import credentials, writing
 from batcher.objects.client import objects
-from batcher.objects.faults import Fault, What, of_error
+from batcher.objects.faults import StoreFault, What, of_error
 from batcher.objects.listing import listing
 from batcher.objects.reading import reader_of
 
@@ -80,7 +80,7 @@ def test_azure_is_written_listed_and_read(azurite: None) -> None:
     assert [(found.size, found.inode) for _, found in there] == [
         (looked.size, looked.inode) for key, _ in there if (looked := writing.look(Address("az", "shop", key)))
     ], "a listing and a look give one mark"
-    with pytest.raises(Fault) as none:
+    with pytest.raises(StoreFault) as none:
         listing(Address("az", "none", ""), "out", "out/", lambda key: True)
     assert none.value.what is What.NO_BUCKET
 
@@ -115,7 +115,7 @@ def test_plain_http_goes_to_loopback_only_unless_it_is_allowed(
 ) -> None:
     options = {"s3": credentials.s3, "gs": credentials.gs, "az": credentials.az}[scheme]
     env = {"HOME": str(tmp_path), **variables}
-    with pytest.raises(Fault, match="plain http to") as refused:
+    with pytest.raises(StoreFault, match="plain http to") as refused:
         options(env)
     assert "c2VjcmV0" not in str(refused.value)
     allow = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}[scheme]
@@ -139,10 +139,10 @@ def test_profiles_of_aws_are_followed(tmp_path: Path) -> None:
     assert credentials.s3({**home, "AWS_PROFILE": "shop"}) == (shop, True)
     own = {"AWS_ACCESS_KEY_ID": "E", "AWS_SECRET_ACCESS_KEY": "F", "AWS_REGION": "us-east-2"}
     assert credentials.s3({**home, **own}) == ({}, False), "the environment's own come first"
-    with pytest.raises(Fault, match="names nobody"):
+    with pytest.raises(StoreFault, match="names nobody"):
         credentials.s3({**home, "AWS_PROFILE": "nobody"})
     if importlib.util.find_spec("boto3") is None:
-        with pytest.raises(Fault, match="boto3 has to do"):
+        with pytest.raises(StoreFault, match="boto3 has to do"):
             credentials.s3({**home, "AWS_PROFILE": "role"})
 
 

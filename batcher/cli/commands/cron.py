@@ -20,7 +20,7 @@ from ...core.errors import BatcherError, UsageError
 from ...core.model import SANDBOX, Manifest
 from ...core.objects import is_address
 from ...journal.open import State, state_folder
-from ...journal.postgres.address import Address
+from ...journal.postgres.address import DatabaseAddress
 from .. import flags, output, schedules, setup
 from .run import command as run
 
@@ -52,7 +52,7 @@ def command(
         when = schedules.when(at, every)
         words = _words(loaded, given, run_flags)
         key = None if loaded.endpoint == SANDBOX else _key_file(key_file)
-        job = schedules.Job(
+        job = schedules.ScheduledJob(
             loaded.path, _name(loaded.path), words, key, _written(loaded, given.state, given.log_file, run_flags), when,
             user=_user() if system else None, hooks=any((loaded.notify.on_success, loaded.notify.on_failure,
                                                          loaded.notify.on_problem)),
@@ -110,7 +110,7 @@ def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str
 
 def _whole(path: State | str) -> str:
     """As it is called from any folder. Raises UsageError for an address with a password."""
-    if not isinstance(path, Address):
+    if not isinstance(path, DatabaseAddress):
         return os.path.abspath(path)
     if path.has_password:
         raise UsageError("the password in --state would stand in the crontab", "put it into ~/.pgpass or a PGPASSFILE")

@@ -16,7 +16,7 @@ from ...core.model import Manifest
 from ...core.text import size
 from ...journal.open import State, read_journal
 from .. import flags, output, setup
-from ..flow_status import FlowStatus, Line, lines
+from ..flow_status import FlowStatus, StatusLine, lines
 from ..readable import count
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write(manifest: Manifest, state: State | None, to: Path, *, served: bool = F
         return make(manifest.knowing(journal), card_states, to, GalleryOptions(served, copy_inputs), time.time())
 
 
-def _card_state(line: Line) -> CardState:
+def _card_state(line: StatusLine) -> CardState:
     from ...gallery.cards import CardState, State
 
     said = line.problem.message if line.problem is not None else ""

@@ -23,8 +23,8 @@ from ...core.model import Manifest
 from ...journal.open import empty_journal, read_journal
 from .. import flags, output, setup
 from ..batch_status import FIRST, OF_STATUS, BatchStatus, batch_status
-from ..flow_status import FlowStatus, Line
-from ..status_sums import Pace, totals
+from ..flow_status import FlowStatus, StatusLine
+from ..status_sums import UploadPace, totals
 from ..status_table import Terminal, lines_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _document(manifest: Manifest, found: BatchStatus, asked: Asked | None) -> di
     return found.report.json() | more | {"journal": listed, "last_run": run}
 
 
-def _flow(line: Line, at_work: Mapping[str, str]) -> dict[str, Any]:
+def _flow(line: StatusLine, at_work: Mapping[str, str]) -> dict[str, Any]:
     facts, end = line.facts, line.end
     shown: dict[str, Any] = {
         "flow": facts.name, "state": facts.state.value, "status": line.status.word, "flow_id": facts.flow_id,
@@ -143,7 +143,7 @@ def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, r
     signal.signal(signal.SIGTERM, ended)
     settings = setup.settings(given)
     drawn = 0
-    seen: deque[Pace] = deque()
+    seen: deque[UploadPace] = deque()
     out = sys.stdout
     try:
         out.write("\x1b[?25l")  # no cursor meanwhile
@@ -153,7 +153,7 @@ def _watch(manifest: Manifest, given: flags.CommonFlags, interval_s: float, *, r
             terminal = Terminal(max(NARROWEST, columns) - 1, rows, output.color(sys.stdout))
             found = _look(manifest, given, asked, most=rows)
             now = time.monotonic()
-            seen.append(Pace(now, found.report.inputs.uploaded, found.report.inputs.bytes))
+            seen.append(UploadPace(now, found.report.inputs.uploaded, found.report.inputs.bytes))
             while len(seen) > 2 and now - seen[1].at >= PACE_S:
                 seen.popleft()
             words = asked.words if asked is not None else ""

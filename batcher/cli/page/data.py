@@ -20,8 +20,8 @@ from ...core.measuring import FlowTimes
 from ...core.model import NOTES, FileSource, Flow, Input, Limits, Manifest, Place, Problem
 from ...core.report import Report
 from ...journal.ports import JournalView
-from ..batch_status import Sums, alive, attach, told
-from ..flow_status import PAGE, FlowStatus, Line, became, lines, lines_named
+from ..batch_status import BatchSums, alive, attach, told
+from ..flow_status import PAGE, FlowStatus, StatusLine, became, lines, lines_named
 from ..readable import shown
 
 FLOWS_SHOWN: Final = 50_000  # 8 MB of page; a browser is ready within a second
@@ -106,7 +106,7 @@ class PageData:
     runs: list[Run]
     measured: Run | None
     under_way: bool
-    sums: Sums
+    sums: BatchSums
     paid: int
     limits: Limits
 
@@ -123,7 +123,7 @@ class PageData:
 def gather(manifest: Manifest, journal: JournalView, now: float) -> PageData:
     """Read it all. Raises JournalError."""
     manifest = manifest.knowing(journal)
-    sums = Sums(Report(manifest.name, manifest.endpoint))
+    sums = BatchSums(Report(manifest.name, manifest.endpoint))
     runs = [Run(began, document) for began, document in journal.runs()]
     of_flow, said = told(journal.runs())
     flows: list[FlowLine] = []
@@ -152,7 +152,7 @@ def _most_urgent(flows: list[FlowLine]) -> list[FlowLine]:
     return flows if len(flows) <= FLOWS_SHOWN else sorted(flows, key=lambda flow: flow.status)[:FLOWS_SHOWN]
 
 
-def _lines(manifest: Manifest, journal: JournalView) -> Iterator[tuple[Line, FlowTimes | None, bool]]:
+def _lines(manifest: Manifest, journal: JournalView) -> Iterator[tuple[StatusLine, FlowTimes | None, bool]]:
     """The manifest's flows in its order, then those that only the journal has; some hundred at a time."""
     names: set[int] = set()  # hashes: of a million flows they take 60 MB
     known = 0
@@ -163,7 +163,7 @@ def _lines(manifest: Manifest, journal: JournalView) -> Iterator[tuple[Line, Flo
         known += len(rows)
         for flow in page:
             names.add(hash(flow.name))
-            line = rows.get(flow.name) or Line(FlowFacts(flow.name))
+            line = rows.get(flow.name) or StatusLine(FlowFacts(flow.name))
             if line.facts.inputs == 0:
                 line.facts = replace(line.facts, inputs=_count(flow))
             yield line, times.get(flow.name), False
@@ -203,7 +203,7 @@ def _count(flow: Flow) -> int:
     return sum(1 for _ in _inputs(flow))
 
 
-def _flow_line(line: Line, times: FlowTimes | None, gone: bool) -> FlowLine:
+def _flow_line(line: StatusLine, times: FlowTimes | None, gone: bool) -> FlowLine:
     facts, end = line.facts, line.end
     passed = times or FlowTimes()
     if passed.started is None and facts.started_at is not None:

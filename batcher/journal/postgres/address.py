@@ -1,8 +1,8 @@
 """Where a journal in PostgreSQL lies.
 
-In: `postgresql://USER@HOST/DB?schema=…`, as `--state` has it. Out: an `Address`, which shows itself without a password. All of
-it but `schema` is libpq's affair, so that PGPASSFILE, services and sslmode work as everywhere. Called by `open.py` and the
-command line; psycopg is imported where an address is really one.
+In: `postgresql://USER@HOST/DB?schema=…`, as `--state` has it. Out: a `DatabaseAddress`, which shows itself without a
+password. All of it but `schema` is libpq's affair, so that PGPASSFILE, services and sslmode work as everywhere. Called by
+`open.py` and the command line; psycopg is imported where an address is really one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class DatabaseAddress:
     """A database, and the schema in it ("": made from the batch and its endpoint, see `of`). `parameters` are libpq's, and
     may hold a password: they are never shown."""
 
@@ -34,7 +34,7 @@ class Address:
     schema: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> DatabaseAddress:
         """Raises UsageError, without a password in it, where this is no address, or the extra is not installed."""
         base, _, query = text.partition("?")
         parts = [part for part in query.split("&") if part]
@@ -46,7 +46,7 @@ class Address:
         rest = "&".join(part for part in parts if unquote(part.partition("=")[0]) != "schema")
         return cls(tuple(_parameters(f"{base}?{rest}" if rest else base).items()), schema)
 
-    def of(self, manifest: Manifest) -> Address:
+    def of(self, manifest: Manifest) -> DatabaseAddress:
         """With the schema of this batch at this endpoint: the same on every host, wherever the manifest lies there."""
         if self.schema:
             return self
@@ -81,7 +81,7 @@ class Address:
         return f"postgresql://{user + '@' if user else ''}{at}/{database}{'?' + query if query else ''}"
 
     def __repr__(self) -> str:
-        return f"Address({self})"
+        return f"DatabaseAddress({self})"
 
 
 def is_address(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ...core.crew import Done, Heard, Job, Member, Told, Totals, share_of
 from ...core.errors import ClaimLost, UsageError
-from .address import Address
+from .address import DatabaseAddress
 from .crew_statements import execute, row, rows
 from .link import Connection, Link
 from .queue import Queue
@@ -23,12 +23,12 @@ from .queue import Queue
 T = TypeVar("T")
 
 
-class Crew:
+class PostgresCrew:
     """`run`: this run's random name. `place`: its host and process, for people. `most`: requests in flight of all runs
     together; `held`: flows that it works on at most; `starts`: flows that may be started in one session (None: no bound)."""
 
     def __init__(
-        self, address: Address, run: str, place: str, *, lease_s: float, most: int, held: int, starts: int | None
+        self, address: DatabaseAddress, run: str, place: str, *, lease_s: float, most: int, held: int, starts: int | None
     ) -> None:
         self._link = Link(address, self._lost)
         self._queue = Queue(lease_s, 2 * held)  # those that it works on, and those that are about to leave

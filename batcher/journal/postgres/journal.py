@@ -21,10 +21,10 @@ from ...core.errors import Locked, Stop, UsageError
 from ...core.facts import Record
 from ...host.system import uptime
 from ..ports import JournalView
-from .address import Address
+from .address import DatabaseAddress
 from .fence import Fence
 from .line import AWAY_S, Line, Patience, told
-from .reader import SESSION, Reader
+from .reader import SESSION, LineReader
 from .schema import lock_key, migrate
 from .statements import SQL, Connection, ask
 from .writer import Writer
@@ -42,7 +42,7 @@ _SESSION: Final = {
 }  # fmt: skip
 
 
-class PostgresJournal(Reader):
+class PostgresJournal(LineReader):
     """The journal of one batch at one endpoint, at `address`, which has its schema; that is made where it is not there.
 
     `run`: the name of this run, as others see it on its flows. `exclusive`: no other run is at it, and this one may change
@@ -52,7 +52,7 @@ class PostgresJournal(Reader):
 
     def __init__(
         self,
-        address: Address,
+        address: DatabaseAddress,
         batch: str,
         settle_s: float,
         *,

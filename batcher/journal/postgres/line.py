@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from ...core.errors import JournalError, Reason, Stop, UsageError
-from .address import Address
+from .address import DatabaseAddress
 from .statements import SQL, Connection
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Line:
     ours, where it says no."""
 
     def __init__(
-        self, address: Address, patience: Patience, *, steady: Callable[[], float] = time.monotonic,
+        self, address: DatabaseAddress, patience: Patience, *, steady: Callable[[], float] = time.monotonic,
         session: Mapping[str, str] = MappingProxyType({}), writes: bool = False,
         begun: Callable[[Connection], None] = lambda connection: None,
     ) -> None:  # fmt: skip
@@ -209,7 +209,7 @@ def _passes(error: psycopg.Error) -> bool:
     return state[:2] in _PASSING_CLASSES or state in _PASSING
 
 
-def told(address: Address, error: psycopg.Error, doing: str) -> JournalError | UsageError:
+def told(address: DatabaseAddress, error: psycopg.Error, doing: str) -> JournalError | UsageError:
     """As a user is told: `doing` is read or written."""
     message = f"the journal {address} cannot be {doing}: {address.hidden(str(error))}"
     state = error.sqlstate or ""

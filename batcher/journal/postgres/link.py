@@ -15,7 +15,7 @@ from psycopg.sql import SQL, Identifier
 
 from ...core.errors import Reason, Stop
 from ...core.pauses import pause_after
-from .address import Address
+from .address import DatabaseAddress
 
 WORK_S: Final = 10.0  # a database that says nothing for so long is away
 AWAY_S: Final = 600.0  # so long it is waited for
@@ -30,7 +30,7 @@ Connection = psycopg.AsyncConnection[tuple[object, ...]]
 class Link:
     """`lost` is called whenever the connection is gone, and with it every lock that it held."""
 
-    def __init__(self, address: Address, lost: Callable[[], None]) -> None:
+    def __init__(self, address: DatabaseAddress, lost: Callable[[], None]) -> None:
         self._address = address
         self._lost = lost
         self._connection: Connection | None = None

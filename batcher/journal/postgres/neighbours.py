@@ -17,19 +17,19 @@ from psycopg import sql
 
 from ...core.model import Manifest
 from ..siblings import Sibling
-from .address import Address
+from .address import DatabaseAddress
 from .line import OPEN_S, Line, Patience, told
 from .statements import SQL, Connection, ask
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    address: Address
+    address: DatabaseAddress
     about: Mapping[str, str]
     has_flows: bool
 
 
-def neighbours(address: Address) -> list[Neighbour]:
+def neighbours(address: DatabaseAddress) -> list[Neighbour]:
     """All journals of the database that may be read, in the order of their schemas; that of `address` is one of them. Raises as
     `PostgresReader`."""
     with closing(Line(address, Patience(OPEN_S))) as line:
@@ -40,7 +40,7 @@ def neighbours(address: Address) -> list[Neighbour]:
             raise told(address, error, "read") from error
 
 
-def _found(connection: Connection, address: Address) -> Iterator[Neighbour]:
+def _found(connection: Connection, address: DatabaseAddress) -> Iterator[Neighbour]:
     for (schema,) in ask(connection, "journals"):
         connection.execute(SQL["set_session"], (["search_path"], [sql.Identifier(schema).as_string()]))
         about = ask(connection, "meta", "about")
@@ -48,7 +48,7 @@ def _found(connection: Connection, address: Address) -> Iterator[Neighbour]:
         yield Neighbour(replace(address, schema=schema), json.loads(about[0][0]) if about else {}, has_flows)
 
 
-def siblings_of(manifest: Manifest, address: Address) -> Iterator[Sibling]:
+def siblings_of(manifest: Manifest, address: DatabaseAddress) -> Iterator[Sibling]:
     """The other journals of the manifest's endpoint with flows, as long as its own, at `address`, has none."""
     found = [one for one in neighbours(address) if one.has_flows]
     if any(one.address.schema == address.schema for one in found):

@@ -1,6 +1,6 @@
 """Reading the database: all that `JournalView` asks for.
 
-In: an address, or a line that another module has opened. Out: facts. `Reader` is what the held journal reads with, too;
+In: an address, or a line that another module has opened. Out: facts. `LineReader` is what the held journal reads with, too;
 `PostgresReader` only looks, for `plan`, `status` and `report`, and writes nothing.
 """
 
@@ -18,7 +18,7 @@ from ..ports import JournalView
 from ..queries import parts
 from ..row_reader import RowReader
 from ..rows import Row
-from .address import Address
+from .address import DatabaseAddress
 from .line import OPEN_S, Line, Patience, told
 from .schema import SCHEMA, lock_key, version_of
 from .statements import ask
@@ -31,10 +31,10 @@ LOOKS: Final = 4  # at a time; they take turns at one connection, but not at wha
 SESSION: Final = {"plan_cache_mode": "force_custom_plan"}
 
 
-class Reader(RowReader):
+class LineReader(RowReader):
     """Any thread may ask, any number at a time: they take turns at one connection, a statement each."""
 
-    def __init__(self, address: Address, line: Line) -> None:
+    def __init__(self, address: DatabaseAddress, line: Line) -> None:
         self._address = address
         self._line = line
         # Not the loop's own threads, which others need: one that asks may have to wait long.
@@ -68,11 +68,11 @@ class NoJournal(JournalError):
     """There is none at that address."""
 
 
-class PostgresReader(Reader):
+class PostgresReader(LineReader):
     """A journal that is only looked at. `address` has its schema. Raises UsageError where the database refuses,
     Stop(UNAVAILABLE) where it is away, NoJournal where it has no such schema, JournalError where it is of another version."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: DatabaseAddress) -> None:
         line = Line(address, Patience(OPEN_S), session=SESSION)
         super().__init__(address, line)
         try:

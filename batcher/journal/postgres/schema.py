@@ -13,7 +13,7 @@ from psycopg import sql
 
 from ...core.errors import JournalError
 from ...host.failpoint import failpoint
-from .address import Address
+from .address import DatabaseAddress
 from .statements import SQL, Connection, ask
 
 SCHEMA: Final = 2  # as many files as there are
@@ -25,7 +25,7 @@ def lock_key(schema: str, what: str) -> int:
     return int.from_bytes(digest, signed=True)
 
 
-def version_of(connection: Connection, address: Address) -> int:
+def version_of(connection: Connection, address: DatabaseAddress) -> int:
     """0: there is nothing yet. Raises JournalError where it is newer than this program."""
     if not ask(connection, "has_tables", address.schema):
         return 0
@@ -37,7 +37,7 @@ def version_of(connection: Connection, address: Address) -> int:
     return version
 
 
-def migrate(connection: Connection, address: Address) -> None:
+def migrate(connection: Connection, address: DatabaseAddress) -> None:
     """To today's version, in one transaction. Raises psycopg.Error, JournalError."""
     if version_of(connection, address) == SCHEMA:
         return

@@ -18,7 +18,7 @@ from ...core.errors import Reason, Stop
 from ..reporter import Reporter
 from ..shutdown import Shutdown
 from .bringing import Bringing
-from .pacing import Deadline, Turns
+from .pacing import Deadline, FlowTurns
 from .results import Results
 from .started_flows import StartedFlows
 from .waiting import Waiting
@@ -32,7 +32,7 @@ class Window:
     """The flows that are waited for now. `late`: those that still ran when the waiting was over."""
 
     def __init__(
-        self, started: StartedFlows, waiting: Waiting, bringing: Bringing, turns: Turns, deadline: Deadline,
+        self, started: StartedFlows, waiting: Waiting, bringing: Bringing, turns: FlowTurns, deadline: Deadline,
         shutdown: Shutdown,
     ) -> None:  # fmt: skip
         self._started = started

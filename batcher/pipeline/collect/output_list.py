@@ -14,7 +14,7 @@ from ...core.retry import Call, Verdict
 from ...core.tags import read_input_tag
 from ...journal.ports import Journal
 from ..requests import Requests
-from .pacing import Deadline, Turns
+from .pacing import Deadline, FlowTurns
 from .watched import CollectReporter, Watched
 
 # While a flow at its end still shows outputs as being processed, or fewer than it has inputs: a list may lag behind.
@@ -40,7 +40,7 @@ class _OutputsTaken:
 
 class OutputList:
     def __init__(
-        self, requests: Requests, journal: Journal, reporter: CollectReporter, turns: Turns, deadline: Deadline
+        self, requests: Requests, journal: Journal, reporter: CollectReporter, turns: FlowTurns, deadline: Deadline
     ) -> None:
         self._requests = requests
         self._journal = journal

@@ -34,7 +34,7 @@ class Deadline:
         return None if self._until is None else self._until - self._clock.steady()
 
 
-class Turns:
+class FlowTurns:
     """Whoever brings a flow holds one of `FLOWS` places; of several processes, one brings it."""
 
     def __init__(self, shutdown: Shutdown, journal: Journal) -> None:

@@ -23,7 +23,7 @@ from .naming import Naming
 from .on_disk import OnDisk
 from .output_download import OutputDownload
 from .output_list import OutputList
-from .pacing import Deadline, Turns
+from .pacing import Deadline, FlowTurns
 from .results import Results
 from .started_flows import StartedFlows
 from .waiting import Waiting
@@ -38,7 +38,7 @@ def collector_of(
     places = Places()
     thread = ThreadPoolExecutor(1, "names")
     reporter = CollectReporter(operation.reporter)
-    deadline, turns = Deadline(clock, options.wait_s), Turns(shutdown, journal)
+    deadline, turns = Deadline(clock, options.wait_s), FlowTurns(shutdown, journal)
     started = StartedFlows(operation.manifest, journal, operation.options, places, options.name,
                            operation.reporter, reporter, shutdown, thread)  # fmt: skip
     waiting = Waiting(FlowStates(requests), journal, reporter, shutdown, clock, operation.rng)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 
 NAME = ".s.PGSQL.5432"
 
@@ -74,8 +74,8 @@ class Proxy:
             one.close()
 
 
-def through(address: Address, folder: Path) -> Address:
+def through(address: DatabaseAddress, folder: Path) -> DatabaseAddress:
     """The same database, through the proxy in this folder."""
-    return Address(
+    return DatabaseAddress(
         tuple((name, str(folder) if name == "host" else value) for name, value in address.parameters), address.schema
     )

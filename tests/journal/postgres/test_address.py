@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batcher.core.errors import UsageError
-from batcher.journal.postgres.address import Address, is_address
+from batcher.journal.postgres.address import DatabaseAddress, is_address
 
 from ..test_open import manifest_of
 
@@ -29,10 +29,10 @@ SECRET = "ge%40he/im"
     ],
 )
 def test_address_is_shown_without_a_password_and_can_be_read_again(text: str, shown: str) -> None:
-    address = Address.parse(text)
+    address = DatabaseAddress.parse(text)
     assert str(address) == shown
-    assert repr(address) == f"Address({shown})"
-    again = Address.parse(shown)
+    assert repr(address) == f"DatabaseAddress({shown})"
+    again = DatabaseAddress.parse(shown)
     assert str(again) == shown
     assert not again.has_password
     assert address.has_password == ("eim" in text)
@@ -58,26 +58,26 @@ def test_address_is_shown_without_a_password_and_can_be_read_again(text: str, sh
 )
 def test_address_that_is_none_is_told_without_its_password(text: str) -> None:
     with pytest.raises(UsageError) as error:
-        Address.parse(text)
+        DatabaseAddress.parse(text)
     assert error.value.hint
     assert error.value.__cause__ is None
     assert "heim" not in str(error.value).replace("pg_geheim", "")
 
 
 def test_message_of_anybody_is_told_without_a_password() -> None:
-    address = Address.parse(f"postgresql://u:{SECRET.replace('/', '%2F')}@h/db")
+    address = DatabaseAddress.parse(f"postgresql://u:{SECRET.replace('/', '%2F')}@h/db")
     assert address.hidden("no: ge@he/im\n  (ge%40he%2Fim)") == "no: *** (***)"
 
 
 def test_schema_is_that_of_the_batch_and_its_endpoint_wherever_the_manifest_lies(tmp_path: Path) -> None:
     manifest = replace(manifest_of(tmp_path), batch="Autumn Chairs, 2. Lauf – " + "x" * 60)
-    address = Address.parse("postgresql://h/db").of(manifest)
+    address = DatabaseAddress.parse("postgresql://h/db").of(manifest)
     assert address.schema.startswith("batcher_autumn_chairs_2_lauf_xxx")
     assert len(address.schema) <= 63
-    assert Address.parse("postgresql://h/db").of(replace(manifest, path="/elsewhere/m.yaml")) == address
-    assert Address.parse("postgresql://h/db").of(replace(manifest, endpoint="http://127.0.0.1:8")) != address
-    assert Address.parse("postgresql://h/db").of(replace(manifest, batch=manifest.batch + ".")) != address
-    assert Address.parse("postgresql://h/db?schema=own").of(manifest).schema == "own"
+    assert DatabaseAddress.parse("postgresql://h/db").of(replace(manifest, path="/elsewhere/m.yaml")) == address
+    assert DatabaseAddress.parse("postgresql://h/db").of(replace(manifest, endpoint="http://127.0.0.1:8")) != address
+    assert DatabaseAddress.parse("postgresql://h/db").of(replace(manifest, batch=manifest.batch + ".")) != address
+    assert DatabaseAddress.parse("postgresql://h/db?schema=own").of(manifest).schema == "own"
 
 
 def test_what_is_an_address() -> None:

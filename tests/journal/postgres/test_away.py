@@ -19,7 +19,7 @@ from batcher.core.facts import FlowFacts, InputFacts, PutFlow, PutInput, PutTime
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes
 from batcher.journal.postgres import line, writer
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 from batcher.journal.postgres.journal import PostgresJournal
 from batcher.journal.postgres.reader import PostgresReader
 from tests.postgres import Server, own_server, server
@@ -44,7 +44,7 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-def opened(address: Address, run: str = "a") -> PostgresJournal:
+def opened(address: DatabaseAddress, run: str = "a") -> PostgresJournal:
     return PostgresJournal(address, "b", 15, run=run, exclusive=False)
 
 
@@ -262,7 +262,7 @@ async def test_clock_is_the_databases(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_database_that_refuses_is_told_without_a_password(wrong: dict[str, str], said: str, tmp_path: Path) -> None:
     address = server().address(tmp_path)
     parameters = dict(address.parameters) | {"password": "geheim"} | wrong
-    wrong_address = Address(tuple(parameters.items()), address.schema)
+    wrong_address = DatabaseAddress(tuple(parameters.items()), address.schema)
     for opener in (opened, PostgresReader):
         with pytest.raises(UsageError, match=said) as error:
             opener(wrong_address)
@@ -278,8 +278,8 @@ def test_password_is_read_where_libpq_reads_it(own: Server, tmp_path: Path, monk
     address = own.address(tmp_path)
     parameters = dict(address.parameters) | {"user": "guarded"}
     parameters.pop("password", None)
-    guarded = Address(tuple(parameters.items()), address.schema)
-    wrong = Address((*guarded.parameters, ("password", "wrong-geheim")), address.schema)
+    guarded = DatabaseAddress(tuple(parameters.items()), address.schema)
+    wrong = DatabaseAddress((*guarded.parameters, ("password", "wrong-geheim")), address.schema)
     with pytest.raises(UsageError, match="no password"):
         opened(guarded)
     with pytest.raises(UsageError, match="password authentication failed") as error:
@@ -295,7 +295,7 @@ def test_password_is_read_where_libpq_reads_it(own: Server, tmp_path: Path, monk
 def test_database_that_cannot_be_reached_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "OPEN_S", 0.3)
     with pytest.raises(Stop, match="database is away") as stop:
-        opened(Address.parse("postgresql://u:geheim@127.0.0.1:1/db?schema=s"))
+        opened(DatabaseAddress.parse("postgresql://u:geheim@127.0.0.1:1/db?schema=s"))
     assert "geheim" not in str(stop.value)
     assert stop.value.reason is Reason.UNAVAILABLE
 
@@ -305,11 +305,11 @@ async def test_run_without_rights_is_told_so(tmp_path: Path) -> None:
     opened(address).close()
     with server().connect() as beside, suppress(psycopg.errors.DuplicateObject):
         beside.execute("CREATE ROLE looker LOGIN")
-    looker = Address(tuple((dict(address.parameters) | {"user": "looker"}).items()), address.schema)
+    looker = DatabaseAddress(tuple((dict(address.parameters) | {"user": "looker"}).items()), address.schema)
     for opener in (opened, PostgresReader):
         with pytest.raises(UsageError, match="permission denied"):
             opener(looker)
-    elsewhere = Address(looker.parameters, f"{address.schema}_new")
+    elsewhere = DatabaseAddress(looker.parameters, f"{address.schema}_new")
     with pytest.raises(UsageError, match="permission denied"):
         opened(elsewhere)
 

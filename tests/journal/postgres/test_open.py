@@ -21,7 +21,7 @@ from batcher.journal.open import (
     require_journal,
     state_folder,
 )
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 from tests.postgres import server
 
 from ..test_open import manifest_of
@@ -30,15 +30,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def state() -> Address:
+def state() -> DatabaseAddress:
     """A database of its own."""
     name = f"d{os.urandom(6).hex()}"
     with server().connect() as beside:
         beside.execute(f"CREATE DATABASE {name}")
-    return Address.parse(server().url.replace("/postgres?", f"/{name}?"))
+    return DatabaseAddress.parse(server().url.replace("/postgres?", f"/{name}?"))
 
 
-async def test_journal_is_held_by_one_and_looked_at_by_others(state: Address, tmp_path: Path) -> None:
+async def test_journal_is_held_by_one_and_looked_at_by_others(state: DatabaseAddress, tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     assert read_journal(manifest, state) is None
     with pytest.raises(UsageError, match=r"there is no journal at postgresql://.*schema=batcher_m_"):
@@ -59,13 +59,13 @@ async def test_journal_is_held_by_one_and_looked_at_by_others(state: Address, tm
     assert list(known_names("another.yaml", state)) == []
 
 
-def test_what_lies_beside_a_journal_lies_beside_the_manifest(state: Address, tmp_path: Path) -> None:
+def test_what_lies_beside_a_journal_lies_beside_the_manifest(state: DatabaseAddress, tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
     assert state_folder(manifest, state) == tmp_path / ".batcher"
     assert images_path(manifest, state) == images_path(manifest, None)
 
 
-async def test_schema_of_another_batch_is_refused(state: Address, tmp_path: Path) -> None:
+async def test_schema_of_another_batch_is_refused(state: DatabaseAddress, tmp_path: Path) -> None:
     shared = replace(state, schema="mine")
     open_journal(manifest_of(tmp_path), shared).close()
     for other in (manifest_of(tmp_path, "other"), manifest_of(tmp_path, url="http://127.0.0.1:8")):
@@ -74,7 +74,9 @@ async def test_schema_of_another_batch_is_refused(state: Address, tmp_path: Path
     open_journal(manifest_of(tmp_path), shared).close()
 
 
-async def test_other_batches_of_the_endpoint_are_siblings_as_long_as_there_are_no_flows(state: Address, tmp_path: Path) -> None:
+async def test_other_batches_of_the_endpoint_are_siblings_as_long_as_there_are_no_flows(
+    state: DatabaseAddress, tmp_path: Path
+) -> None:
     was = manifest_of(tmp_path, "was")
     with closing(open_journal(was, state)) as journal:
         await journal.record(PutFlow(FlowFacts("f")))
@@ -94,7 +96,7 @@ async def test_other_batches_of_the_endpoint_are_siblings_as_long_as_there_are_n
     assert list(other_journals(now, state)) == []
 
 
-def test_owner_is_asked_for_once(state: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_owner_is_asked_for_once(state: DatabaseAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each create is tagged with it, in the loop, which would wait for the database and for whoever else asks it."""
     manifest = manifest_of(tmp_path)
     with closing(open_journal(manifest, state)) as journal:
