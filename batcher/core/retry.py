@@ -218,8 +218,9 @@ class RetryBudget:
         self.left = min(BUDGET, self.left + BUDGET_EARNED)
 
     def patience(self, attempt: int) -> int:
-        """Pay for a retry after failed attempt number `attempt`, from 1; the attempt to take for `backoff_s`."""
+        """Pay for a retry after failed attempt number `attempt`, from 1; the attempt to take for `backoff_s`. Two failures in a
+        row are still mostly chance: of a service that refuses one in twenty, one request in 400 has them."""
         if self.left < 1.0:
             return attempt + 4
         self.left -= 1.0
-        return attempt - 1
+        return 0 if attempt <= 2 else attempt - 1

@@ -88,7 +88,8 @@ class Planner:
                 continue
             plan = self._look(item, room)
             if plan.action.works:
-                room -= plan.tally.total + 1
+                # Of one with more inputs than there is room for, only they are looked at again, when they are sent.
+                room -= plan.tally.total + 1 if plan.tally.total < room else 1
                 if room > 0:
                     kept.append(plan)
             yield plan
@@ -165,7 +166,8 @@ class Planner:
                         failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_external(flow, action, problems)
-        kept, whole = walked.kept, len(walked.kept) == tally.total
+        whole = len(walked.kept) == tally.total
+        kept = walked.kept if whole else []  # a part of them is of no use
 
         def walk() -> Iterator[InputPlan | Problem]:
             return iter(kept) if whole else self.inputs(flow, facts)

@@ -111,3 +111,28 @@ def wait_for(sources: AllSources) -> Encoder:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return encoder
+
+
+def test_large_flow_is_looked_at_once_before_its_inputs_are_sent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inputs are too many to keep: they are looked at again one by one when they are sent, the flow as a whole is not."""
+    monkeypatch.setattr(planner_module, "KEEP", STEP)
+    (folder / "large.yaml").write_text("""
+version: 1
+defaults: {template: model_generate_fromimage}
+flows:
+- {name: all, inputs: [{table: all.csv, file: "{file}"}]}
+- {name: last, inputs: [in/0000.png]}
+""")
+    manifest = load_manifest(folder / "large.yaml", env={})
+    looked: list[str] = []
+    with contextlib.closing(AllSources(0.0, time.time)) as sources:
+        look = sources.look
+        monkeypatch.setattr(sources, "look", lambda item, seen=None: looked.append(item.label) or look(item, seen))
+        planner = Planner(manifest, MemoryJournal(), sources, Options(), lambda: {"model_generate_fromimage": ("image/png",)})
+        checked = list(planner.flows())
+        assert len(looked) == FILES + 1
+        worked = list(planner.work())
+        assert len(looked) == FILES + 1
+        assert all(was is now for was, now in zip(checked, worked, strict=True))
+        assert [len(list(plan.inputs())) for plan in worked if not isinstance(plan, Problem)] == [FILES, 1]
+        assert len(looked) == 2 * FILES + 1, "of the small one, they are kept, too"
