@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,9 +59,9 @@ Say = Callable[[str], None]
 
 
 class Crew:
-    """The runs of one batch, as processes in their folder."""
+    """The runs of one batch, as processes in their folder. `endpoint` and `state` as the command has them."""
 
-    def __init__(self, folder: Path, batch: str, flows: int, service: Service, state: str) -> None:
+    def __init__(self, folder: Path, batch: str, flows: int, endpoint: str, state: str, *words: str) -> None:
         self.folder = folder
         self.batch = batch
         folder.mkdir()
@@ -72,15 +72,15 @@ class Crew:
         (folder / "flows.csv").write_text("name\n" + "\n".join(names) + "\n")
         (folder / "m.yaml").write_text(MANIFEST % batch)
         self.meant = {name: [Counter([asset(contents["a"], {"of": name}), asset(contents["b"])])] for name in names}
-        self._words = ("run", "m.yaml", "--endpoint", service.url, "--state", state, "--lease", f"{LEASE_S}s")
+        self._words = ("run", "m.yaml", "--endpoint", endpoint, "--state", state, "--lease", f"{LEASE_S}s", *words)
         self.codes: Counter[int] = Counter()
         self._logs = 0
 
-    def begin(self, *words: str, skew_s: float = 0.0) -> subprocess.Popen[bytes]:
-        """One more run; `skew_s`: so far its wall clock is wrong."""
+    def begin(self, *words: str, skew_s: float = 0.0, at: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+        """One more run; `skew_s`: so far its wall clock is wrong. `at`: what its command begins with, on another host."""
         self._logs += 1
         with (self.folder / f"log{self._logs}.txt").open("wb") as log:
-            command = [sys.executable, "-c", SKEWED % skew_s, *self._words, "--progress", "none", *words]
+            command = [*at, sys.executable, "-c", SKEWED % skew_s, *self._words, "--progress", "none", *words]
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
     def end(self, process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
@@ -89,20 +89,20 @@ class Crew:
         assert code in (0, 5, 12, -signal.SIGKILL), f"exit code {code}: {self.logs()}"
         return code
 
-    def run(self) -> int:
-        return self.end(self.begin())
+    def run(self, at: Sequence[str] = ()) -> int:
+        return self.end(self.begin(at=at))
 
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("log*.txt")))
 
-    def complete(self) -> None:
+    def complete(self, at: Sequence[str] = ()) -> None:
         """Run it until it is done, and once more for what came late."""
-        codes = [self.run()]
+        codes = [self.run(at)]
         while codes[-1] != 0:
             assert len(codes) < RUNS, f"not done after {codes}: {self.logs()}"
-            codes.append(self.run())
+            codes.append(self.run(at))
         sleep(LATEST_S + 0.5)
-        assert self.run() == 0, self.logs()
+        assert self.run(at) == 0, self.logs()
         assert "Traceback" not in self.logs(), self.logs()
 
 
@@ -158,7 +158,7 @@ def rounds(
     with Service(folder / "store") as service:
         for number in range(count):
             rng = random.Random(f"{seed}:{number}")
-            crew = Crew(folder / f"r{number}", f"h{number}", flows, service, server.url)
+            crew = Crew(folder / f"r{number}", f"h{number}", flows, service.url, server.url)
             chaos = Chaos(crew, rng, events)
             service.order(*rng.sample(faults, min(5, len(faults))), "*:latency=20ms")
             chaos()
@@ -223,7 +223,7 @@ def _troubled(
 ) -> None:  # fmt: skip
     """`first`: the address of the database as the first run has it, where that is another."""
     with Service(folder / "store") as service:
-        crew = Crew(folder / "r", f"t{seed}", flows, service, server.url)
+        crew = Crew(folder / "r", f"t{seed}", flows, service.url, server.url)
         service.order("*:latency=30ms")
         began = monotonic()
         runs = [crew.begin(*(("--state", first) if first else ()), skew_s=skews[0])]

@@ -1,0 +1,162 @@
+"""Hosts with a network of their own: namespaces of Linux, two switches between them, and cables that a test can pull.
+
+Each host has one cable to the switch `web`, behind which the service is, and one to the switch `base`, behind which the
+database is. Where a cable is pulled nobody is told: what is sent is gone, as with a switch that has lost its power.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import pytest
+
+from tests.postgres import Server
+
+SWITCHES: Final = {"web": "10.77.1", "base": "10.77.2"}  # and the first three numbers of the addresses there
+MIDDLE: Final = 1  # the last one of whoever is behind the switches
+HOST: Final = 10  # the last one of the first host
+CLONE_NEWNET: Final = 0x40000000
+T = TypeVar("T")
+
+
+class Network:
+    """`count` hosts. A context manager; skips where namespaces may not be made."""
+
+    def __init__(self, count: int) -> None:
+        if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("openssl") is None:
+            pytest.skip("network namespaces need root, `ip` and `openssl`")
+        self.count = count
+        self._middle = f"batcher-{os.getpid()}"
+        self._hosts = [f"{self._middle}-{number}" for number in range(count)]
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as made:
+            for name in (self._middle, *self._hosts):
+                if _ip("netns", "add", name, check=False).returncode:
+                    pytest.skip("network namespaces may not be made here")
+                made.callback(_ip, "netns", "del", name)
+                _ip("-n", name, "link", "set", "lo", "up")
+            for switch, net in SWITCHES.items():
+                _ip("-n", self._middle, "link", "add", switch, "type", "bridge")
+                _ip("-n", self._middle, "address", "add", f"{net}.{MIDDLE}/24", "dev", switch)
+                _ip("-n", self._middle, "link", "set", switch, "up")
+                for number, host in enumerate(self._hosts):
+                    port = f"{switch}{number}"
+                    _ip("-n", self._middle, "link", "add", port, "type", "veth", "peer", "name", switch, "netns", host)
+                    _ip("-n", host, "address", "add", f"{net}.{HOST + number}/24", "dev", switch)
+                    _ip("-n", host, "link", "set", switch, "up")
+                    _ip("-n", self._middle, "link", "set", port, "master", switch, "up")
+            self._stack = made.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def at(self, number: int) -> list[str]:
+        """What a command begins with that is to run on this host."""
+        return ["ip", "netns", "exec", self._hosts[number]]
+
+    def pull(self, number: int, switch: str) -> None:
+        """This host's cable."""
+        _ip("-n", self._middle, "link", "set", f"{switch}{number}", "nomaster")
+
+    def plug(self, number: int, switch: str) -> None:
+        _ip("-n", self._middle, "link", "set", f"{switch}{number}", "master", switch)
+
+    def in_the_middle(self, work: Callable[[], T]) -> T:
+        """Do this where the service and the database are: in a thread of its own, for a thread has one namespace, and what it
+        starts or opens has the same."""
+
+        def entered() -> T:
+            with open(f"/run/netns/{self._middle}") as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return work()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(entered).result()
+
+    def move(self, server: Server) -> str:
+        """The database listens behind its switch from now on; its address there."""
+        net = SWITCHES["base"]
+        with open(Path(server.made.pgdata) / "pg_hba.conf", "a") as rules:
+            rules.write(f"host all all {net}.0/24 trust\n")
+        options = f"-h {net}.{MIDDLE} -k {server.folder}"
+        server.control("stop", "-m", "fast")
+        self.in_the_middle(lambda: server.control("start", "-o", options, "-l", str(server.made.log)))
+        return f"postgresql://postgres@{net}.{MIDDLE}/postgres"
+
+    def bring(self, url: str, pem: Path) -> Gateway:
+        """What listens at this address on loopback, behind the switch `web`, over TLS."""
+        host = f"{SWITCHES['web']}.{MIDDLE}"
+        words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=service"
+        key = pem.with_suffix(".key")
+        subprocess.run(["openssl", *words.split(), "-addext", f"subjectAltName=IP:{host}", "-keyout", key, "-out", pem],
+                       check=True, capture_output=True)  # fmt: skip
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, key)
+        listening = self.in_the_middle(lambda: socket.create_server((host, 0)))
+        return Gateway(listening, int(url.rpartition(":")[2]), context)
+
+
+class Gateway:
+    """Takes TLS where it listens, and hands on what is in it to a port of loopback. A context manager."""
+
+    def __init__(self, listening: socket.socket, port: int, context: ssl.SSLContext) -> None:
+        self._listening = listening
+        self._port = port
+        self._context = context
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        host, number = listening.getsockname()
+        self.url = f"https://{host}:{number}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        serving = asyncio.start_server(self._serve, sock=self._listening, ssl=self._context)
+        self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, ahead = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.wait({asyncio.ensure_future(_pass(reader, ahead)), asyncio.ensure_future(_pass(behind, writer))})
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.close()
+
+
+def _ip(*words: str, check: bool = True) -> subprocess.CompletedProcess[Any]:
+    return subprocess.run(["ip", *words], check=check, capture_output=True, text=True)
