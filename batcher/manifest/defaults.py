@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from batcher.manifest.document import Map, Value
 from batcher.manifest.findings import Findings, Mark, harmless, quoted, suggestion
 from batcher.manifest.include import ManifestFile
+from batcher.manifest.tree import Map, Value
 
 
 def merged(base: Value, own: Value) -> Value:

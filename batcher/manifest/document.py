@@ -1,14 +1,11 @@
 """YAML text → plain values that know where they stand.
 
-In: the manifest's text and a function that resolves `${...}`. Out: a tree of `Map`, `Seq` and scalars, or nothing where the
-text is no YAML; what is wrong is added to `Findings`. Called by `load`.
+In: the manifest's text and a function that resolves `${...}`. Out: a `tree`, or nothing where the text is no YAML; what is
+wrong is added to `Findings`. Called by `load`.
 
 The tree is built from the parser's events by a stack of our own: no recursion that a deep text could exhaust, no node
 objects to hold (40,000 inputs with an object each: 0.5 s; `yaml.compose` needs 2.3 s, most of it in the garbage collector), and
 aliases are counted before anything is expanded. No tag is honoured, so no code can be run.
-
-Mappings and the items of lists know where they stand; where a mapping's members do is looked up by `positions`, once somebody
-asks: of 40,000 inputs with what is attached to them that saves a sixth of the time and a quarter of the memory.
 """
 
 from __future__ import annotations
@@ -16,9 +13,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import yaml
 from yaml.events import (
@@ -32,69 +28,15 @@ from yaml.events import (
 )
 
 from batcher.manifest import scalars
-from batcher.manifest.findings import FILE_SHIFT, Findings, Mark, Spot, Unfit, harmless, quoted
+from batcher.manifest.findings import FILE_SHIFT, Findings, Unfit, harmless, quoted
 from batcher.manifest.positions import LOADER, members_of
 from batcher.manifest.syntax_errors import syntax_error, whole
+from batcher.manifest.tree import BROKEN, Map, Seq, Value
 
 MAX_DEPTH: Final = 100  # levels of nesting; people write five
 # Nodes that aliases may add: generous for a list shared by every input, nothing for a bomb of a few lines.
 ALIASED_NODES_FREE: Final = 1_000_000
 ALIASED_NODES_PER_NODE: Final = 20
-
-
-class Broken(Enum):
-    """Stands where a value could not be read; its problem has been noted, and nothing more is reported about it."""
-
-    BROKEN = "broken"
-
-
-BROKEN: Final = Broken.BROKEN
-
-Value: TypeAlias = "bool | int | float | str | Seq | Map | Broken | None"
-
-
-class Map(dict[str, Value]):
-    """A mapping. `start` is its own position; those of its members are looked up when they are told. `homes`: of a mapping that
-    was put together, which one each member comes from."""
-
-    __slots__ = ("homes", "start")
-    start: int
-    homes: dict[str, Map] | None
-
-    @classmethod
-    def made(cls, start: int) -> Map:
-        """One that stands nowhere itself: fill it with `take`."""
-        made = cls()
-        made.start = start
-        made.homes = {}
-        return made
-
-    def take(self, key: str, value: Value, home: Map) -> None:
-        assert self.homes is not None
-        self[key] = value
-        self.homes[key] = home
-
-    def mark(self, key: str) -> Mark:
-        """Where the value of `key` stands."""
-        return self._spot(key, of_key=False)
-
-    def key_mark(self, key: str) -> Mark:
-        return self._spot(key, of_key=True)
-
-    def _spot(self, key: str, *, of_key: bool) -> Mark:
-        if key not in self:
-            return self.start
-        if self.homes is None:
-            return Spot(self.start, key, of_key)
-        home = self.homes.get(key)
-        return self.start if home is None else home._spot(key, of_key=of_key)
-
-
-class Seq(list[Value]):
-    """A list; `marks` holds its own position, then those of its items, in order."""
-
-    __slots__ = ("marks",)
-    marks: list[int]
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,6 @@ from functools import partial
 
 from batcher.core.model import Input, Place
 from batcher.manifest.defaults import Profiles, inherited, layered
-from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.findings import Findings, Mark, Unfit, quoted
 from batcher.manifest.flows import Parameters, Plan
 from batcher.manifest.include import ManifestFile
@@ -18,6 +17,7 @@ from batcher.manifest.input_entries import check_no_tag, compile_entry, compile_
 from batcher.manifest.inputs import Entry, unknown_in
 from batcher.manifest.row_sources import GLOB_COLUMNS, GLOB_ORIGIN
 from batcher.manifest.template import Const, Node, Scope, Text, compile_text, compile_value
+from batcher.manifest.tree import BROKEN, Map, Seq, Value
 from batcher.manifest.values import check_flow_id, check_name, check_template
 
 _GLOB_SCOPE = Scope(dict.fromkeys(GLOB_COLUMNS, 0), True, 0, GLOB_ORIGIN)

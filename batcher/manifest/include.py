@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from batcher.manifest import document, files, patterns, sound
-from batcher.manifest.document import BROKEN, Map, Seq
 from batcher.manifest.findings import Findings, Unfit, harmless, quoted
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import literal_pattern
+from batcher.manifest.tree import BROKEN, Map, Seq
 
 MAX_NESTING: Final = 20  # files that include one another in a row; people write one or two
 MAIN_ONLY: Final = ("batch", "endpoint", "limits", "notify", "metrics")

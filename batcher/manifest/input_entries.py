@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from batcher.core.model import ABSENT, JSON, TAG, Absent, Input, Place
 from batcher.manifest import row_sources
-from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.findings import Findings, Mark, Unfit
 from batcher.manifest.inputs import Entry, Item, file_input, text_input
 from batcher.manifest.paths import Base, spelled_path
 from batcher.manifest.row_sources import Source
 from batcher.manifest.template import NO_SCOPE, Const, Name, Node, Text, compile_text, compile_value, constant
+from batcher.manifest.tree import BROKEN, Map, Seq, Value
 from batcher.manifest.values import check_key, check_mime, check_text
 
 

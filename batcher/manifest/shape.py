@@ -15,11 +15,11 @@ from pydantic_core import ErrorDetails
 
 from batcher.core.suggestion import did_you_mean
 from batcher.manifest import keys, keys_of_inputs, keys_of_settings
-from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.environment import API_KEY
 from batcher.manifest.findings import Findings, Mark, harmless, in_backticks, quoted, suggestion
 from batcher.manifest.keys_base import EACH_KINDS, FILE, GLOB, INPUT_KINDS, TABLE, TEXT
 from batcher.manifest.sound import BatchSettings
+from batcher.manifest.tree import BROKEN, Map, Seq, Value
 
 _Loc: TypeAlias = tuple[int | str, ...]
 

@@ -10,29 +10,23 @@ none where a wildcard leads into their folder; a pattern that names that folder 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Set
+from dataclasses import dataclass
 from functools import cached_property, wraps
-from itertools import islice
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from batcher.core.facts import CollectedView, FileStat
 from batcher.core.model import Problem
 from batcher.core.names import Names
-from batcher.core.output_names import GALLERY, RESULTS
 from batcher.manifest.findings import harmless, quoted
 from batcher.manifest.object_patterns import Listings
 from batcher.manifest.patterns import Pattern, Walk
+from batcher.manifest.results_list import RESULTS_LIST, ResultsList
 
-RESULTS_LIST: Final = f"{RESULTS}.jsonl"
-COPIES: Final = re.compile(rf"{GALLERY}_files/[^/]+/inputs/[0-9a-f]{{32}}\.")  # of `gallery --copy-inputs`
-LINE_BYTES: Final = 1 << 20  # of a list of results; no row of ours is so long
 CACHED_FOLDERS: Final = 10_000  # of which it is known whether they hold results
 SUGGESTED: Final = 20  # missing folders for which the one that was meant is looked for
 PATTERNS_KEPT: Final = 100
@@ -62,7 +56,7 @@ class Sieve:
         self.listings = Listings(go_on)
         self._turn = threading.RLock()
         self._journal = journal
-        self._roots: dict[str, _ResultsList | None] = {}  # by folder: the list of results at it or above it
+        self._roots: dict[str, ResultsList | None] = {}  # by folder: the list of results at it or above it
         self._counted = Names()
         self._said: dict[str, _Said] = {}
         self._capitals: dict[str, str] = {}  # path: the pattern that leaves it out
@@ -161,13 +155,13 @@ class Sieve:
             said = self._said.setdefault(what, _Said(path))
             said.count += 1
 
-    def _list_above(self, folder: str) -> _ResultsList | None:
+    def _list_above(self, folder: str) -> ResultsList | None:
         """The list of results that lies in a folder, or in the next one above it."""
         below: list[str] = []
-        found: _ResultsList | None = None
+        found: ResultsList | None = None
         while folder not in self._roots:
             below.append(folder)
-            if os.path.lexists(os.path.join(folder, RESULTS_LIST)) and (listed := _ResultsList(folder, self._journal)):
+            if os.path.lexists(os.path.join(folder, RESULTS_LIST)) and (listed := ResultsList(folder, self._journal)):
                 found = listed
                 break
             above = os.path.dirname(folder)
@@ -223,76 +217,6 @@ class _Prints:
                 return True
             at += 1
         return False
-
-
-@dataclass(eq=False)
-class _ResultsList:
-    """The list of results in the folder `root`; false where the file is none of ours."""
-
-    root: str
-    journal: CollectedView | None = field(repr=False)
-
-    def __bool__(self) -> bool:
-        return self._first is not None
-
-    @cached_property
-    def own(self) -> bool:
-        """Whether it is that of the journal's manifest."""
-        flow_id = self._first and self._first.get("flow_id")
-        if self.journal is None or not isinstance(flow_id, str):
-            return False
-        return self.journal.end(flow_id) is not None or self.journal.name_of(flow_id) is not None
-
-    def among(self, matches: list[str], folder: str, *, lists_only: bool) -> Iterator[str]:
-        """The matches that it lists, unchanged in size, the lists themselves, and copies of inputs beside a gallery."""
-        inside = self.root.rstrip("/") + "/"
-        for path in matches:
-            full = os.path.join(folder, path)
-            if not full.startswith(inside):
-                continue
-            place = full[len(inside) :]
-            no_source = place in (RESULTS_LIST, f"{RESULTS}.csv") or COPIES.match(place)
-            if no_source or (not lists_only and _hash(place, _size(full)) in self._outputs):
-                yield path
-
-    @cached_property
-    def _first(self) -> dict[str, object] | None:
-        """Its first row; None where there is none as `collect` writes them."""
-        row = next(self._rows(1), None)
-        return row if row is not None and {"flow", "flow_id", "output", "state"} <= row.keys() else None
-
-    @cached_property
-    def _outputs(self) -> Names:
-        found = Names()
-        for row in self._rows(None):
-            output, size = row.get("output"), row.get("bytes")
-            if output and isinstance(output, str) and isinstance(size, int):
-                found.add(_hash(output, size))
-        return found
-
-    def _rows(self, count: int | None) -> Iterator[dict[str, object]]:
-        try:
-            with open(os.path.join(self.root, RESULTS_LIST), "rb") as file:
-                for line in islice(iter(lambda: file.readline(LINE_BYTES), b""), count):
-                    try:
-                        row = json.loads(line)
-                    except ValueError:
-                        continue
-                    if isinstance(row, dict):
-                        yield row
-        except OSError:
-            return
-
-
-def _hash(place: str, size: int) -> int:
-    return hash((place, size)) or 1
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
 
 
 def _any_case(text: str) -> str:

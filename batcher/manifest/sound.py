@@ -14,8 +14,8 @@ from typing import Any, Final
 from batcher.core.model import Limits, Notify
 from batcher.core.price import parse_price
 from batcher.manifest import units, values
-from batcher.manifest.document import BROKEN, Map, Seq, Value
 from batcher.manifest.findings import Findings, mark_of, quoted
+from batcher.manifest.tree import BROKEN, Map, Seq, Value
 
 MAX_CONCURRENCY: Final = 1024  # beyond 1,000 requests in flight one process falls to a quarter of its speed
 MAX_RETRIES: Final = 100

@@ -15,10 +15,10 @@ from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 
 from batcher.core.model import JSON
-from batcher.manifest.document import Map, Seq, Value
 from batcher.manifest.environment import Data, pieces
 from batcher.manifest.findings import Findings, Mark, Unfit, harmless, quoted, suggestion
 from batcher.manifest.scalars import OddFloat, OddInt, json_spelling
+from batcher.manifest.tree import Map, Seq, Value
 
 _BRACES: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _NOT_PLAIN: Final = re.compile(r"[.\[\]!:]")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from batcher.manifest import document, keys, keys_of_inputs, keys_of_settings, load, shape, sound
-from batcher.manifest.document import Map
 from batcher.manifest.findings import Findings
+from batcher.manifest.tree import Map
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "manifests").glob("*.yaml"))
 
