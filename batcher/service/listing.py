@@ -102,6 +102,9 @@ class ListParser:
 
     def _peek(self) -> str:
         """The next character that is no space; empty where there is none yet."""
+        first = self._text[self._at : self._at + 1]
+        if first > " ":
+            return first  # at once, as nearly always
         space = _SPACE.match(self._text, self._at)
         assert space is not None
         self._at = space.end()
