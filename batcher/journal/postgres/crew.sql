@@ -78,9 +78,11 @@ SELECT pg_try_advisory_lock(hashtext(current_schema() || ' lead'));
 SELECT pg_advisory_unlock(hashtext(current_schema() || ' lead'));
 
 -- name: end_dead_leader
--- A leader that is frozen keeps its connection: that is ended, once the run is none of us any more.
-SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN crew c ON c.backend=l.pid
-WHERE l.locktype='advisory' AND l.granted AND c.left_at IS NOT NULL
+-- A leader that is frozen keeps its connection: that is ended, once the run is none of us any more. So is one that its run has
+-- lost without the server's having heard of it, once nothing has come over it for a lease.
+SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid=l.pid
+WHERE l.locktype='advisory' AND l.granted AND a.state_change <= clock_timestamp() - make_interval(secs => %(lease)s)
+    AND NOT EXISTS (SELECT 1 FROM crew c WHERE c.backend=l.pid AND c.left_at IS NULL)
     AND l.objid::bigint = hashtext(current_schema() || ' lead')::bit(32)::bigint
     AND l.database = (SELECT oid FROM pg_database WHERE datname=current_database());
 

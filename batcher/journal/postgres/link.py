@@ -11,27 +11,37 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import psycopg
-from psycopg.sql import SQL, Identifier
+from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.sql import Identifier
 
 from ...core.errors import Reason, Stop
 from ...core.pauses import pause_after
 from .address import DatabaseAddress
+from .statements import SQL
 
 WORK_S: Final = 10.0  # a database that says nothing for so long is away
 AWAY_S: Final = 600.0  # so long it is waited for
 PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 KEPT_ALIVE: Final = {"connect_timeout": "5", "keepalives_idle": "5", "keepalives_interval": "2", "keepalives_count": "3",
                      "tcp_user_timeout": "10000"}  # fmt: skip
+# The same in the server: a host that is gone without a word would keep its locks there for two hours.
+_SESSION: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3",
+                   "tcp_user_timeout": "10000"}  # fmt: skip
+_LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, IdleInTransactionSessionTimeout, TimeoutError)
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
 
 class Link:
-    """`lost` is called whenever the connection is gone, and with it every lock that it held."""
+    """`lost` is called whenever the connection is gone, and with it every lock that it held. `idle_s`: so long a transaction
+    may wait for its next statement; then the server ends it, for others wait for its rows."""
 
-    def __init__(self, address: DatabaseAddress, lost: Callable[[], None]) -> None:
+    def __init__(self, address: DatabaseAddress, lost: Callable[[], None], *, idle_s: float) -> None:
         self._address = address
+        idle = f"{round(1000 * idle_s)}ms"
+        self._session = {**_SESSION, "search_path": Identifier(address.schema).as_string(),
+                         "idle_in_transaction_session_timeout": idle}  # fmt: skip
         self._lost = lost
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
@@ -59,7 +69,7 @@ class Link:
                         if self._connection is None:
                             self._connection = await self._connect()
                         return await work(self._connection)
-                except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError) as error:
+                except _LOST as error:
                     await self._drop()
                     if self._halted.is_set() or loop.time() > until:
                         raise Stop(Reason.UNAVAILABLE, f"the database is away: {self._address.hidden(str(error))}",
@@ -81,7 +91,7 @@ class Link:
     async def _connect(self) -> Connection:
         given = {**KEPT_ALIVE, **dict(self._address.parameters)}
         connection = await psycopg.AsyncConnection.connect(autocommit=True, **given)  # type: ignore[arg-type]  # as libpq takes it
-        await connection.execute(SQL("SET search_path TO {}").format(Identifier(self._address.schema)))
+        await connection.execute(SQL["set_session"], (list(self._session), list(self._session.values())))
         self.backend = connection.info.backend_pid
         return connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 import re
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ from ..queries import parse
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 Statement: TypeAlias = "tuple[str, Sequence[Any]]"  # its name, and its values
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it warns of, batcher says in its own words
 
 _MARK: Final = re.compile("%s")
 _prepared: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()  # what each connection has plans for

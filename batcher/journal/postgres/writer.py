@@ -123,11 +123,10 @@ class Writer:
     def _next(self) -> list[_Item]:
         """What is written together: records that have gathered, or a piece of work alone. Nothing: it was closed."""
         with self._changed:
+            self._linger()
             while not self._items and not self._closing:
                 self._changed.wait()
-            until = time.monotonic() + LINGER_S
-            while not self._waiting and not self._closing and (left_s := until - time.monotonic()) > 0:
-                self._changed.wait(left_s)
+                self._linger()
             found: list[_Item] = []
             rows = 0
             while self._items and rows < COMMIT_ROWS and (not found or self._items[0].work is None):
@@ -137,6 +136,12 @@ class Writer:
                 if found[-1].work is not None:
                     break
         return found
+
+    def _linger(self) -> None:
+        """Let some more gather, until somebody waits. Meanwhile `rejoin` may take all of it away."""
+        until = time.monotonic() + LINGER_S
+        while self._items and not self._waiting and not self._closing and (left_s := until - time.monotonic()) > 0:
+            self._changed.wait(left_s)
 
     def _done(self, items: Sequence[_Item]) -> _Failure | None:
         """Why not; whatever it is: who waits must not wait for ever."""

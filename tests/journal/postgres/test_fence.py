@@ -33,6 +33,7 @@ from batcher.core.facts import (
 )
 from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.measuring import FlowTimes
+from batcher.journal.postgres import writer
 from batcher.journal.postgres.journal import PostgresJournal
 from tests.postgres import journal_at, server
 
@@ -165,6 +166,20 @@ async def test_run_that_was_lost_goes_on_once_it_joins_again(opened: Opener) -> 
     await a.claim(["g"])
     await a.record(PutFlow(FlowFacts("g", inputs=3)))
     assert b.flow("g") == FlowFacts("g", inputs=3)
+
+
+async def test_run_may_join_again_while_the_writer_waits_for_more(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it waited with is forgotten, and the wait is over before anything else comes: as of a run that was frozen then."""
+    monkeypatch.setattr(writer, "LINGER_S", 0.1)
+    a = opened("a")
+    a.post(PutRun(5.0, 1, {}))
+    await asyncio.sleep(0.05)
+    with a._writer._changed:
+        a._writer._items.clear()
+    await asyncio.sleep(0.2)
+    await asyncio.wait_for(a.rejoin(), 10)
+    await asyncio.wait_for(a.record(PutRun(6.0, 1, {})), 10)
+    assert [at for at, _ in a.runs()] == [6.0]
 
 
 async def test_released_flow_is_nobodys_and_one_that_was_taken_over_stays_so(opened: Opener) -> None:

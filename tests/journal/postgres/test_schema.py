@@ -17,9 +17,9 @@ from tests.postgres import journal_at, server
 
 OPEN = """
 import sys
-from batcher.journal.postgres.address import Address
+from batcher.journal.postgres.address import DatabaseAddress
 from batcher.journal.postgres.journal import PostgresJournal
-address = Address.parse(sys.argv[1] + "&schema=" + sys.argv[2])
+address = DatabaseAddress.parse(sys.argv[1] + "&schema=" + sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 journal = PostgresJournal(address, "b", 15, run=sys.argv[3], exclusive=False)
