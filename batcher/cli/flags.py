@@ -79,7 +79,7 @@ WHERE: Final = _Where(path_type=Path)
 
 @dataclass(frozen=True, slots=True)
 class CommonFlags:
-    """What every command that takes a manifest is given; see the contract, Common flags."""
+    """What every command that takes a manifest is given; see docs/reference.md."""
 
     manifest: str
     endpoint: str | None

@@ -13,6 +13,7 @@ Called by the pipeline and by the command line. Where nobody listens `enabled` i
     output_collected                                                an output is whole, in its place
     request_retried  outage_begun  outage_over  key_read_again      the wire
     concurrency_bounded                                             the limit of open files allows fewer requests at once
+    claims_lost                                                     of several runs: this one was away for longer than its lease
     stopping                                                        why the run ends early
     problem                                                         as in the report, with its advice
 """

@@ -86,7 +86,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a run; units in the names. None is "no bound". Defaults as in the contract."""
+    """Bounds of a run; units in the names. None is "no bound". Defaults as in docs/manifest.md."""
 
     concurrency: int = 16
     rate_per_s: float | None = None

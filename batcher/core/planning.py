@@ -115,7 +115,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the flags ask for: see the contract, Commands."""
+    """What the flags ask for: see `batcher run --help`."""
 
     resubmit_changed: bool = False
     redo: Callable[[str], bool] = lambda name: False

@@ -1,7 +1,8 @@
 """What the service lists, held against what was meant: may the flow be started, and if not, what first?
 
-In: the journal's rows of one flow (`InputFacts`), the listing (`Listed`), the time. Out: one `Decision`.
-Called by the finalizer before every start. The start is the commit point, so a doubt here never ends in a start.
+In: the journal's rows of one flow (`InputFacts`), the listing (`Listed`), the time. Out: one `Decision`. Called by the
+verifier, for every list that is not simply the sum of what was sent. The start is the commit point, so a doubt here never
+ends in a start.
 """
 
 from __future__ import annotations

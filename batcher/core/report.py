@@ -1,6 +1,6 @@
 """What a run comes to: counts, problems, and the exit code that follows from them.
 
-In: what the stages add while they work. Out: `Report`, its JSON document, its exit code (contract, Exit codes).
+In: what the stages add while they work. Out: `Report`, its JSON document, its exit code (docs/reference.md).
 Called by the pipeline (adds), the command line and the Python API (reads).
 """
 
@@ -121,7 +121,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The contract's exit code for this report."""
+        """The exit code for this report."""
         codes = {OF_KIND[kind] for kind in self.kinds if kind in OF_KIND}
         if self.stop is not None:
             codes.add(OF_REASON[self.stop.reason])

@@ -1,7 +1,7 @@
 """The marks by which a flow or an input is found again, and the sums by which two sets of inputs are compared.
 
 In: names, paths, contents. Out: keys (16 bytes), tags (the member `batcher` of an `additional`), `Multiset` sums.
-Called by planning, the producer and the reconciler. See the contract, Guarantees, "The tag is one member".
+Called by planning, the producer and the reconciler. The tag is one member, so that the user's own stay as they are.
 """
 
 from __future__ import annotations

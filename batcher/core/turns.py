@@ -22,7 +22,7 @@ PASSED: Final = 16
 PATIENCE_S: Final = 2.0
 RANKS: Final = 4
 _RANK: Final[Mapping[Call, int]] = {Call.START: 0, Call.UPLOAD: 2, Call.OUTPUT: 2, Call.CREATE: 3}
-_LOOK: Final = 1  # all others
+_OTHER: Final = 1  # looks, mostly; deletions and aborts, too
 
 
 class _Rank(Generic[T]):
@@ -46,16 +46,16 @@ class Turns(Generic[T]):
 
     def add(self, call: Call, one: T, now: float) -> None:
         """It waits from now on."""
-        rank = self._ranks[_RANK.get(call, _LOOK)]
+        rank = self._ranks[_RANK.get(call, _OTHER)]
         if not rank.waiting:
             rank.passed, rank.since = 0, now
         rank.waiting.append(one)
         self._count += 1
 
     def take(self, now: float, *, probe: bool = False) -> T:
-        """The next one; it waits no longer. `probe`: whether the service answers at all is not known, so that something that
-        only reads goes first. Raises IndexError where none waits."""
-        chosen = self._ranks[_LOOK] if probe and self._ranks[_LOOK].waiting else self._next(now)
+        """The next one; it waits no longer. `probe`: whether the service answers at all is not known, so that neither a start
+        nor an upload nor a create goes first. Raises IndexError where none waits."""
+        chosen = self._ranks[_OTHER] if probe and self._ranks[_OTHER].waiting else self._next(now)
         for rank in self._ranks:
             rank.passed += 1
         chosen.passed, chosen.since = 0, now

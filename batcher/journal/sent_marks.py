@@ -1,4 +1,4 @@
-"""The sent marks: a small mapped file beside the journal that tells which announced requests have really left.
+"""The sent marks: a small mapped file beside the journal that tells which announced requests may have left.
 
 In: the key of a request, just before its last byte leaves, and once its outcome is durable. Out: after a kill, the keys of
 what had left; how many commits there were. The kernel holds the file's pages, so it survives kill -9, and is trusted only

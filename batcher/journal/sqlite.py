@@ -1,6 +1,6 @@
 """The journal in SQLite: what is durable of a manifest's progress at one endpoint.
 
-In: `Record`s from the stages. Out: rows, read back when a run begins. Opened by `open.py`. The loop itself writes the rows,
+In: `Record`s from the stages. Out: rows. Opened by `open.py`. The loop itself writes the rows,
 and a thread waits for the disk: a thread that also wrote them took turns with the loop at the interpreter's lock, and that
 cost three times what the rows do. Whatever has gathered while the disk was waited for is committed together, so that
 sixteen waiting workers cost one fsync.
@@ -190,7 +190,7 @@ class SqliteJournal(Reader):
             if waiters and self._failed is None:
                 try:
                     await loop.run_in_executor(self._disk, self._sync)
-                except asyncio.CancelledError:  # that one may not have begun
+                except asyncio.CancelledError:  # it may not have begun: sync now
                     self._disk.submit(self._sync).result()
             _wake(waiters)
             with contextlib.suppress(asyncio.CancelledError):
@@ -258,11 +258,11 @@ class SqliteJournal(Reader):
     def close(self) -> None:
         """Write what was posted, and let go of the lock."""
         with self._opened:
-            self._disk.submit(int).result()  # what it was at is done: it and the loop write by turns
+            self._disk.submit(int).result()  # wait until the thread is idle: it and the loop write by turns
             waiters: list[_Waiter] = []
             while self._items:
                 waiters += self._commit_some()
-            if self._failed is None:  # a disk that has failed once may say yes to what it has lost
+            if self._failed is None:  # after a sync that failed, one that works says nothing of what was lost
                 self._disk.submit(self._sync).result()
             _wake(waiters)
             if self._writing is not None and not self._writing.get_loop().is_closed():

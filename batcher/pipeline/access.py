@@ -77,7 +77,9 @@ class Access:
         return stop_of(verdict, has_key=self._key.has_key, lasting=self._lasting)
 
     def stop_at_end(self) -> Stop | None:
-        """Where a run that has come to its end could do nothing of one kind, that was the key or the account after all."""
+        """At the end of a run: every request of one kind was denied, so that it was the key or the account after all; None
+        where
+        that is not so."""
         status = self._denials.at_end()
         return None if status is None else self.stop_of(Verdict(Kind.DENIED, f"{status} for all that was tried", status))
 

@@ -72,7 +72,7 @@ class Creator:
     async def _unknown(self, flow: FlowRun, verdict: Verdict) -> None:
         """No reply tells what came of it: it is looked for, by `find`."""
         now = self._journal.now()
-        flow.answered(None, verdict)
+        flow.write_unknown(None, verdict)
         self._reporter.emit("flow_create_unknown", flow.name, "warning", status=verdict.status, message=verdict.message)
         flow.on(FlowEvent.NOT_CREATED)
         announced = flow.on(FlowEvent.ANNOUNCE_CREATE, settle_deadline=now + self._settle_s)

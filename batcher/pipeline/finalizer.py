@@ -26,7 +26,7 @@ from .problems import problem_of, unsettled
 from .repair import Repair
 from .reporter import Reporter
 from .shutdown import Pauses, Shutdown
-from .starter import Outcome, Starter
+from .starter import NextStep, Starter
 from .verifier import Verifier
 
 PROCESSING_S: Final = 600.0  # so long inputs may be processed
@@ -107,5 +107,5 @@ class Finalizer:
             return False
         return await self._follow(flow, await self._starter.start(flow))
 
-    async def _follow(self, flow: FlowRun, outcome: Outcome) -> bool:
+    async def _follow(self, flow: FlowRun, outcome: NextStep) -> bool:
         return await self._repair.rebuild(flow, outcome.why) if isinstance(outcome, Rebuild) else outcome

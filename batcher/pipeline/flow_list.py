@@ -1,7 +1,7 @@
 """The service's list of flows, asked for once for all who need it at the same time.
 
 In: requests, what the journal knows to be there. Out: `ListedFlows`, and why one proves nothing. Made once for each operation;
-called by the opener, the proof of the list, the checks before a run and the sweep after it.
+called by the creator, the proof of the list, the checks before a run and the sweep after it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .ports import Clock
 from .requests import Requests
 from .shutdown import Shutdown
 
-KNOWN: Final = 16  # flows that the journal began with, and that it has last, are looked for on a list of flows
+KNOWN: Final = 16  # of its first flows, and as many of its last, must be on a list of flows that is to be believed
 IDS_KEPT: Final = 1000  # of the beginning, and of the end, of such a list
 
 

@@ -29,10 +29,11 @@ class History:
 
 
 class FlowRun:
-    """Anybody may read it. Its attributes have no setters: each is changed by one of the methods below, and each of those is
-    called by the modules named here, and by no other (`tests/pipeline/test_flow_run.py` holds the code against this table).
-    `facts`, the row as last recorded or posted, belongs to one stage at a time: to the producer; then to the opener, until
-    its opening has ended; then to the finalizer and its parts.
+    """Anybody may read it. Its attributes have no setters (but for `times`, which the reporter and the starter note): each is
+    changed by one of the methods below, and each of those is called by the modules named here, and by no other
+    (`tests/pipeline/test_flow_run.py` holds the code against this table). `facts`, the row as last recorded or posted,
+    belongs to one stage at a time: to the producer; then to the opener, until its opening has ended; then to the finalizer
+    and its parts.
 
         replan             feeder
         on                 creator, feeder, opener, starter
@@ -47,7 +48,7 @@ class FlowRun:
         pass_on            opener, producer, workers
         count              feeder, reporter
         fail               opener, reporter
-        answered           creator, starter, workers
+        write_unknown      creator, starter, workers
         in_trouble         finalizer, workers
         rebuilding         finalizer, repair
         retrying           retries
@@ -55,7 +56,7 @@ class FlowRun:
     """
 
     __slots__ = (
-        *("_accepted", "_facts", "_failed", "_held", "_history", "_last_answer", "_opened", "_outstanding", "_plan"),
+        *("_accepted", "_facts", "_failed", "_held", "_history", "_last_unknown", "_opened", "_outstanding", "_plan"),
         *("_problem", "_produced", "_ready", "_settled", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
     )
 
@@ -76,8 +77,8 @@ class FlowRun:
         self._uploaded = 0
         self._uploaded_bytes = 0
         self._trouble: Verdict | None = None
-        self._last_answer: tuple[str | None, Verdict] | None = None
-        self._opened = False  # it has an id, or never will (`failed`)
+        self._last_unknown: tuple[str | None, Verdict] | None = None
+        self._opened = False  # its opening is over: it has an id, or has failed
         self._held: list[Payload] = []  # until it is opened
         self.times = FlowTimes()  # see `reporter`
 
@@ -115,9 +116,9 @@ class FlowRun:
         return self._trouble
 
     @property
-    def last_answer(self) -> tuple[str | None, Verdict] | None:
-        """The last write that was answered with an error: its input, if any, and what was said."""
-        return self._last_answer
+    def last_unknown(self) -> tuple[str | None, Verdict] | None:
+        """The last write of which it is not known whether it was done: its input, if any, and what was said."""
+        return self._last_unknown
 
     @property
     def uploaded(self) -> int:
@@ -190,8 +191,8 @@ class FlowRun:
             self._ready(payload)
 
     def pass_on(self) -> None:
-        """Hand it to the finalizer where nothing is on its way any more. After each change that may have been the last: the
-        last one of all of them finds it so, and no other."""
+        """Hand it to the finalizer where nothing is on its way any more. Called after every change of what the
+        condition asks: the last of these makes it true, once."""
         if self._produced and self._outstanding == 0 and self._opened:
             self._settled(self)
 
@@ -207,9 +208,9 @@ class FlowRun:
         if problem is not None:
             self._problem = problem
 
-    def answered(self, label: str | None, verdict: Verdict) -> None:
-        """A write was answered with an error. `label`: of the input, where it was one."""
-        self._last_answer = label, verdict
+    def write_unknown(self, label: str | None, verdict: Verdict) -> None:
+        """Whether a write was done is not known; what was said of it last. `label`: of the input, where it was one."""
+        self._last_unknown = label, verdict
 
     def in_trouble(self, verdict: Verdict) -> None:
         self._trouble = verdict

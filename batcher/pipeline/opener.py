@@ -16,7 +16,7 @@ from .creator import Creator
 from .flow_run import FlowRun
 from .list_proof import LIST_ADVICE, ListProof
 from .orphans import Orphans
-from .problems import not_created, problem_from_read, problem_of
+from .problems import problem_from_read, problem_of, started_elsewhere
 from .reporter import Reporter
 from .requests import Requests
 
@@ -95,7 +95,7 @@ class Opener:
         elif isinstance(found, Verdict):
             self._reporter.flow_failed(flow, problem_from_read(found, flow, "the flow cannot be looked at"))
         elif not found.unstarted:
-            self._reporter.flow_failed(flow, not_created(flow, found))
+            self._reporter.flow_failed(flow, started_elsewhere(flow, found))
         else:
             self._reporter.emit("flow_found", flow.name, flow_id=flow_id)
             await self._journal.record(flow.on(FlowEvent.CREATED, flow_id=flow_id, external=True))

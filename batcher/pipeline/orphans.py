@@ -41,7 +41,7 @@ class Orphans:
         return self._undeletable.get(flow_id)
 
     async def delete(self, flow_id: str, name: str) -> FlowFacts | None:
-        """Delete a flow that was abandoned and never started. What fails is tried again by the next run.
+        """Delete a flow that was abandoned and never started. None: it is gone, or it stays an orphan, and is tried again.
 
         Asked about first, and again before each further attempt: a service deletes what is completed, too, and a start that was
         lost may have come late. Then the flow is paid for, and this is its row from now on, unless the journal has another flow

@@ -1,7 +1,8 @@
 """The bounded stream between feeder and workers: payloads of flows that are open, in the order in which they became ready.
 
-In: payloads, as the feeder makes them. Out: those whose flow has an id, or never will. Made once for each run. A payload takes
-its place when it is handed on: while its flow is being created, it waits with the flow, and holds up no other.
+In: payloads, as the feeder makes them. Out: those whose flow has been opened, or has failed to open. Made once for each run.
+A payload takes its place when it is handed on: while its flow is being created, it waits with the flow, and holds up no other
+as long as there is room.
 """
 
 from __future__ import annotations

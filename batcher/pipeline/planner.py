@@ -45,7 +45,7 @@ TemplateTypes = Mapping[str, "tuple[str, ...] | None"]  # a template's name → 
 class _Walked:
     """What a walk over the inputs of one flow has found. `kept`: their plans, where there is room for all of them."""
 
-    stat_digest: Any  # of hashlib; it has no type of its own there
+    stat_hash: Any  # of hashlib; it has no type of its own there
     tally: Tally = field(default_factory=Tally)
     problems: list[Problem] = field(default_factory=list)
     waiting: bool = False  # a source is too young
@@ -172,8 +172,8 @@ class Planner:
         def walk() -> Iterator[InputPlan | Problem]:
             return iter(kept) if whole else self.inputs(flow, facts)
 
-        file_stat = walked.stat_digest.digest() if not problems and not waiting else b""
-        return FlowPlan(flow, action, facts, sent, file_stat, tally, tuple(problems), walk)
+        stat_digest = walked.stat_hash.digest() if not problems and not waiting else b""
+        return FlowPlan(flow, action, facts, sent, stat_digest, tally, tuple(problems), walk)
 
     def _walked(self, inputs: FlowInputs, sent: bytes, room: int) -> _Walked:
         facts = inputs.facts
@@ -191,7 +191,7 @@ class Planner:
                     found.problems.append(replace(item, flow=inputs.flow.name))
                 continue
             tally.count(item)
-            found.stat_digest.update(stat_bytes(item.input, item.stat))
+            found.stat_hash.update(stat_bytes(item.input, item.stat))
             if tally.total < room:
                 found.kept.append(item)
             if compared and item.change in _CHANGES and len(tally.changes) < CHANGES_KEPT:

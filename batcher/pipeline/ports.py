@@ -19,7 +19,8 @@ from ..core.retry import Call, Fault, Reply, Verdict
 
 
 class Client(Protocol):
-    """One request in, one reply or fault out; it never retries. Listings stream, page after page, and each says in its
+    """One request in, one reply or fault out; it retries nothing but a later page of a list. Listings stream, page after
+    page, and each says in its
     `Listing` whether it may prove that something is absent; every other reply is bounded."""
 
     @property
@@ -106,8 +107,8 @@ class Sources(Protocol):
         """The run is to end: from now on `look` and `digest` raise this, so that a walk ends within one file. Any thread."""
 
     def ahead(self, sources: Sequence[tuple[Input, bool]]) -> Callable[[], Sequence[Seen | None]]:
-        """These are looked at next, and inside where that is True. The function waits for what has been seen of each
-        meanwhile, for `look` and (inside) `mime`; None where nothing has, and they see for themselves."""
+        """Begin to look at these, beside what else is done: at their stats, and at their first bytes where that is True. The
+        function waits for what has been seen of each, to be handed to `look` and `mime`; None: they look themselves."""
 
     def look(self, source: Input, seen: Seen | None = None) -> FileStat | Problem:
         """Its file stat; a Problem where it is missing, empty, irregular, or too young."""

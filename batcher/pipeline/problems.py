@@ -25,7 +25,7 @@ def unsettled(flow: FlowRun, message: str) -> Problem:
     return problem_of(flow, message, "run again: the next run asks first")
 
 
-def not_created(flow: FlowRun, found: RemoteFlow) -> Problem:
+def started_elsewhere(flow: FlowRun, found: RemoteFlow) -> Problem:
     """The service shows a state that only a start by somebody else explains."""
     message = f"the service says that the flow is {found.state or 'in an unknown state'}, but batcher has not started it"
     hint = "somebody else may have; look at it on the service" if flow.plan.flow.flow_id else "--redo NAME pays for it again"

@@ -19,7 +19,7 @@ from ..core.retry import Kind
 from ..journal.ports import Journal
 from .flow_run import FlowRun
 from .orphans import Orphans
-from .problems import keep_problem, not_created, problem_from_read, problem_of
+from .problems import keep_problem, problem_from_read, problem_of, started_elsewhere
 from .reporter import Reporter
 from .requests import Requests
 from .retries import Retries
@@ -74,7 +74,7 @@ class Repair:
         ]
         row = flow.change(start_after=max(start_after, flow.facts.start_after or 0.0))
         await self._journal.record(*records, row)
-        said = flow.last_answer
+        said = flow.last_unknown
         what = f"the upload of {said[0]}" if said is not None and said[0] else "an upload"
         return await self._retries.try_again(flow, f"the service answered {what} with an error, and does not list it")
 
@@ -108,7 +108,7 @@ class Repair:
     # ---- the flow
 
     async def rebuild(self, flow: FlowRun, why: str) -> bool:
-        """Whether it is gone, so that it can be built anew."""
+        """Whether it is to be planned again; not where it turned out to be started, or was given by its id."""
         if flow.facts.external:
             message = f"{why}, and batcher deletes no flow that was given by its id"
             await self.fail(flow, problem_of(flow, message, "make a new flow and name its id"))
@@ -117,7 +117,8 @@ class Repair:
         return await self._abandon(flow, why)
 
     async def _abandon(self, flow: FlowRun, why: str) -> bool:
-        """Whether it is gone, so that it can be built anew."""
+        """Whether it is to be planned again; False only where it turned out to be started. Where it could not be deleted, the
+        opener creates no other before it is gone (`Orphans.delete_of`)."""
         flow_id = flow.facts.flow_id
         assert flow_id is not None
         self._reporter.flow_given_up(flow, why)
@@ -135,7 +136,7 @@ class Repair:
         if trouble.kind is Kind.CONFLICT and flow_id is not None:
             found = await self._requests.flow(flow_id)
             if isinstance(found, RemoteFlow) and not found.unstarted:
-                self._reporter.flow_failed(flow, not_created(flow, found))
+                self._reporter.flow_failed(flow, started_elsewhere(flow, found))
                 return
         if trouble.kind is Kind.GONE:
             message = f"the service does not know the flow {flow_id}"

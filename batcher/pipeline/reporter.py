@@ -102,7 +102,7 @@ class Reporter:
         flow.times.uploaded(self._clock.wall())
 
     def taken_back(self, flow: FlowRun) -> None:
-        """None of its inputs is, after all."""
+        """It was abandoned: its inputs count no longer."""
         self._count(flow, -flow.uploaded, -flow.uploaded_bytes)
 
     def _count(self, flow: FlowRun, inputs: int, size_bytes: int) -> None:

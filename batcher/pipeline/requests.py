@@ -102,7 +102,7 @@ class Requests:
         return await self.ask(Call.FLOW, lambda client: client.flow(flow_id))
 
     def end(self) -> None:
-        """The run has come to its end: where nothing was allowed in it, it ends with that."""
+        """The run has come to its end: where every request of one kind was denied (402, 403), it ends with that."""
         stop = self._access.stop_at_end()
         if stop is not None and self._shutdown.stop is None:
             self._shutdown.halt(stop)

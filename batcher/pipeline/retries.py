@@ -43,8 +43,8 @@ class Retries:
         tries = flow.retrying()
         if tries > self.most:
             message, label, status = f"{what}, {tries} times", None, None
-            if flow.last_answer is not None:
-                label, said = flow.last_answer
+            if flow.last_unknown is not None:
+                label, said = flow.last_unknown
                 message, status = f"{message}; the last time it said {said.message}", said.status
             problem = Problem("unavailable", message, "run again later", flow.plan.flow.place, flow.name, label, status)
             self._reporter.flow_failed(flow, problem)

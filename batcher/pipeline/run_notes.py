@@ -53,6 +53,6 @@ class RunNotes:
     def _post(self, *, ended: bool) -> None:
         document = self._reporter.run_document(self._clock.steady(), ended=ended)
         document["command"] = self._command
-        # A collect counts as one that sent nothing: it pushes out no measurement of uploads, and only the last one is kept.
+        # The journal keeps the last runs that have sent something, and the last other one: a collect counts as one of these.
         sent = self._reporter.report.requests.sent if self._command == "run" else 0
         self._journal.post(PutRun(self._began_at, sent, document))

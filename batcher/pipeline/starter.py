@@ -24,7 +24,7 @@ from .requests import Requests
 from .retries import Retries
 from .shutdown import Shutdown
 
-Outcome: TypeAlias = "bool | Rebuild"  # True: to be planned again
+NextStep: TypeAlias = "bool | Rebuild"  # True: to be planned again
 
 
 class Starter:
@@ -43,7 +43,7 @@ class Starter:
         self._batch = batch
         self._settle_s = settle_s
 
-    async def start(self, flow: FlowRun) -> Outcome:
+    async def start(self, flow: FlowRun) -> NextStep:
         flow_id = flow.facts.flow_id
         assert flow_id is not None
         flow.announcing_start()
@@ -55,7 +55,7 @@ class Starter:
             return False
         if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
             if verdict.kind is Kind.UNKNOWN:
-                flow.answered(None, verdict)
+                flow.write_unknown(None, verdict)
                 self._reporter.emit("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
                                     message=verdict.message)  # fmt: skip
             # With a time in any case: without one the next run could take it for a start that never left.
@@ -79,7 +79,7 @@ class Starter:
         said = answer.error or "the reply does not say that it was started"
         return Verdict(Kind.UNKNOWN, f"the start was answered, but {said}", answered=bool(answer.error))
 
-    async def settle(self, flow: FlowRun, said: Verdict | None = None) -> Outcome:
+    async def settle(self, flow: FlowRun, said: Verdict | None = None) -> NextStep:
         """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells.
 
         A start that nobody answered, and that shows in no state after the settling time, is never sent again: should the
@@ -109,7 +109,7 @@ class Starter:
             left_s = (flow.facts.settle_deadline or 0.0) - self._journal.now()
             await pauses.wait(left_s)
 
-    async def _not_seen(self, flow: FlowRun, found: RemoteFlow, said: Verdict | None) -> Outcome:
+    async def _not_seen(self, flow: FlowRun, found: RemoteFlow, said: Verdict | None) -> NextStep:
         """The settling time is over, and the service does not show that it was started."""
         if said is not None and said.answered:
             await self._journal.record(flow.on(FlowEvent.NOT_STARTED, settle_deadline=None))

@@ -32,7 +32,7 @@ from ..journal.ports import Journal
 from .flow_run import FlowRun
 from .requests import Requests
 
-HELD: Final = 1000  # assets summed at a time; none is held where the sum is right
+HELD: Final = 1000  # assets summed at a time; more than these are held only where the sum is not right
 # Nothing ever leaves a flow, so a list with fewer is older than the one before it.
 FEWER: Final = Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
 
@@ -114,8 +114,9 @@ class Verifier:
     async def compare(self, flow: FlowRun) -> Reconciled | Verdict:
         """List, and hold against the journal.
 
-        A list with no sign of more, and as many as were meant, is taken for all there is: what could be beyond it was sent by
-        somebody else, or twice, and an input is sent again only after the service has answered that it was not done."""
+        A list that shows what was meant, with no sign of another page, is taken for all there is. What it could hide is an
+        input of somebody else's, or one that was sent twice; and batcher sends one again only where the service has answered
+        the first with an error, and a list did not show it."""
         flow_id = flow.facts.flow_id
         assert flow_id is not None
         at_hand = flow.expected

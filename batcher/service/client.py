@@ -1,4 +1,5 @@
-"""The Flows API: each of its calls as a method. One request in, one reply or fault out; it never retries.
+"""The Flows API: each of its calls as a method. One request in, one reply or fault out; nothing but a later page of a list is
+asked for again.
 
 In: what a call needs. Out: a value, a `Reply` that is no success, or a `Fault` that says how far the request got. Called by the
 pipeline, which holds a place in the limiter meanwhile. How a request travels is `transport`'s affair, how a reply is read that

@@ -36,7 +36,7 @@ class Limiter:
         # What one run among several may do: requests in flight, until when (steady seconds), whether it may probe.
         self._most: float = math.inf
         self._until = math.inf
-        self._probing = True
+        self._may_probe = True
         self._rng = rng
         self._steady = steady
         self._waiting: Turns[asyncio.Future[None]] = Turns()
@@ -73,7 +73,7 @@ class Limiter:
     def share(self, most: int, until: float, probes: bool) -> None:
         """From now on this run may have so many requests in flight, until then (steady seconds); `probes`: in an outage it is
         the one that asks whether the service is back."""
-        self._most, self._until, self._probing = most, until, probes
+        self._most, self._until, self._may_probe = most, until, probes
         self.serve()
 
     @property
@@ -163,7 +163,7 @@ class Limiter:
             case Kind.UNKNOWN if not verdict.answered:
                 self._fail(verdict, now)
             case Kind.UNKNOWN:
-                pass  # a 500 is no sign of life, and none of an outage
+                pass  # a write that was answered with 500: no sign of life, and none of an outage
             case _:
                 self._answered(now, took_s, timed, full)
 
@@ -194,7 +194,7 @@ class Limiter:
         if now < self._pause_until or now < self._pace.next_at or now >= self._until:
             return False
         if self._outage:
-            return self._probing and now >= self._probe_at and self.in_flight < min(1, self._most)
+            return self._may_probe and now >= self._probe_at and self.in_flight < min(1, self._most)
         return self.in_flight < min(self.adaptive.allowed(now), self._most)
 
     def _go(self, now: float) -> None:
@@ -220,8 +220,8 @@ class Limiter:
         """Look again when the time alone may have let somebody through; replies look by themselves."""
         now = self._steady()
         at = max(self._pause_until, self._pace.next_at, self._probe_at if self._outage else 0.0)
-        if math.isinf(at) or now >= self._until or self.in_flight >= self._most or (self._outage and not self._probing):
-            return  # `share`, more of a shared pace, or who leaves serves
+        if math.isinf(at) or now >= self._until or self.in_flight >= self._most or (self._outage and not self._may_probe):
+            return  # no timer: `share`, a new part of a shared pace, or the next `leave` serves
         if at <= now and self.in_flight:
             change = self.adaptive.next_change()
             if change is None or self._outage:

@@ -1,4 +1,4 @@
-"""`batcher run`: in: flags; out: progress on stderr, a summary or a document on stdout, the exit code of the contract."""
+"""`batcher run`: in: flags; out: progress on stderr, a summary or a document on stdout, the exit code."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Lead:
         self._left = await self._preparation.judge(found)
         self.failed = self._left is None
         if self._left is not None and not any(await self._crew.left()):
-            await self._cleanup.delete_orphans()  # a lost start of what was given up must find it gone
+            await self._cleanup.delete_orphans()  # a late start of what was given up would be paid for, too
 
     async def _hand_over(self, lacking: list[Problem]) -> None:
         """Another run is to lead, which may have the sources."""
