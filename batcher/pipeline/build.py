@@ -34,7 +34,7 @@ from .unknown_flows import UnknownFlows
 
 if TYPE_CHECKING:
     from .abort import Abort
-    from .batches import Batches
+    from .chunks import Chunks
     from .collect.collector import Collector
     from .finalizer import Finalizer
     from .opener import Opener
@@ -137,9 +137,9 @@ class Build:
         return ListProof(self.requests, self._journal, self.flow_list, self.orphans, self._shutdown, self._batch,
                          self._settle_s)  # fmt: skip
 
-    def stages(self, plans: Callable[[Schedule, Batches], Plans] | None = None) -> Stages:
+    def stages(self, plans: Callable[[Schedule, Chunks], Plans] | None = None) -> Stages:
         """New ones. `plans`: where they get their flows from (None: all that the planner finds to do)."""
-        from .batches import Batches
+        from .chunks import Chunks
         from .feeder import Feeder
         from .payloads import Payloads
         from .producer import Producer
@@ -150,9 +150,9 @@ class Build:
         width = operation.limits.concurrency
         payloads = Payloads(width)
         schedule = Schedule(max(FLOWS_OPEN, 4 * width), self._journal, self._reporter, self._shutdown)
-        batches = Batches(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
-        feeder = Feeder(batches, self._journal, self._reporter, self._shutdown, payloads)
-        feed = plans(schedule, batches) if plans is not None else batches
+        chunks = Chunks(self.planner, operation.sources, operation.budget, operation.limits.memory_bytes)
+        feeder = Feeder(chunks, self._journal, self._reporter, self._shutdown, payloads)
+        feed = plans(schedule, chunks) if plans is not None else chunks
         producer = Producer(feed, schedule, self.opener, feeder, self._reporter, self._shutdown)
         workers = Workers(payloads, self.requests, self._journal, operation.sources, operation.budget, self._reporter,
                           self._settle_s)  # fmt: skip

@@ -17,7 +17,7 @@ from ..core.model import Problem
 from ..core.planning import Action, Change, InputPlan
 from ..core.tags import can_carry_tag
 from ..journal.ports import Journal
-from .batches import STREAM_BYTES, Batch, Batches
+from .chunks import STREAM_BYTES, Chunk, Chunks
 from .flow_run import FlowRun, Payload
 from .payloads import Payloads
 from .reporter import Reporter
@@ -26,9 +26,9 @@ from .shutdown import Shutdown
 
 class Feeder:
     def __init__(
-        self, batches: Batches, journal: Journal, reporter: Reporter, shutdown: Shutdown, out: Payloads
+        self, chunks: Chunks, journal: Journal, reporter: Reporter, shutdown: Shutdown, out: Payloads
     ) -> None:
-        self._batches = batches
+        self._chunks = chunks
         self._journal = journal
         self._reporter = reporter
         self._shutdown = shutdown
@@ -57,7 +57,7 @@ class Feeder:
             filled = await self._journal.look(lambda journal: journal.count_inputs(name)) > 0
             records += flow.abandon(filled=filled)
         if plan.action in (Action.REDO, Action.REBUILD):
-            inputs = partial(self._batches.inputs_anew, plan.flow, flow.facts)
+            inputs = partial(self._chunks.inputs_anew, plan.flow, flow.facts)
             flow.replan(replace(plan, inputs=inputs))
         else:  # the report has these from the survey
             flow.count(plan.tally.sent, plan.tally.sent_bytes)
@@ -69,28 +69,28 @@ class Feeder:
         else:
             self._journal.post(row)
 
-    async def produce(self, flow: FlowRun, batch: Batch | None) -> None:
-        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `batch`:
+    async def produce(self, flow: FlowRun, chunk: Chunk | None) -> None:
+        """Read, announce, hand over. The next files are read while these are being announced, where there is room. `chunk`:
         what has been read already."""
-        inputs = batch.rest if batch is not None and batch.rest is not None else flow.plan.inputs()
+        inputs = chunk.rest if chunk is not None and chunk.rest is not None else flow.plan.inputs()
         while self._shutdown.stop is None and not flow.failed:
-            if batch is None:
-                batch = await self._batches.read(inputs)
-            payloads, records = self._announce(flow, batch.found)
+            if chunk is None:
+                chunk = await self._chunks.read(inputs)
+            payloads, records = self._announce(flow, chunk.found)
             streamed = [payload for payload in payloads if payload.body is None]
-            ahead = None if batch.end else self._batches.read_ahead(inputs, streams=bool(streamed))
+            ahead = None if chunk.end else self._chunks.read_ahead(inputs, streams=bool(streamed))
             if records:
                 await self._journal.record(*records)
             # Those that hold bytes already go first: one that waits for room must not keep them from giving theirs back.
             await self._out.put([payload for payload in payloads if payload.body is not None])
             for payload in streamed:
-                await self._batches.room_to_stream()
+                await self._chunks.room_to_stream()
                 await self._out.put([payload])
-            if batch.end:
+            if chunk.end:
                 return
-            batch = await ahead if ahead is not None else None
-        if batch is not None:
-            self._batches.drop(batch)
+            chunk = await ahead if ahead is not None else None
+        if chunk is not None:
+            self._chunks.drop(chunk)
 
     def _announce(
         self, flow: FlowRun, found: list[tuple[InputPlan | None, Body | Problem | None]]

@@ -16,7 +16,7 @@ from ..core.errors import Stop
 from ..core.lifecycle import FlowState
 from ..core.model import Flow, Problem
 from ..core.planning import Action, FlowPlan
-from .batches import BATCH_BYTES, BATCH_FILES, Batch
+from .chunks import CHUNK_BYTES, CHUNK_FILES, Chunk
 from .feeder import Feeder
 from .flow_run import FlowRun, History
 from .opener import Opener
@@ -47,16 +47,16 @@ class _Tasks:
 
 
 class Plans(Protocol):
-    """Where the flows come from that are to be worked on: `Batches`, or the queue that several runs share."""
+    """Where the flows come from that are to be worked on: `Chunks`, or the queue that several runs share."""
 
-    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Chunk | None]]:
         """A few plans that have work; `read`: with what is to be sent of them, as far as there is room for it. None stands
         for a stretch without any, [] for the end."""
 
     async def plan_again(self, flow: Flow) -> FlowPlan:
         """One flow, planned now."""
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, chunk: Chunk) -> None:
         """It was read in vain."""
 
     def close(self) -> None: ...
@@ -135,18 +135,18 @@ class Producer:
         if plan.action not in (Action.DONE, Action.WAITING):
             self._reporter.report.flows.failed += 1
 
-    async def _begin(self, tasks: _Tasks, plan: FlowPlan, first: Batch | None = None, history: History | None = None) -> None:
+    async def _begin(self, tasks: _Tasks, plan: FlowPlan, first: Chunk | None = None, history: History | None = None) -> None:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._schedule.begin()
         flow = FlowRun(plan, self._feeder.ready, tasks.settled, history)
         self._reporter.flow_begun(flow)
-        if plan.tally.total <= BATCH_FILES and plan.tally.total_bytes <= BATCH_BYTES // 2:
+        if plan.tally.total <= CHUNK_FILES and plan.tally.total_bytes <= CHUNK_BYTES // 2:
             spawn(tasks.flows, self._work_on(tasks, flow, first))
         else:
             await self._work_on(tasks, flow, first)
 
-    async def _work_on(self, tasks: _Tasks, flow: FlowRun, first: Batch | None) -> None:
+    async def _work_on(self, tasks: _Tasks, flow: FlowRun, first: Chunk | None) -> None:
         starting = flow.facts.state is FlowState.STARTING
         try:
             if not starting:

@@ -35,7 +35,7 @@ EDGES = {  # the network, other formats and engines, and what draws
     "batcher.cli.page", "batcher.service.transport", "batcher.outputs.folder", "batcher.journal.postgres.journal",
 }  # fmt: skip
 MODELS = {"pydantic", "pydantic_core", "batcher.manifest.shape", "batcher.manifest.keys"}
-WORK = {f"batcher.pipeline.{name}" for name in ("batches", "feeder", "producer", "workers", "finalizer", "verifier")}
+WORK = {f"batcher.pipeline.{name}" for name in ("chunks", "feeder", "producer", "workers", "finalizer", "verifier")}
 STAGES = WORK | {"batcher.pipeline.collect"}
 OPERATION = {"asyncio", "ssl", "batcher.api", "batcher.assembly", "batcher.pipeline", "batcher.journal.sqlite"}
 READING = {"yaml", "sqlite3", "batcher.manifest", "batcher.journal.open", "hashlib"}

@@ -18,7 +18,7 @@ from ...core.errors import Reason, Stop
 from ...core.lifecycle import FlowState
 from ...core.model import Flow, Problem
 from ...core.planning import Action, FlowPlan
-from ..batches import Batch
+from ..chunks import Chunk
 from ..flow_run import FlowRun
 from ..reporter import Reporter
 from ..shutdown import Shutdown
@@ -62,13 +62,13 @@ class JobFeed:
     def close(self) -> None:
         self._planning.close()
 
-    def drop(self, batch: Batch) -> None:
-        self._planning.batches.drop(batch)
+    def drop(self, chunk: Chunk) -> None:
+        self._planning.chunks.drop(chunk)
 
     async def plan_again(self, flow: Flow) -> FlowPlan:
         return await self._planning.one(Job(flow.name), flow)  # what is paid for by now is not paid for again
 
-    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Chunk | None]]:
         if self._shutdown.stop is not None or self._lead.failed:
             await self._close_ended()
             return []
@@ -82,12 +82,12 @@ class JobFeed:
             await self._wait()
         return found or [(None, None)]
 
-    async def _find(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]] | None:
+    async def _find(self, *, read: bool) -> list[tuple[FlowPlan | None, Chunk | None]] | None:
         """None: nothing is left for this run."""
         found = await (self._from_queue() if self._membership.heard.planned else self._before_it_is_planned())
         if not found:
             return None if found is None else []
-        return await self._planning.batches.begun(found, read=read)
+        return await self._planning.chunks.with_first_inputs(found, read=read)
 
     def ended(self, flow: FlowRun, state: FlowState) -> None:
         """That was all of it for this run. Where the run is to end, others go on with what is not done."""

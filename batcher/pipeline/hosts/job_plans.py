@@ -13,7 +13,7 @@ from typing import TypeVar
 from ...core.crew import Job
 from ...core.model import Flow
 from ...core.planning import FlowPlan
-from ..batches import Batches
+from ..chunks import Chunks
 from ..planner import Planner
 from .flow_finder import FlowFinder
 
@@ -21,16 +21,16 @@ T = TypeVar("T")
 
 
 class JobPlans:
-    """`planner_of`: a planner for these jobs. `batches`: which read what is sent of a plan."""
+    """`planner_of`: a planner for these jobs. `chunks`: which read what is sent of a plan."""
 
-    def __init__(self, batches: Batches, finder: FlowFinder, planner_of: Callable[[Sequence[Job]], Planner]) -> None:
-        self.batches = batches
+    def __init__(self, chunks: Chunks, finder: FlowFinder, planner_of: Callable[[Sequence[Job]], Planner]) -> None:
+        self.chunks = chunks
         self._finder = finder
         self._planner_of = planner_of
         self._thread = ThreadPoolExecutor(1, "jobs")
 
     def close(self) -> None:
-        self.batches.close()
+        self.chunks.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def in_thread(self, function: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from ...core.crew import Job
 from ...core.planning import Options
-from ..batches import Batches
+from ..chunks import Chunks
 from ..operation import Operation
 from ..planner import Planner
 from ..schedule import Schedule
@@ -41,8 +41,8 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
     finder = FlowFinder(operation.manifest, operation.shutdown.check)
     feeds: list[JobFeed] = []
 
-    def feed(schedule: Schedule, batches: Batches) -> JobFeed:
-        planning = JobPlans(batches, finder, partial(_planner_of, operation, build))
+    def feed(schedule: Schedule, chunks: Chunks) -> JobFeed:
+        planning = JobPlans(chunks, finder, partial(_planner_of, operation, build))
         made = JobFeed(crew, journal, membership, lead, planning, operation.reporter, operation.shutdown)
         schedule.ended = made.ended
         feeds.append(made)

@@ -1,7 +1,7 @@
 """Reading ahead: what the producer sends next, read and encoded by a thread of its own, as much at a time as memory allows.
 
-In: the planner's stream, the inputs of a flow. Out: `Batch`es, charged to the byte budget. Made once for each run; called by
-the producer and the feeder. Small files are read and encoded in batches (handing over to the thread costs as much as ten such
+In: the planner's stream, the inputs of a flow. Out: `Chunk`s, charged to the byte budget. Made once for each run; called by
+the producer and the feeder. Small files are read and encoded in chunks (handing over to the thread costs as much as ten such
 files), large ones stream later.
 """
 
@@ -23,17 +23,17 @@ from .ports import BudgetPort, Sources
 
 T = TypeVar("T")
 
-BATCH_FILES: Final = 512  # small files per batch, and announcements per commit
-BATCH_BYTES: Final = 1 << 20  # encoded, per batch
+CHUNK_FILES: Final = 512  # small files per chunk, and announcements per commit
+CHUNK_BYTES: Final = 1 << 20  # encoded, per chunk
 STREAM_BYTES: Final = 2 << 20  # what one streamed body holds at most: a chunk read, encoded, and in the socket's buffer
 PLANS: Final = 32  # flows planned in one call to the thread
-AHEAD_FROM: Final = 16 * BATCH_BYTES  # a budget in which flows that wait for their turn may hold a batch's bytes
+AHEAD_FROM: Final = 16 * CHUNK_BYTES  # a budget in which flows that wait for their turn may hold a chunk's bytes
 
 Inputs = Iterator["InputPlan | Problem"]
 
 
 @dataclass(slots=True)
-class Batch:
+class Chunk:
     """What one call to the thread has found: inputs with their bodies, where they are small, or with what is wrong."""
 
     found: list[tuple[InputPlan | None, Body | Problem | None]] = field(default_factory=list)
@@ -43,10 +43,10 @@ class Batch:
     rest: Inputs | None = None  # where it was read before its flow was begun: what comes after it
 
 
-_Begun: TypeAlias = "list[tuple[FlowPlan | None, Batch | None]]"
+_Begun: TypeAlias = "list[tuple[FlowPlan | None, Chunk | None]]"
 
 
-class Batches:
+class Chunks:
     """`memory_bytes`: what the budget comes to."""
 
     def __init__(self, planner: Planner, sources: Sources, budget: BudgetPort, memory_bytes: int) -> None:
@@ -73,20 +73,20 @@ class Batches:
         """The inputs of a flow whose row is this, from the first."""
         return self._planner.inputs(flow, facts)
 
-    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
+    async def next_plans(self, *, read: bool) -> list[tuple[FlowPlan | None, Chunk | None]]:
         """A few plans that have work, with what is to be sent of small flows where there is room for that, and they are to be
         `read`; None stands for a stretch without any, [] for the end."""
         return await self._with_room(self._next_plans, read)
 
-    async def begun(self, plans: Sequence[FlowPlan], *, read: bool) -> list[tuple[FlowPlan | None, Batch | None]]:
-        """These plans, in the same way."""
+    async def with_first_inputs(self, plans: Sequence[FlowPlan], *, read: bool) -> list[tuple[FlowPlan | None, Chunk | None]]:
+        """These plans, with what is to be sent of small flows, in the same way."""
         return await self._with_room(partial(self._begun, plans), read)
 
     async def _with_room(self, find: Callable[[bool], _Begun], read: bool) -> _Begun:
-        read = read and self._roomy and self._budget.take_now(BATCH_BYTES)
+        read = read and self._roomy and self._budget.take_now(CHUNK_BYTES)
         found = await self._in_thread(find, read)
         if read:
-            self._budget.give(BATCH_BYTES - sum(first.held_bytes for _, first in found if first is not None))
+            self._budget.give(CHUNK_BYTES - sum(first.held_bytes for _, first in found if first is not None))
         return found
 
     def _next_plans(self, read: bool) -> _Begun:
@@ -105,7 +105,7 @@ class Batches:
         size = 0
         for plan in plans:
             first = None
-            if read and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < BATCH_BYTES:
+            if read and plan.action is Action.NEW and size + 2 * plan.tally.total_bytes < CHUNK_BYTES:
                 inputs = plan.inputs()
                 first = self._gather(inputs)
                 first.rest = inputs
@@ -116,15 +116,15 @@ class Batches:
 
     # ---- inputs
 
-    async def read(self, inputs: Inputs) -> Batch:
+    async def read(self, inputs: Inputs) -> Chunk:
         """The next inputs, once there is room for them."""
-        await self._budget.take(BATCH_BYTES)
+        await self._budget.take(CHUNK_BYTES)
         return await self._read(inputs)
 
-    def read_ahead(self, inputs: Inputs, *, streams: bool) -> asyncio.Task[Batch] | None:
+    def read_ahead(self, inputs: Inputs, *, streams: bool) -> asyncio.Task[Chunk] | None:
         """The same while something else is done, where there is room now. In a small budget nothing is held while one that
         streams (`streams`: some are to) waits for room: nobody would ever give it."""
-        if (self._roomy or not streams) and self._budget.take_now(BATCH_BYTES):
+        if (self._roomy or not streams) and self._budget.take_now(CHUNK_BYTES):
             return asyncio.ensure_future(self._read(inputs))
         return None
 
@@ -132,48 +132,48 @@ class Batches:
         """Wait until one more body may stream; whoever sends it gives `STREAM_BYTES` back."""
         await self._budget.take(STREAM_BYTES)
 
-    def drop(self, batch: Batch) -> None:
+    def drop(self, chunk: Chunk) -> None:
         """It was read in vain: nothing of it is announced."""
-        self._budget.give(batch.held_bytes)
+        self._budget.give(chunk.held_bytes)
 
-    async def _read(self, inputs: Inputs) -> Batch:
-        """In place of the BATCH_BYTES that were taken for them the budget is charged what they hold."""
-        batch = await self._in_thread(self._read_now, inputs)
-        self._budget.give(BATCH_BYTES - batch.held_bytes)
-        return batch
+    async def _read(self, inputs: Inputs) -> Chunk:
+        """In place of the CHUNK_BYTES that were taken for them the budget is charged what they hold."""
+        chunk = await self._in_thread(self._read_now, inputs)
+        self._budget.give(CHUNK_BYTES - chunk.held_bytes)
+        return chunk
 
-    def _read_now(self, inputs: Inputs) -> Batch:
+    def _read_now(self, inputs: Inputs) -> Chunk:
         """In the thread."""
-        batch = self._gather(inputs)
-        self._encode([batch])
-        return batch
+        chunk = self._gather(inputs)
+        self._encode([chunk])
+        return chunk
 
-    def _gather(self, inputs: Inputs) -> Batch:
-        """The next inputs that are to be sent or settled, as many as one batch takes."""
-        batch = Batch()
+    def _gather(self, inputs: Inputs) -> Chunk:
+        """The next inputs that are to be sent or settled, as many as one chunk takes."""
+        chunk = Chunk()
         size = 0
-        while len(batch.found) < BATCH_FILES and size < BATCH_BYTES // 2:
+        while len(chunk.found) < CHUNK_FILES and size < CHUNK_BYTES // 2:
             plan = next(inputs, None)
             if plan is None:
-                batch.end = True
+                chunk.end = True
                 break
             if isinstance(plan, Problem):
-                batch.found.append((None, plan))
+                chunk.found.append((None, plan))
             elif plan.change is Change.NEW:
                 if self._sources.small(plan):
-                    batch.small.append(len(batch.found))
+                    chunk.small.append(len(chunk.found))
                     size += 2 * plan.stat.size + 200  # encoded, with the tag
                     if plan.input.additional is not ABSENT:
                         size += len(str(plan.input.additional))
-                batch.found.append((plan, None))
+                chunk.found.append((plan, None))
             elif plan.change is Change.SAME and plan.facts is not None and plan.facts.sha256 is None:
-                batch.found.append((plan, None))  # its digest is known now
-        return batch
+                chunk.found.append((plan, None))  # its digest is known now
+        return chunk
 
-    def _encode(self, batches: list[Batch]) -> None:
+    def _encode(self, chunks: list[Chunk]) -> None:
         """In the thread: the bodies of all small inputs."""
-        places = [(batch, index) for batch in batches for index in batch.small]
-        plans = [plan for batch, index in places if (plan := batch.found[index][0]) is not None]
-        for (batch, index), body in zip(places, self._sources.bodies(plans), strict=True):
-            batch.found[index] = (batch.found[index][0], body)
-            batch.held_bytes += 0 if isinstance(body, Problem) else body.length
+        places = [(chunk, index) for chunk in chunks for index in chunk.small]
+        plans = [plan for chunk, index in places if (plan := chunk.found[index][0]) is not None]
+        for (chunk, index), body in zip(places, self._sources.bodies(plans), strict=True):
+            chunk.found[index] = (chunk.found[index][0], body)
+            chunk.held_bytes += 0 if isinstance(body, Problem) else body.length

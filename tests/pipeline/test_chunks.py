@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batcher.api import Settings
-from batcher.pipeline.batches import BATCH_FILES
+from batcher.pipeline.chunks import CHUNK_FILES
 from batcher.sandbox import Sandbox
 
 from .batch import LIMITS, PNG, Batch, files
@@ -17,10 +17,10 @@ from .batch import LIMITS, PNG, Batch, files
 pytestmark = pytest.mark.anyio
 SMALL = PNG + b"small"
 SIZES = {
-    "one less than a batch": [0] * (BATCH_FILES - 1),
-    "a batch": [0] * BATCH_FILES,
-    "one more than a batch": [0] * (BATCH_FILES + 1),
-    "two batches and some": [0] * (2 * BATCH_FILES + 300),
+    "one less than a chunk": [0] * (CHUNK_FILES - 1),
+    "a chunk": [0] * CHUNK_FILES,
+    "one more than a chunk": [0] * (CHUNK_FILES + 1),
+    "two chunks and some": [0] * (2 * CHUNK_FILES + 300),
     "few that fill a batch": [150_000] * 2,
     "few that fill two": [100_000] * 9,
     "small, whole and streamed": [100_000, 300_000, 100, 1_300_000, 150_000, 180_000, 120_000, 90_000],
