@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import pytest
 
@@ -44,23 +44,28 @@ class Network:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as made:
-            for name in (self._middle, *self._hosts):
-                if _ip("netns", "add", name, check=False).returncode:
-                    pytest.skip("network namespaces may not be made here")
-                made.callback(_ip, "netns", "del", name)
-                _ip("-n", name, "link", "set", "lo", "up")
-            for switch, net in SWITCHES.items():
-                _ip("-n", self._middle, "link", "add", switch, "type", "bridge")
-                _ip("-n", self._middle, "address", "add", f"{net}.{MIDDLE}/24", "dev", switch)
-                _ip("-n", self._middle, "link", "set", switch, "up")
-                for number, host in enumerate(self._hosts):
-                    port = f"{switch}{number}"
-                    _ip("-n", self._middle, "link", "add", port, "type", "veth", "peer", "name", switch, "netns", host)
-                    _ip("-n", host, "address", "add", f"{net}.{HOST + number}/24", "dev", switch)
-                    _ip("-n", host, "link", "set", switch, "up")
-                    _ip("-n", self._middle, "link", "set", port, "master", switch, "up")
+            try:
+                self._make(made)
+            except subprocess.CalledProcessError as error:
+                pytest.skip(f"network namespaces may not be made here: {error.stderr.strip()}")
             self._stack = made.pop_all()
         return self
+
+    def _make(self, made: contextlib.ExitStack) -> None:
+        for name in (self._middle, *self._hosts):
+            _ip("netns", "add", name)
+            made.callback(_ip, "netns", "del", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        for switch, net in SWITCHES.items():
+            _ip("-n", self._middle, "link", "add", switch, "type", "bridge")
+            _ip("-n", self._middle, "address", "add", f"{net}.{MIDDLE}/24", "dev", switch)
+            _ip("-n", self._middle, "link", "set", switch, "up")
+            for number, host in enumerate(self._hosts):
+                port = f"{switch}{number}"
+                _ip("-n", self._middle, "link", "add", port, "type", "veth", "peer", "name", switch, "netns", host)
+                _ip("-n", host, "address", "add", f"{net}.{HOST + number}/24", "dev", switch)
+                _ip("-n", host, "link", "set", switch, "up")
+                _ip("-n", self._middle, "link", "set", port, "master", switch, "up")
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -158,5 +163,5 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _ip(*words: str, check: bool = True) -> subprocess.CompletedProcess[Any]:
-    return subprocess.run(["ip", *words], check=check, capture_output=True, text=True)
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)

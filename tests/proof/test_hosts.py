@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -74,14 +74,20 @@ class Crew:
         self.meant = {name: [Counter([asset(contents["a"], {"of": name}), asset(contents["b"])])] for name in names}
         self._words = ("run", "m.yaml", "--endpoint", endpoint, "--state", state, "--lease", f"{LEASE_S}s", *words)
         self.codes: Counter[int] = Counter()
-        self._logs = 0
+        self._begun: list[subprocess.Popen[bytes]] = []
+
+    def close(self) -> None:
+        """Where a test fails, no run of it stays."""
+        for process in self._begun:
+            process.kill()
+            process.wait()
 
     def begin(self, *words: str, skew_s: float = 0.0, at: Sequence[str] = ()) -> subprocess.Popen[bytes]:
         """One more run; `skew_s`: so far its wall clock is wrong. `at`: what its command begins with, on another host."""
-        self._logs += 1
-        with (self.folder / f"log{self._logs}.txt").open("wb") as log:
+        with (self.folder / f"log{len(self._begun) + 1}.txt").open("wb") as log:
             command = [*at, sys.executable, "-c", SKEWED % skew_s, *self._words, "--progress", "none", *words]
-            return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log)
+            self._begun.append(subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log))
+        return self._begun[-1]
 
     def end(self, process: subprocess.Popen[bytes], within_s: float = 120.0) -> int:
         code = process.wait(within_s)
@@ -158,12 +164,12 @@ def rounds(
     with Service(folder / "store") as service:
         for number in range(count):
             rng = random.Random(f"{seed}:{number}")
-            crew = Crew(folder / f"r{number}", f"h{number}", flows, service.url, server.url)
-            chaos = Chaos(crew, rng, events)
-            service.order(*rng.sample(faults, min(5, len(faults))), "*:latency=20ms")
-            chaos()
-            service.order()
-            crew.complete()
+            with closing(Crew(folder / f"r{number}", f"h{number}", flows, service.url, server.url)) as crew:
+                chaos = Chaos(crew, rng, events)
+                service.order(*rng.sample(faults, min(5, len(faults))), "*:latency=20ms")
+                chaos()
+                service.order()
+                crew.complete()
             found = Judge(crew.batch, crew.meant)(service.record())
             total += found
             kills, freezes, codes = kills + chaos.kills, freezes + chaos.freezes, codes + crew.codes
@@ -222,8 +228,10 @@ def _troubled(
     trouble: Callable[[list[subprocess.Popen[bytes]]], None], skews: tuple[float, ...] = (0.0,) * HOSTS, first: str = "",
 ) -> None:  # fmt: skip
     """`first`: the address of the database as the first run has it, where that is another."""
-    with Service(folder / "store") as service:
-        crew = Crew(folder / "r", f"t{seed}", flows, service.url, server.url)
+    with (
+        Service(folder / "store") as service,
+        closing(Crew(folder / "r", f"t{seed}", flows, service.url, server.url)) as crew,
+    ):
         service.order("*:latency=30ms")
         began = monotonic()
         runs = [crew.begin(*(("--state", first) if first else ()), skew_s=skews[0])]

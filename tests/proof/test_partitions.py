@@ -10,6 +10,7 @@ import random
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -82,12 +83,13 @@ def rounds(folder: Path, network: Network, count: int, flows: int, events: int, 
     with Service(folder / "store") as service, network.bring(service.url, pem) as gateway:
         for number in range(count):
             rng = random.Random(f"{seed}:{number}")
-            crew = Crew(folder / f"r{number}", f"n{number}", flows, gateway.url, state, "--ca-file", str(pem))
-            trouble = Trouble(crew, network, rng, events)
-            service.order(*rng.sample(faults, min(3, len(faults))), "*:latency=20ms")
-            trouble()
-            service.order()
-            crew.complete(network.at(0))
+            words = ("--ca-file", str(pem))
+            with closing(Crew(folder / f"r{number}", f"n{number}", flows, gateway.url, state, *words)) as crew:
+                trouble = Trouble(crew, network, rng, events)
+                service.order(*rng.sample(faults, min(3, len(faults))), "*:latency=20ms")
+                trouble()
+                service.order()
+                crew.complete(network.at(0))
             found = Judge(crew.batch, crew.meant)(service.record())
             total += found
             done, codes = done + trouble.done, codes + crew.codes
