@@ -23,6 +23,7 @@ from .reporter import Reporter
 from .requests import Requests
 from .retries import Retries
 
+FRESH_S: Final = 0.05  # a flow that was seen unstarted longer ago is looked at again before it is deleted
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
@@ -45,12 +46,12 @@ class Orphans:
 
         Asked about first, and again before each further attempt: a service deletes what is completed, too, and a start that was
         lost may have come late. Then the flow is paid for, and this is its row from now on, unless the journal has another flow
-        for it meanwhile. Nothing is waited for between the look and the deletion."""
+        for it meanwhile. Nothing is waited for between the last look and the deletion."""
         # Once more: by now another run may be at it, and then this one may not delete it any more.
         await self._journal.record(AddOrphan(flow_id, name))
         found = await self._requests.flow(flow_id)
         if isinstance(found, RemoteFlow) and found.unstarted:
-            verdict = await self._send(flow_id)
+            verdict = await self._send(flow_id, self._clock.steady())
             if isinstance(verdict, RemoteFlow):
                 return await self._started_after_all(verdict, name)
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
@@ -70,14 +71,15 @@ class Orphans:
             return None
         return await self._started_after_all(found, name)
 
-    async def _send(self, flow_id: str) -> Verdict | RemoteFlow:
-        """What came of the deletion; the flow, where it turned out to be started before an attempt was repeated."""
+    async def _send(self, flow_id: str, seen: float) -> Verdict | RemoteFlow:
+        """What came of the deletion; the flow, where it turned out to be started before an attempt. `seen`: when it was seen
+        unstarted, in steady seconds; the deletion may have waited for its place since."""
         attempts = 0
 
         async def attempt(client: Client) -> RemoteFlow | Reply | Fault:
             nonlocal attempts
             attempts += 1
-            if attempts > 1:
+            if attempts > 1 or self._clock.steady() - seen > FRESH_S:
                 found = await client.flow(flow_id)
                 if not isinstance(found, RemoteFlow) or not found.unstarted:
                     return found

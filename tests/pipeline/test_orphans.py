@@ -60,3 +60,15 @@ async def test_flow_is_looked_at_again_before_its_deletion_is_repeated(tmp_path:
         flows = (await read_record(sandbox.url))["flows"]
         assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(1, False)], "nobody pays twice"
         assert report.exit_code == 12
+
+
+async def test_flow_is_looked_at_again_where_its_deletion_had_to_wait(tmp_path: Path) -> None:
+    """One request a second may leave: a lost start comes late between the look and the deletion, and the flow ends."""
+    limits = Limits(settle_s=1.0, retries=3, timeout_s=1.0, rate_per_s=1.0)
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=limits)
+    faults = [parse_fault("start:nth=1,late_commit=4200ms")]
+    async with Sandbox(tmp_path / "service", faults=faults, processing_s=0.05) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(1, False)], "nobody pays twice"
+        assert report.exit_code == 12
