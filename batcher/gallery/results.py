@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from ..core import json_rows
 from ..core.errors import UsageError
 from ..core.output_names import RESULTS
 from .cards import Row
-
-LINE_BYTES: Final = 1 << 20  # no row of ours is so long
 
 
 def rows_of(folder: Path, batch: str, wanted: Callable[[str], bool]) -> dict[str, list[Row]]:
@@ -29,13 +27,7 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / f"{RESULTS}.jsonl"
     try:
         with open(path, "rb") as file:
-            for line in iter(lambda: file.readline(LINE_BYTES), b""):
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):
-                    continue
-                if isinstance(row, dict):
-                    yield row
+            yield from json_rows.rows(json_rows.lines(file.readline))
     except FileNotFoundError:
         hint = f"bring the outputs there first: batcher collect MANIFEST --to {folder}"
         raise UsageError(f"nothing was collected into {folder}: it has no {path.name}", hint) from None

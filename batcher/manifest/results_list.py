@@ -5,7 +5,6 @@ In: the folder that it lies in, what the journal has collected. Out: the results
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from functools import cached_property
 from itertools import islice
 from typing import Final
 
+from batcher.core import json_rows
 from batcher.core.facts import CollectedView
 from batcher.core.names import Names
 from batcher.core.output_names import GALLERY, RESULTS
 
 RESULTS_LIST: Final = f"{RESULTS}.jsonl"
 COPIES: Final = re.compile(rf"{GALLERY}_files/[^/]+/inputs/[0-9a-f]{{32}}\.")  # of `gallery --copy-inputs`
-LINE_BYTES: Final = 1 << 20  # of a list of results; no row of ours is so long
 
 
 @dataclass(eq=False)
@@ -71,13 +70,7 @@ class ResultsList:
     def _rows(self, count: int | None) -> Iterator[dict[str, object]]:
         try:
             with open(os.path.join(self.root, RESULTS_LIST), "rb") as file:
-                for line in islice(iter(lambda: file.readline(LINE_BYTES), b""), count):
-                    try:
-                        row = json.loads(line)
-                    except ValueError:
-                        continue
-                    if isinstance(row, dict):
-                        yield row
+                yield from json_rows.rows(islice(json_rows.lines(file.readline), count))
         except OSError:
             return
 
