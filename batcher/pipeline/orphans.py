@@ -1,12 +1,13 @@
 """Orphans: flows on the service that were abandoned before their start, and have to leave it.
 
 In: the id of what is to go. Out: a deletion, and what shows when it cannot be deleted any more. Made once for each operation;
-called by the finalizer (the service's list says so), the opener (before the flow is created anew), the proof of the list, and
+called by `repair` (the service's list says so), the opener (before the flow is created anew), the proof of the list, and
 `cleanup` (what is left of earlier runs). The journal knows each as an orphan before it is deleted (`core.abandoning`).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Final
 
@@ -74,15 +75,14 @@ class Orphans:
     async def _send(self, flow_id: str, seen: float) -> Verdict | RemoteFlow:
         """What came of the deletion; the flow, where it turned out to be started before an attempt. `seen`: when it was seen
         unstarted, in steady seconds; the deletion may have waited for its place since."""
-        attempts = 0
 
         async def attempt(client: Client) -> RemoteFlow | Reply | Fault:
-            nonlocal attempts
-            attempts += 1
-            if attempts > 1 or self._clock.steady() - seen > FRESH_S:
+            nonlocal seen
+            if self._clock.steady() - seen > FRESH_S:
                 found = await client.flow(flow_id)
                 if not isinstance(found, RemoteFlow) or not found.unstarted:
                     return found
+            seen = -math.inf  # before another attempt in any case
             return await client.delete(flow_id)
 
         return await self._requests.ask(Call.DELETE, attempt)
