@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.postgres import Server
 
 LINES: list[str] = []
 
@@ -28,6 +32,16 @@ def seed(say: Callable[[str], None], request: pytest.FixtureRequest) -> int:
     number = int(os.environ.get("PROOF_SEED") or random.SystemRandom().randrange(1_000_000))
     say(f"{request.node.name}: PROOF_SEED={number}")
     return number
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A PostgreSQL for this test alone."""
+    from tests.postgres import own_server  # where the extra `hosts` is not installed there are tests without it
+
+    made = own_server()
+    yield made
+    made.made.cleanup()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

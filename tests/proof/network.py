@@ -12,7 +12,6 @@ import ctypes
 import os
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Final, Self, TypeVar
 
 import pytest
 
+from tests.certificates import certificate, serving_as
 from tests.postgres import Server
 
 SWITCHES: Final = {"web": "10.77.1", "base": "10.77.2"}  # and the first three numbers of the addresses there
@@ -35,8 +35,8 @@ class Network:
     """`count` hosts. A context manager; skips where namespaces may not be made."""
 
     def __init__(self, count: int) -> None:
-        if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("openssl") is None:
-            pytest.skip("network namespaces need root, `ip` and `openssl`")
+        if os.geteuid() != 0 or shutil.which("ip") is None:
+            pytest.skip("network namespaces need root and `ip`")
         self.count = count
         self._middle = f"batcher-{os.getpid()}"
         self._hosts = [f"{self._middle}-{number}" for number in range(count)]
@@ -104,26 +104,21 @@ class Network:
         self.in_the_middle(lambda: server.control("start", "-o", options, "-l", str(server.made.log)))
         return f"postgresql://postgres@{net}.{MIDDLE}/postgres"
 
-    def bring(self, url: str, pem: Path) -> Gateway:
-        """What listens at this address on loopback, behind the switch `web`, over TLS."""
+    def bring(self, url: str, folder: Path) -> Gateway:
+        """What listens at this address on loopback, behind the switch `web`, over TLS; its certificate goes to the folder."""
         host = f"{SWITCHES['web']}.{MIDDLE}"
-        words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=service"
-        key = pem.with_suffix(".key")
-        subprocess.run(["openssl", *words.split(), "-addext", f"subjectAltName=IP:{host}", "-keyout", key, "-out", pem],
-                       check=True, capture_output=True)  # fmt: skip
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem, key)
+        pem = certificate(f"IP:{host}", folder)
         listening = self.in_the_middle(lambda: socket.create_server((host, 0)))
-        return Gateway(listening, int(url.rpartition(":")[2]), context)
+        return Gateway(listening, int(url.rpartition(":")[2]), pem)
 
 
 class Gateway:
     """Takes TLS where it listens, and hands on what is in it to a port of loopback. A context manager."""
 
-    def __init__(self, listening: socket.socket, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, listening: socket.socket, port: int, pem: Path) -> None:
         self._listening = listening
         self._port = port
-        self._context = context
+        self.pem = pem
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         host, number = listening.getsockname()
@@ -131,7 +126,7 @@ class Gateway:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        serving = asyncio.start_server(self._serve, sock=self._listening, ssl=self._context)
+        serving = asyncio.start_server(self._serve, sock=self._listening, ssl=serving_as(self.pem))
         self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result()
         return self
 

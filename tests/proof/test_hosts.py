@@ -13,17 +13,17 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 
 from tests.journal.postgres.proxy import Proxy
-from tests.postgres import Server, own_server
+from tests.postgres import Server
 
 from .harness import PNG, Judge, Service, Tally, asset, environment
 
@@ -32,6 +32,7 @@ pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
 LEASE_S: Final = 1.5
 LATEST_S: Final = 3.0  # of the late commits below
 HOSTS: Final = 4
+FAULTS_AT_ONCE: Final = 5
 RUNS: Final = 8  # of the command, until it must be done once nobody is killed any more
 FAULTS: Final = (
     "upload:p=0.2,lost_reply=close", "create:p=0.2,lost_reply=reset", "start:p=0.2,lost_reply=close",
@@ -119,8 +120,7 @@ class Chaos:
     crew: Crew
     rng: random.Random
     events: int
-    kills: int = 0
-    freezes: int = 0
+    done: Counter[str] = field(default_factory=Counter)
     _frozen: list[tuple[float, subprocess.Popen[bytes]]] = field(default_factory=list)
 
     def __call__(self) -> None:
@@ -144,11 +144,11 @@ class Chaos:
         self.events -= 1
         if self.rng.random() < 0.5:
             process.kill()
-            self.kills += 1
+            self.done["killed"] += 1
         else:
             process.send_signal(signal.SIGSTOP)
             self._frozen.append((monotonic() + 3 * LEASE_S, process))
-            self.freezes += 1
+            self.done["frozen for 3 leases"] += 1
 
     def _thaw(self, *, now: bool = False) -> None:
         for until, process in list(self._frozen):
@@ -157,48 +157,56 @@ class Chaos:
                 self._frozen.remove((until, process))
 
 
+class Trouble(Protocol):
+    """What happens to the runs of a batch. `done`: how often what was done to them."""
+
+    crew: Crew
+    done: Counter[str]
+
+    def __call__(self) -> None: ...
+
+
 def rounds(
-    folder: Path, count: int, flows: int, events: int, seed: int, say: Say, server: Server, faults: tuple[str, ...]
-) -> None:
-    total, kills, freezes, codes, wrong = Tally(), 0, 0, Counter[int](), []
-    with Service(folder / "store") as service:
-        for number in range(count):
-            rng = random.Random(f"{seed}:{number}")
-            with closing(Crew(folder / f"r{number}", f"h{number}", flows, service.url, server.url)) as crew:
-                chaos = Chaos(crew, rng, events)
-                service.order(*rng.sample(faults, min(5, len(faults))), "*:latency=20ms")
-                chaos()
-                service.order()
-                crew.complete()
-            found = Judge(crew.batch, crew.meant)(service.record())
-            total += found
-            kills, freezes, codes = kills + chaos.kills, freezes + chaos.freezes, codes + crew.codes
-            if found.wrong:
-                wrong.append(f"round {number}: {found}\n{crew.logs()}")
-    struck = f"{kills} kills, {freezes} freezes of 3 leases"
+    service: Service, count: int, flows: int, seed: int, say: Say, faults: Sequence[str],
+    trouble_of: Callable[[int, random.Random], Trouble], *, at: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """So many batches, each with its trouble, then brought to its end in peace, and judged. `faults`: those of the service are
+    chosen among these. `at`: where a batch is brought to its end."""
+    total, done, codes, wrong = Tally(), Counter[str](), Counter[int](), []
+    for number in range(count):
+        rng = random.Random(f"{seed}:{number}")
+        trouble = trouble_of(number, rng)
+        with closing(trouble.crew) as crew:
+            service.order(*rng.sample(faults, min(FAULTS_AT_ONCE, len(faults))), "*:latency=20ms")
+            trouble()
+            service.order()
+            crew.complete(at)
+        found = Judge(crew.batch, crew.meant)(service.record())
+        total += found
+        done, codes = done + trouble.done, codes + crew.codes
+        if found.wrong:
+            wrong.append(f"round {number}: {found}\n{crew.logs()}")
+    struck = ", ".join(f"{times} × {what}" for what, times in sorted(done.items()))
     say(f"{HOSTS} runs over {flows} flows, {count} rounds: {struck}: {total}; codes {dict(codes)}")
     assert not wrong, "\n".join(wrong)
     assert total.started == count * flows
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with _serving() as made:
-        yield made
+def chaos_rounds(
+    folder: Path, count: int, flows: int, events: int, seed: int, say: Say, server: Server, faults: Sequence[str]
+) -> None:
+    with Service(folder / "store") as service:
 
+        def chaos(number: int, rng: random.Random) -> Chaos:
+            return Chaos(Crew(folder / f"r{number}", f"h{number}", flows, service.url, server.url), rng, events)
 
-@contextmanager
-def _serving() -> Iterator[Server]:
-    with ExitStack() as stack:
-        made = own_server()
-        stack.callback(made.made.cleanup)
-        yield made
+        rounds(service, count, flows, seed, say, faults, chaos)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_runs_that_are_killed_and_frozen_break_nothing(tmp_path: Path, seed: int, say: Say, server: Server) -> None:
-    rounds(tmp_path, 1, 40, 5, seed, say, server, ())
+    chaos_rounds(tmp_path, 1, 40, 5, seed, say, server, ())
 
 
 @pytest.mark.long
@@ -208,7 +216,7 @@ def test_many_runs_that_are_killed_and_frozen_break_nothing(
     tmp_path: Path, seed: int, say: Say, server: Server, faults: tuple[str, ...]
 ) -> None:
     count, flows = int(os.environ.get("PROOF_ROUNDS", "60")), int(os.environ.get("PROOF_FLOWS", "400"))
-    rounds(tmp_path, count, flows, 10, seed, say, server, faults)
+    chaos_rounds(tmp_path, count, flows, 10, seed, say, server, faults)
 
 
 # --- A database, and clocks, in trouble

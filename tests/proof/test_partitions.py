@@ -9,8 +9,7 @@ import os
 import random
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
@@ -18,19 +17,20 @@ from typing import Final
 
 import pytest
 
-from tests.postgres import Server, own_server
+from tests.postgres import Server
 
-from .harness import Judge, Service, Tally
+from .harness import Service
 from .network import SWITCHES, Network
-from .test_hosts import FAULTS, HOSTS, LEASE_S, Crew, Say
+from .test_hosts import FAULTS, HOSTS, LEASE_S, Crew, Say, rounds
 
 pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
 
+DONE: Final = {"kill": "killed", "web": "cut off from the service", "base": "from the database", "both": "from both"}
 PULLED_S: Final = (1.0, 3 * LEASE_S, 12.0)  # for a moment, three leases, and longer than a connection is kept unanswered
 
 
 @dataclass
-class Trouble:
+class Cables:
     """One run on each host, begun again where it ends before its time; `events` times a cable is pulled, or both of a host, or
     its run is killed."""
 
@@ -59,7 +59,7 @@ class Trouble:
     def _strike(self, number: int, process: subprocess.Popen[bytes]) -> None:
         self.events -= 1
         what = self.rng.choice(("kill", *SWITCHES, "both"))
-        self.done[what] += 1
+        self.done[DONE[what]] += 1
         if what == "kill":
             process.kill()
             return
@@ -75,30 +75,19 @@ class Trouble:
                 del self._pulled[number, switch]
 
 
-def rounds(folder: Path, network: Network, count: int, flows: int, events: int, seed: int, say: Say, server: Server,
-           faults: tuple[str, ...]) -> None:  # fmt: skip
-    total, done, codes, wrong = Tally(), Counter[str](), Counter[int](), []
+def cable_rounds(
+    folder: Path, network: Network, count: int, flows: int, events: int, seed: int, say: Say, server: Server,
+    faults: Sequence[str],
+) -> None:  # fmt: skip
     state = network.move(server)
-    pem = folder / "service.pem"
-    with Service(folder / "store") as service, network.bring(service.url, pem) as gateway:
-        for number in range(count):
-            rng = random.Random(f"{seed}:{number}")
-            words = ("--ca-file", str(pem))
-            with closing(Crew(folder / f"r{number}", f"n{number}", flows, gateway.url, state, *words)) as crew:
-                trouble = Trouble(crew, network, rng, events)
-                service.order(*rng.sample(faults, min(3, len(faults))), "*:latency=20ms")
-                trouble()
-                service.order()
-                crew.complete(network.at(0))
-            found = Judge(crew.batch, crew.meant)(service.record())
-            total += found
-            done, codes = done + trouble.done, codes + crew.codes
-            if found.wrong:
-                wrong.append(f"round {number}: {found}\n{crew.logs()}")
-    struck = f"{done['kill']} kills; cables pulled: {done['web']} service, {done['base']} database, {done['both']} both"
-    say(f"{network.count} hosts over {flows} flows, {count} rounds: {struck}: {total}; codes {dict(codes)}")
-    assert not wrong, "\n".join(wrong)
-    assert total.started == count * flows
+    with Service(folder / "store") as service, network.bring(service.url, folder) as gateway:
+
+        def cables(number: int, rng: random.Random) -> Cables:
+            words = ("--ca-file", str(gateway.pem))
+            crew = Crew(folder / f"r{number}", f"n{number}", flows, gateway.url, state, *words)
+            return Cables(crew, network, rng, events)
+
+        rounds(service, count, flows, seed, say, faults, cables, at=network.at(0))
 
 
 @pytest.fixture
@@ -107,19 +96,12 @@ def network() -> Iterator[Network]:
         yield made
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = own_server()
-    yield made
-    made.made.cleanup()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_hosts_whose_cables_are_pulled_break_nothing(
     tmp_path: Path, network: Network, seed: int, say: Say, server: Server
 ) -> None:
-    rounds(tmp_path, network, 1, 60, 5, seed, say, server, ())
+    cable_rounds(tmp_path, network, 1, 60, 5, seed, say, server, ())
 
 
 @pytest.mark.long
@@ -129,4 +111,4 @@ def test_many_rounds_of_pulled_cables_break_nothing(
     tmp_path: Path, network: Network, seed: int, say: Say, server: Server, faults: tuple[str, ...]
 ) -> None:
     count, flows = int(os.environ.get("PROOF_ROUNDS", "10")), int(os.environ.get("PROOF_FLOWS", "200"))
-    rounds(tmp_path, network, count, flows, 8, seed, say, server, faults)
+    cable_rounds(tmp_path, network, count, flows, 8, seed, say, server, faults)

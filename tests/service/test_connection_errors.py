@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from batcher.core.retry import Call, Fault, FaultKind, Kind, Reply, Verdict, cla
 from batcher.pipeline.access import stop_of
 from batcher.service.client import FlowsApi
 from batcher.service.credentials import Key
+from tests.certificates import certificate, serving_as
 
 from .serving import OK
 
@@ -57,24 +56,8 @@ async def listening(answer: bytes, context: ssl.SSLContext | None = None) -> Asy
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """PEM files, certificate and key in one, by the host that they are for."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here")
     folder = tmp_path_factory.mktemp("certificates")
-    made: dict[str, Path] = {}
-    for host in ("localhost", "flows.example"):
-        words = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN={host}"
-        pem = folder / f"{host}.pem"
-        subprocess.run(["openssl", *words.split(), "-addext", f"subjectAltName=DNS:{host}", "-keyout", pem, "-out",
-                        folder / "c.pem"], check=True, capture_output=True)  # fmt: skip
-        pem.write_bytes((folder / "c.pem").read_bytes() + pem.read_bytes())
-        made[host] = pem
-    return made
-
-
-def serving_as(pem: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
+    return {host: certificate(f"DNS:{host}", folder) for host in ("localhost", "flows.example")}
 
 
 async def asked(endpoint: str, ca_file: str | None = None) -> StartReply | Reply | Fault:
