@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from .assembly import fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
-from .core.errors import Locked, Reason, Stop, UsageError
+from .core.errors import Locked, Reason, Stop
 from .core.events import SILENT, Events
 from .core.model import Limits, Manifest, Problem
 from .core.output_names import DEFAULT_NAME, parse_name
@@ -53,18 +53,29 @@ def _outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
     return open_outputs(to)
 
 
-def _renamed(manifest: Manifest, state: State | None) -> Problem | None:
-    """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write."""
+def _known_elsewhere(manifest: Manifest, state: State | None) -> Problem | None:
+    """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write. A note
+    where that is the journal of another batch, which this one may well be a copy of."""
+    note = None
     for other in other_journals(manifest, state):
-        if not other.gone and other.batch != manifest.batch:
-            continue  # a copy is a batch of its own
+        same = other.is_manifest(manifest.path)
+        of_its_own = not other.gone and other.batch != manifest.batch and not same
+        if of_its_own and note is not None:
+            continue
         with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
-            flow = sent_before(manifest, journal, sources)
+            flow = sent_before(manifest, journal, sources, by_name=of_its_own)
         if flow is None:
             continue
         was = os.path.basename(other.manifest) if other.here else other.manifest
+        if of_its_own:
+            if flow.started:
+                note = Problem("note", f"the batch “{other.batch}” of {was} has paid for the flow “{flow.name}”, from the same "
+                               "files", f"the batch “{manifest.batch}” is another one, and pays for its own flows")  # fmt: skip
+            continue
         knows = f"its journal knows the flow “{flow.name}” as {'started' if flow.started else 'begun'}, from the same files"
         away = f"; to {'pay for all of it again' if flow.started else 'begin all of it anew'}, {other.put_away}"
+        if same:
+            return Problem("unsettled", f"this manifest is {was}, under another name: {knows}", f"run {was}{away}")
         if not other.gone:
             return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
                            f"give this one another `batch`{away}")  # fmt: skip
@@ -72,7 +83,7 @@ def _renamed(manifest: Manifest, state: State | None) -> Problem | None:
         if other.here and (other.told or manifest.batch == Path(manifest.path).stem):
             hint = f"write `batch: {json.dumps(other.batch, ensure_ascii=False)}` into it to go on with that journal, or {hint}"
         return Problem("unsettled", f"this manifest was {was}, which is gone: {knows}", hint + away)
-    return None
+    return note
 
 
 def _whole(folder: str | os.PathLike[str] | None) -> str:
@@ -98,9 +109,10 @@ async def run(
     manifest's `notify` and `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    if journal is None and (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
+    if journal is None and (problem := await asyncio.to_thread(_known_elsewhere, manifest, settings.state)) is not None:
         report.add(problem)
-        return report
+        if problem.kind != "note":
+            return report
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(contextlib.closing(_outputs(collect_to))) if collect_to is not None else None
         async with opened(manifest, settings, journal, report, started, events, joins=True) as operation:
@@ -162,7 +174,8 @@ async def plan(
     settings: Settings = DEFAULT_SETTINGS,
     each: Callable[[FlowPlan], None] = lambda plan: None,
 ) -> tuple[Survey, Report]:
-    """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates."""
+    """The decisions that `run` would take, without a write: `each` sees every flow's plan. Asks for the templates.
+    Raises JournalError, UsageError, and Stop where the service cannot be asked."""
     manifest = fitting(manifest)
     report = Report(manifest.name, manifest.endpoint)
     with opening_a_journal():
@@ -173,30 +186,29 @@ async def plan(
             build = Build(operation)
             try:
                 found = await asyncio.to_thread(build.surveyor.survey, each)
-            except Stop as stop:  # the templates cannot be asked for
+            except Stop:  # the templates cannot be asked for
                 report.stop = None
-                raise UsageError(stop.message, stop.hint) from stop
+                raise
             found.problems += found.over_caps(manifest.limits)
-            if (problem := await asyncio.to_thread(_renamed, manifest, settings.state)) is not None:
-                found.problems.append(problem)
+            elsewhere = await asyncio.to_thread(_known_elsewhere, manifest, settings.state)
+            if elsewhere is not None and elsewhere.kind != "note":
+                found.problems.append(elsewhere)
             if found.works and not journal.unknown_flows_checked and not found.problems:
                 found.problems += await _unknown_flows(build.flow_list, journal, manifest.batch)
     finally:
         journal.close()
-    for problem in [*found.problems, *operation.manifest.notes(False)]:
+    notes = [elsewhere] if elsewhere is not None and elsewhere.kind == "note" else []
+    for problem in [*found.problems, *notes, *operation.manifest.notes(False)]:
         report.add(problem)
     return found, report
 
 
 async def _unknown_flows(flow_list: FlowList, journal: JournalView, batch: str) -> list[Problem]:
     """That the service has flows of the batch which the journal does not know, or does not show whether it has. Raises
-    UsageError where it cannot be asked."""
-    try:
-        listed = await flow_list.read()
-    except Stop as stop:
-        raise UsageError(stop.message, stop.hint) from stop
+    Stop where it cannot be asked."""
+    listed = await flow_list.read()
     if isinstance(listed, Verdict):
-        raise UsageError(f"the service's flows cannot be listed: {listed.message}", "run again later")
+        raise Stop(Reason.UNAVAILABLE, f"the service's flows cannot be listed: {listed.message}", "run again later")
     problem = problem_of_list(batch, listed, unknown_flows(journal, listed))
     return [problem] if problem is not None else []
 

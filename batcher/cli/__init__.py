@@ -139,6 +139,8 @@ def _code() -> int:
         error.show()
         if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "manifest":
             _say_manifest()
+        if "--json" in sys.argv:
+            _print_wrong_usage(error)
         return error.exit_code
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent
         print("batcher: stopped by SIGINT", file=sys.stderr)
@@ -146,6 +148,17 @@ def _code() -> int:
     except Exception as error:  # a bug of ours: said in one line, with a traceback only where it is asked for
         _say_bug(error, "--verbose" in sys.argv)
         return ExitCode.BUG
+
+
+def _print_wrong_usage(error: click.ClickException) -> None:
+    """Whoever reads documents gets one."""
+    from ..core.model import Problem
+    from ..core.report import Report
+    from .output import document, out
+
+    report = Report("", "")
+    report.add(Problem("manifest", error.format_message()))
+    out(document(report.json()))
 
 
 def _say_manifest() -> None:

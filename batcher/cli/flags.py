@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,6 +26,9 @@ from ..manifest import parse_bandwidth, parse_duration, parse_rate, parse_size
 from . import completing, output
 from .output import say
 
+PLAIN_NUMBER: Final = re.compile("[0-9]{1,15}([.][0-9]{1,15})?", re.ASCII)
+ADDRESS_LIKE: Final = re.compile("[a-z][a-z0-9+.-]*://|postgres(ql)?:", re.ASCII | re.IGNORECASE)
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
@@ -36,15 +40,16 @@ else:
 
 
 class _Parsed(_Number):
-    """A value with a unit, read as the manifest reads it."""
+    """A value with a unit, or a plain number, read as the manifest reads it."""
 
-    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+    def __init__(self, name: str, parse: Callable[[str | float], float]) -> None:
         self.name = name
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value)
         try:
-            return self._parse(str(value))
+            return self._parse(float(text) if PLAIN_NUMBER.fullmatch(text) else text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -54,6 +59,11 @@ class _State(_Folder):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str) or not is_database(value):
+            if not value:
+                self.fail("it is empty; name a folder, or leave it out", param, ctx)
+            if isinstance(value, str) and ADDRESS_LIKE.match(value):
+                self.fail(f"{value.partition(':')[0]}: is neither a folder nor a database that hosts can share "
+                          "(postgresql://USER@HOST/DB); of a folder by that name write ./ before it", param, ctx)  # fmt: skip
             return super().convert(value, param, ctx)
         try:
             return DatabaseAddress.parse(value)
@@ -162,7 +172,7 @@ CONCURRENCY: Final = click.option("--concurrency", type=click.IntRange(1, 1024),
 RATE: Final = click.option("--rate", "rate_per_s", type=_Parsed("rate", parse_rate), help="requests, as 20/s or 300/min")
 BANDWIDTH: Final = click.option("--bandwidth", "bandwidth_bytes_per_s", type=_Parsed("bandwidth", parse_bandwidth),
                                 help="bytes sent, as 20MB/s")  # fmt: skip
-TIMEOUT: Final = click.option("--timeout", "timeout_s", type=DURATION, help="no progress on a request for this long")
+TIMEOUT: Final = click.option("--timeout", "timeout_s", type=DURATION, help="no progress on a request for this long, as 60s")
 RETRIES: Final = click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
 MAX_STARTS: Final = click.option("--max-starts", "starts_per_run", type=click.IntRange(1),
                                  help=f"start so many flows at most, then end with {ExitCode.LIMIT}; the next run goes on",
@@ -183,7 +193,7 @@ def _names(flag: str, about: str) -> Callable[[F], F]:
 
 
 ONLY: Final = _names("--only", "only these flows (a pattern; repeatable)")
-REDO: Final = _names("--redo", "pay again for this flow (a pattern; repeatable)")
+REDO: Final = _names("--redo", "pay again for this flow, in each run that says so (a pattern; repeatable)")
 REDO_FROM: Final = click.option("--redo-from", metavar="FILE", shell_complete=completing.files,
                                 help="as --redo, for each name in the file; - is stdin")  # fmt: skip
 REDO_FAILED: Final = click.option("--redo-failed", is_flag=True,

@@ -15,7 +15,7 @@ from typing import Final, NoReturn, TextIO
 
 import click
 
-from ..core.errors import BatcherError, Locked
+from ..core.errors import BatcherError, Locked, Stop
 from ..core.exit_codes import code_of
 from ..core.model import Problem
 from ..core.report import Report
@@ -74,7 +74,8 @@ def problem_lines(report: Report) -> list[str]:
         flow = f" [{problem.flow}]" if problem.flow and problem.flow not in problem.message else ""
         lines.append(f"{problem}{flow}".replace("\n", "\\n"))
     if report.problems_total > SHOWN:
-        lines.append(f"… and {report.problems_total - min(SHOWN, len(report.problems))} more (--json lists them)")
+        listed = "them" if report.problems_total == len(report.problems) else f"the first {len(report.problems):,}"
+        lines.append(f"… and {report.problems_total - SHOWN:,} more (--json lists {listed})")
     if report.stop is not None:
         lines.append(f"batcher: {report.stop}")
     return lines
@@ -138,6 +139,9 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool, *, quiet: bool =
     if as_json:
         context = click.get_current_context(silent=True)
         report = Report(manifest, str(context.obj or "") if context is not None else "")
-        report.add(Problem("manifest", error.message, error.hint))
+        if isinstance(error, Stop):
+            report.stop = error
+        else:
+            report.add(Problem("manifest", error.message, error.hint))
         out(document(report.json() | {"exit_code": code}))
     sys.exit(code)

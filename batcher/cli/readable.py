@@ -27,7 +27,7 @@ def left_open(uploads: int, others: int, settle_s: float) -> str:
     if not what:
         return ""
     return (f"no reply was seen to {' and '.join(what)}; a run asks the service first. A flow in which such an upload does not "
-            f"show up within {span(settle_s)} is deleted and built anew, for nothing: it was not started")  # fmt: skip
+            f"show up within {span(settle_s)} is deleted and built anew, at no cost: it was not started")  # fmt: skip
 
 
 def span(seconds: float) -> str:

@@ -43,7 +43,8 @@ def totals(
     """The sums, how the last run went, and where two paces are given, how fast it goes. `asked`: what came of asking the
     service, "" where it was not asked."""
     if not found.report.flows.total and not found.runs:
-        return ["nothing was run yet"]
+        endpoint = shown(found.report.endpoint)
+        return _wrapped(f"nothing was run yet at {endpoint} (--endpoint and --state are those of the run)", terminal)
     out = [""] if found.lines else []
     for text in (_flows(found), _inputs(found, before, last), _outputs(found), _cost(found, limits), _at_work(found), asked):
         out += _wrapped(text, terminal) if text else []
@@ -51,7 +52,7 @@ def totals(
     out += _wrapped(f"open:    {left}", terminal) if left else []
     out += _run(found, terminal, now)
     out += _free(found, terminal)
-    return [*out, *_advice(found, terminal, bool(asked))]
+    return [*out, *_advice(found, terminal, now, bool(asked))]
 
 
 def _wrapped(text: str, terminal: Terminal) -> list[str]:
@@ -145,7 +146,8 @@ def _free(found: BatchStatus, terminal: Terminal) -> Iterator[str]:
         yield f"    … and {len(found.free) - FREE} more (--json lists them)"
 
 
-def _advice(found: BatchStatus, terminal: Terminal, asked: bool) -> Iterator[str]:
+def _advice(found: BatchStatus, terminal: Terminal, now: float, asked: bool) -> Iterator[str]:
+    """What to do, each piece once."""
     problems = (*(line.problem for line in found.lines), *found.free)
     advice = dict.fromkeys(problem.hint for problem in problems if problem is not None and problem.hint)
     going = found.counts[FlowStatus.STARTED] + found.counts[FlowStatus.RUNNING]
@@ -153,6 +155,9 @@ def _advice(found: BatchStatus, terminal: Terminal, asked: bool) -> Iterator[str
         advice["status --refresh asks the service how started flows stand; collect brings their outputs"] = None
     elif found.counts[FlowStatus.COMPLETED]:
         advice["collect brings the outputs of completed flows"] = None
+    left = found.report.flows.pending and not found.under_way(now)
+    if left and not advice:
+        advice[f"batcher run goes on with what is left: {counted(found.report.flows.pending, 'flow')} to start"] = None
     for number, hint in enumerate(advice):
         if number == ADVISED:
             yield f"{INDENT}… and {counted(len(advice) - ADVISED, 'more piece')} of advice (--json has them)"

@@ -55,7 +55,8 @@ def _exit_codes() -> str:
         lines += [*_wrapped(f"{code:<9} {meaning}".replace("`", ""), "", " " * 10), f"{'':<10}cron: {cron}"]
     order = listed(code for code in ExitCode if code not in (*SIGNALS, *ALONE))
     return "\n".join([*lines, "", *_wrapped(f"Where several apply: {order}, in that order; a signal's code beats them. "
-                                            f"A service that cannot be reached is {ExitCode.UNAVAILABLE}.")])  # fmt: skip
+                                            f"A service that cannot be reached is {ExitCode.UNAVAILABLE}; an address at which "
+                                            f"there is no host, or no Flows API, is {ExitCode.USAGE}.")])  # fmt: skip
 
 
 def _guarantees() -> str:

@@ -20,7 +20,7 @@ PROBLEMS_KEPT: Final = 1000  # the rest is counted: a report stays small, howeve
 @dataclass(slots=True)
 class FlowCounts:
     """Flows of the manifest. `pending`: neither started nor failed yet, those that wait for `min_age` among them.
-    `rebuilt`: how often one was given up before its start and built anew in this run, for nothing."""
+    `rebuilt`: how often one was given up before its start and built anew in this run, at no cost."""
 
     total: int = 0
     started: int = 0
@@ -104,6 +104,7 @@ class Report:
     kinds: set[ProblemKind] = field(default_factory=set)
     stop: Stop | None = None
     price: Price | None = None  # of a start, where the manifest says it
+    trouble: tuple[float, str] | None = None  # since when (steady seconds) no request was done, and what the first came to
     paid: int = 0  # starts that the journal knows of, earlier runs' and attempts among them
 
     def add(self, problem: Problem) -> None:

@@ -71,6 +71,7 @@ class FaultKind(Enum):
     NOT_SENT = "not sent"  # the body did not leave completely
     NO_ANSWER = "no answer"  # it left; nothing came back
     CUT_OFF = "cut off"  # an answer began and could not be read
+    NO_LIST = "no list"  # where a list was asked for, something else came
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Verdict:
     answered: bool = False
     lost: bool = False
     hint: str = ""
+    no_list: bool = False  # see `FaultKind`
 
 
 # What a status means where no row below says otherwise. The rest: other 2xx done, 3xx unavailable (a maintenance page,
@@ -140,12 +142,13 @@ BY_CALL: Final[dict[tuple[Call, int], Kind]] = {
 ANSWERED: Final = frozenset({500, 502})  # the service has finished with the request; a 504 is a gateway's impatience
 
 
-def is_no_api(call: Call, status: int | None) -> bool:
+def is_no_api(call: Call, verdict: Verdict) -> bool:
     """Whether a first reply tells that something else than the Flows API answers at this address, which no retry changes: a
-    redirect (to a login page, to https), or that there is no such path or method."""
+    redirect (to a login page, to https), a web page, or that there is no such path or method."""
+    status = verdict.status
     if call not in (Call.TEMPLATES, Call.FLOWS) or status is None:
         return False
-    return status // 100 == 3 or status == 501 or (call is Call.FLOWS and status in (404, 405, 410))
+    return verdict.no_list or status // 100 == 3 or status == 501 or (call is Call.FLOWS and status in (404, 405, 410))
 
 
 def classify(call: Call, what: Reply | Fault) -> Verdict:
@@ -156,16 +159,17 @@ def classify(call: Call, what: Reply | Fault) -> Verdict:
         case Fault(kind=FaultKind.NOT_CONNECTED | FaultKind.NOT_SENT):
             lost = what.kind is FaultKind.NOT_SENT and what.status is None
             return Verdict(Kind.UNAVAILABLE, what.message, what.status, lost=lost)
-        case Fault(kind=FaultKind.CUT_OFF, status=int(status)) if status >= 300 and status not in ANSWERED:
+        case Fault(kind=FaultKind.CUT_OFF | FaultKind.NO_LIST, status=int(status)) if status >= 300 and status not in ANSWERED:
             # The status line came, and says enough; only what it would have added is lost.
             return classify(call, Reply(status, readable=False, detail=what.message))
         case Fault():
-            cut = what.kind is FaultKind.CUT_OFF
-            verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=cut, lost=not cut)
+            cut = what.kind in (FaultKind.CUT_OFF, FaultKind.NO_LIST)
+            verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=cut, lost=not cut,
+                              no_list=what.kind is FaultKind.NO_LIST)  # fmt: skip
         case Reply():
             verdict = _of_reply(call, what)
     if verdict.kind is Kind.UNKNOWN and not call.writes:
-        return Verdict(Kind.UNAVAILABLE, verdict.message, verdict.status, lost=verdict.lost)
+        return Verdict(Kind.UNAVAILABLE, verdict.message, verdict.status, lost=verdict.lost, no_list=verdict.no_list)
     return verdict
 
 

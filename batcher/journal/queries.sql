@@ -99,9 +99,9 @@ SELECT key, state, sha256, spec_digest, size, mtime_ns, inode, tagged, settle_de
 FROM inputs WHERE flow=(SELECT id FROM flows WHERE name=?) AND key>? ORDER BY key LIMIT ?;
 
 -- name: inputs_in_flight
--- What was announced, and not resent after an answer: whether it is there hangs on whether it left.
-SELECT f.name, i.key FROM inputs i JOIN flows f ON f.id=i.flow
-WHERE f.name IN (?...) AND i.state='sending' AND NOT i.resent;
+-- What was announced. Whether it is there hangs on whether it left; of what was resent after an answer, nothing tells.
+SELECT f.name, i.key, i.size, i.resent FROM inputs i JOIN flows f ON f.id=i.flow
+WHERE f.name IN (?...) AND i.state='sending';
 
 -- name: count_inputs
 -- `InputFacts.may_be_there`, in SQL.

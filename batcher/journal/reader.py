@@ -104,6 +104,13 @@ class JournalReader(Reader):
     def held(self) -> bool | None:
         return is_held(self._path)
 
+    def _flow_pages(self) -> Iterator[list[FlowFacts]]:
+        if self._batch is None:
+            yield from super()._flow_pages()
+            return
+        for page in super()._flow_pages():
+            yield [as_it_left(facts, self._batch, self._left) for facts in page]
+
     def flows_named(self, names: Sequence[str]) -> Mapping[str, FlowFacts]:
         found = super().flows_named(names)
         if self._batch is None:
@@ -122,11 +129,23 @@ class JournalReader(Reader):
 
     def counts(self, flows: Sequence[str]) -> Mapping[str, int]:
         found = super().counts(flows)
-        left = self._left
-        if left is None:
-            return found
-        never_left = Counter(name for name, key in self._ask_each("inputs_in_flight", flows) if key not in left)
+        never_left = Counter(name for name, _, resent in self._never_left(flows) if not resent)
         return {name: count - never_left[name] for name, count in found.items()}
+
+    def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
+        found = {name: dict(tally) for name, tally in super().tallies(flows).items()}
+        for name, size, _ in self._never_left(flows):
+            for state, sign in ((InputState.SENDING, -1), (InputState.PENDING, 1)):
+                count, total = found[name].get(state, (0, 0))
+                found[name][state] = count + sign, total + sign * size
+        return found
+
+    def _never_left(self, flows: Sequence[str]) -> Iterator[tuple[str, int, bool]]:
+        """Of these flows, each input that was announced, and surely never left: its flow, size, and whether it was resent."""
+        if self._left is not None:
+            for name, key, size, resent in self._ask_each("inputs_in_flight", flows):
+                if key not in self._left:
+                    yield name, size, bool(resent)
 
     def close(self) -> None:
         self._close_reader()

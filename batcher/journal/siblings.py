@@ -40,6 +40,12 @@ class Sibling:
     def gone(self) -> bool:
         return not os.path.lexists(self.manifest)
 
+    def is_manifest(self, path: str) -> bool:
+        """Whether this is the manifest's own file, by another name: a link to it."""
+        with contextlib.suppress(OSError):
+            return self.manifest != path and os.path.samefile(self.manifest, path)
+        return False
+
     @property
     def put_away(self) -> str:
         """What to do where it is not to be found any more."""

@@ -59,6 +59,7 @@ class SqliteJournal(Reader):
         steady: Callable[[], float] = uptime, boot: Callable[[], bytes] = boot_name,
     ) -> None:  # fmt: skip
         self._batch = batch
+        self._path = path
         boot_of_now = boot()
         lock = hold(path)
         with contextlib.ExitStack() as opened:  # closed again, the latest first, where what follows fails
@@ -156,7 +157,7 @@ class SqliteJournal(Reader):
         self._write_soon()
         await waiter
         if self._failed is not None:
-            raise JournalError(f"the journal cannot be written: {self._failed}", "free some space, then run again")
+            raise JournalError(f"the journal {self._path} cannot be written: {self._failed}", "free some space, then run again")
 
     def post(self, *records: Record) -> None:
         self._items.append((records, None))

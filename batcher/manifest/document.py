@@ -87,7 +87,7 @@ def read(text: str, resolve: Callable[[str], str], findings: Findings, file: int
     finally:
         loader.dispose()
     if builder.root is None:
-        findings.add(whole(file), "the manifest is empty", "write `version: 1` and `flows:`; see the examples")
+        findings.add(whole(file), "the manifest is empty", "write `version: 1` and `flows:`; batcher help manifest shows how")
         return BROKEN
     return builder.root.value
 

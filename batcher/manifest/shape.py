@@ -52,7 +52,7 @@ _EACH_ADVICE: Final = "write `glob` or `table`"
 def check(tree: Map, findings: Findings) -> BatchSettings | None:
     """The manifest's settings, typed; or None, and the tree is left without what is wrong."""
     if not any(key in tree for key in ("flows", "include", "profiles")):
-        findings.add(tree.start, "`flows` is missing", "add a list of flows; see the examples")
+        findings.add(tree.start, "`flows` is missing", "add a list of flows; batcher help manifest shows how")
     try:
         return keys.ManifestShape.model_validate(tree).settings()
     except ValidationError as error:

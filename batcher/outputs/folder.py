@@ -140,6 +140,7 @@ class PartFile:
         except OSError as error:  # not as OSError: the client would take it for the network's
             if error.errno in IN_THE_WAY:
                 raise Unplaceable(f"{error.filename}: {error.strerror}") from error
+            error.filename = error.filename or str(self._path)  # a write does not say it
             raise cannot_write(error) from error
 
     async def write(self, data: bytes) -> None:

@@ -32,9 +32,12 @@ class SentBefore:
     started: bool
 
 
-def sent_before(manifest: Manifest, journal: JournalView, sources: Sources) -> SentBefore | None:
-    """The first flow that the journal knows from the same content: by its name, or, where the names have changed too, among
-    those with the same template, parameters and `additional`. None: there is none."""
+def sent_before(
+    manifest: Manifest, journal: JournalView, sources: Sources, *, by_name: bool = False
+) -> SentBefore | None:  # fmt: skip
+    """The first flow that the journal knows from the same content: by its name, or, where the names have changed too (and
+    `by_name` does not say that they have not), among those with the same template, parameters and `additional`. None: there
+    is none."""
     flows = (item for item in manifest.flows() if isinstance(item, Flow) and item.flow_id is None)
     sample: list[Flow] = []
     while some := list(islice(flows, STEP)):
@@ -44,7 +47,7 @@ def sent_before(manifest: Manifest, journal: JournalView, sources: Sources) -> S
             if facts is not None and _sent(facts) and _Looked([flow], sources).went_into(flow.name, journal):
                 return _found(facts)
         sample += some[: SAMPLE - len(sample)]
-    return _under_another_name(sample, journal, sources)
+    return None if by_name else _under_another_name(sample, journal, sources)
 
 
 def _under_another_name(sample: list[Flow], journal: JournalView, sources: Sources) -> SentBefore | None:

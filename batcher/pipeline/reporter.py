@@ -6,6 +6,8 @@ keeps nothing but what is told.
 
 from __future__ import annotations
 
+from typing import Final
+
 from ..core.errors import PLANNED, Stop
 from ..core.events import Events, Level
 from ..core.measuring import Measures, run_document
@@ -15,6 +17,8 @@ from ..core.report import Report, problem_json
 from ..core.retry import Call, Kind, Verdict
 from .flow_run import FlowRun
 from .ports import Clock
+
+WAITED_FOR: Final = (Kind.UNAVAILABLE, Kind.UNKNOWN, Kind.THROTTLED)
 
 
 class Reporter:
@@ -65,6 +69,11 @@ class Reporter:
 
     def request_ends(self, call: Call, verdict: Verdict | None, entered: float, now: float) -> None:
         """It has come to an end; `verdict` is None where it was cut short by ourselves."""
+        if verdict is not None:
+            if verdict.kind not in WAITED_FOR:
+                self.report.trouble = None
+            elif self.report.trouble is None:
+                self.report.trouble = now, verdict.message
         self._measures.ends(now, call, now - entered, verdict.kind if verdict is not None else None)
 
     def request_retried(self, call: Call, verdict: Verdict, attempt: int) -> None:

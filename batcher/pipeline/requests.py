@@ -158,7 +158,7 @@ class Requests:
     def _is_no_api(self, call: Call, verdict: Verdict, attempt: int) -> bool:
         """Whether nothing of the service has been seen in this run, and what answers is none. What may pass, as a gateway's
         redirect, is asked for a few times."""
-        if self._access.reached or not is_no_api(call, verdict.status):
+        if self._access.reached or not is_no_api(call, verdict):
             return False
         return verdict.kind is not Kind.UNAVAILABLE or attempt > min(NO_API_RETRIES, self._retries.most)
 

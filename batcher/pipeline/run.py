@@ -56,6 +56,10 @@ class Preparation:
         """What is to be done; None, with the problems said, where the run must not begin. Raises Stop."""
         return await self.judge(await self.look())
 
+    async def not_redone(self, found: Survey) -> Problem | None:
+        """After a run: see `Surveyor.not_redone`."""
+        return await asyncio.to_thread(self._surveyor.not_redone, found)
+
     @property
     def goes_on(self) -> bool:
         """Past sources that are at fault."""
@@ -155,17 +159,22 @@ class BatchRun:
         await self._shutdown.in_time(self._cleanup.delete_orphans())
         if left.works:
             starts = Starts(self._starts_per_run, left.unsettled)
-            await self._shutdown.in_time(self._stages().run(starts))
-            self._say_held_back(left, starts)
+            try:
+                await self._shutdown.in_time(self._stages().run(starts))
+            finally:
+                again = await self._preparation.not_redone(left) if left.again else None
+                if again is not None:
+                    self._reporter.problem(again)
+            self._say_held_back(left, starts, "see --redo" if again is not None else "run again: the next run goes on")
         if self._shutdown.stop is None:
             await self._shutdown.in_time(self._cleanup.sweep())
         self._requests.end()
 
-    def _say_held_back(self, found: Survey, starts: Starts) -> None:
-        """Say how many flows are left to the next runs."""
+    def _say_held_back(self, found: Survey, starts: Starts, hint: str) -> None:
+        """Say how many flows are left to the next runs, and what to do."""
         left = found.requests.begun + found.requests.held_back - starts.admitted
         if starts.closed and left > 0 and self._shutdown.stop is None:
             started = self._reporter.report.flows.started_now
             what = f"{started:,} flow{'' if started == 1 else 's'} started; --max-starts (limits.starts_per_run)"
             message = f"{what} allows {starts.most:,} in one run, and {left:,} remain"
-            self._reporter.stopping(Stop(Reason.LIMIT, message, "run again: the next run goes on"))
+            self._reporter.stopping(Stop(Reason.LIMIT, message, hint))

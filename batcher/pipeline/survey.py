@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..core.chosen import Chosen
+from ..core.errors import Stop
 from ..core.forecast import RequestForecast, anew, over_caps
 from ..core.lifecycle import FlowState
 from ..core.model import Limits, Problem
@@ -21,6 +23,9 @@ from .ports import Clock, ImageLook
 from .reporter import Reporter
 from .shutdown import Shutdown
 from .starts import is_starting
+
+AGAIN_KEPT: Final = 10_000  # flows that --redo names whose ids are kept
+NAMED: Final = 20  # of them in a message
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class Survey:
     creating: int = 0  # flows whose create an earlier run had announced
     unknown: int = 0  # inputs that no reply was seen to
     paid: int = 0  # starts so far, of all flows that the journal knows
+    again: dict[str, str | None] = field(default_factory=dict)  # what --redo names, and the ids that are paid for already
 
     @property
     def works(self) -> bool:
@@ -54,6 +60,13 @@ class Survey:
         """Add one flow."""
         tally = plan.tally
         self.flows += 1
+        if (
+            plan.action is Action.REDO
+            and plan.facts is not None
+            and options.redo(plan.flow.name)
+            and len(self.again) < AGAIN_KEPT
+        ):
+            self.again[plan.flow.name] = plan.facts.flow_id
         self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
         self.problems += [problem for problem in plan.problems if problem.flow is not None or problem not in self.problems]
         self.inputs += tally.total + tally.faulty
@@ -94,17 +107,21 @@ class Surveyor:
         manifest, options, report = self._planner.manifest, self._planner.options, self._reporter.report
         if self._images is not None:
             self._images.stopping = lambda: self._shutdown.stop
-        for item in self._planner.flows():
-            self._shutdown.check()
-            if isinstance(item, Problem):
-                found.problems.append(item)
-                continue
-            each(item)
-            options.redo(item.flow.name)  # so that it knows which names there are
-            found.count(item, options, manifest.limits)
-            _count(report, item)
-            if item.action is Action.CHANGED:
-                self._reporter.problem(_changed(item, options))
+        try:
+            for item in self._planner.flows():
+                self._shutdown.check()
+                if isinstance(item, Problem):
+                    found.problems.append(item)
+                    continue
+                each(item)
+                options.redo(item.flow.name)  # so that it knows which names there are
+                found.count(item, options, manifest.limits)
+                _count(report, item)
+                if item.action is Action.CHANGED:
+                    self._reporter.problem(_changed(item, options))
+        except Stop:
+            _forget(report)  # the part that was seen would read as the whole
+            raise
         found.journaled, found.paid = self._journal.count_flows(), self._journal.count_starts()
         for note in [*manifest.notes(True), *_all_left(found, options)]:
             self._reporter.problem(note)
@@ -123,6 +140,17 @@ class Surveyor:
                             problems=len(found.problems))  # fmt: skip
         return found
 
+    def not_redone(self, found: Survey) -> Problem | None:
+        """After a run: that flows which --redo names are as they were. The same command would pay for the others once more."""
+        rows = ((name, was, self._journal.flow(name)) for name, was in found.again.items())
+        left = [name for name, was, row in rows if row is not None and row.flow_id == was]
+        if not left:
+            return None
+        more = f", … and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
+        message = f"--redo: {len(left):,} of {len(found.again):,} flows were not begun anew"
+        hint = f"the same --redo would pay for the others once more; name what is left: {', '.join(left[:NAMED])}{more}"
+        return Problem("note", message, hint)
+
     def end(self) -> None:
         """The stages, which look at images too, end in their own order."""
         if self._images is not None:
@@ -130,9 +158,7 @@ class Surveyor:
 
     def survey_anew(self) -> Survey:
         """Once more, in place of what was counted before."""
-        report = self._reporter.report
-        report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
-        report.flows.changed = report.flows.failed = report.inputs.failed = 0
+        _forget(self._reporter.report)
         return self.survey()
 
     def _count_looks(self, requests: RequestForecast, options: Options) -> None:
@@ -142,6 +168,12 @@ class Surveyor:
             requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
         requests.looks += self._journal.watch_until > self._clock.wall()
         requests.deletes += len(self._journal.orphans())
+
+
+def _forget(report: Report) -> None:
+    """What was counted before the run began."""
+    report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
+    report.flows.changed = report.flows.failed = report.inputs.failed = 0
 
 
 def _count(report: Report, plan: FlowPlan) -> None:

@@ -12,11 +12,13 @@ import time
 from typing import Final, Literal
 
 from ..core.report import Report
-from ..core.text import size
+from ..core.text import harmless, size
 
 Style = Literal["bar", "plain", "none"]
 PLAIN_S: Final = 30.0
 BAR_S: Final = 0.1
+TROUBLE_S: Final = 3.0  # so long without a request that was done is more than a reply that was lost
+TROUBLE_CHARS: Final = 100
 
 
 def style_of(wanted: str, quiet: bool, dumb: bool = False) -> Style:
@@ -52,6 +54,13 @@ def _flows(report: Report) -> str:
     return f"{flows.started - ends.running}/{flows.started} flows ended{running} ({ends.progress:.0%})"
 
 
+def _trouble(report: Report) -> str:
+    """Why nothing moves, once that has lasted."""
+    if report.trouble is None or (lasted_s := time.monotonic() - report.trouble[0]) < TROUBLE_S:
+        return ""
+    return f"; waiting for the service for {lasted_s:.0f} s: {harmless(report.trouble[1], TROUBLE_CHARS)}"
+
+
 async def _bar(report: Report) -> None:
     await asyncio.sleep(BAR_S)  # most runs that have nothing to do are over by then
     from tqdm import tqdm  # 30 ms that nobody needs elsewhere
@@ -65,7 +74,7 @@ async def _bar(report: Report) -> None:
             bar.n, total, bar.unit, moved = _counts(report)
             bar.total = total or None
             rate = moved / max(0.1, time.monotonic() - began)
-            bar.set_postfix_str(f"{_flows(report)}, {size(moved)}, {size(rate)}/s", refresh=False)
+            bar.set_postfix_str(f"{_flows(report)}, {size(moved)}, {size(rate)}/s{_trouble(report)}", refresh=False)
             bar.refresh()
             await asyncio.sleep(BAR_S)
     finally:
@@ -82,4 +91,5 @@ async def _plain(report: Report) -> None:
         did = "collected" if report.outputs is not None else "uploaded"
         rate = moved / max(0.1, time.monotonic() - began)
         line = f"batcher: {flows}, {done}/{total} {what} {did}, {size(rate)}/s, {report.requests.retried} retries"
+        line += _trouble(report)
         print(line, file=sys.stderr, flush=True)

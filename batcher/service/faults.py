@@ -16,6 +16,7 @@ from .credentials import Mask, shown
 from .deadlines import Progress
 from .endpoint import Endpoint
 from .exchange import NotWritten
+from .listing import NoListing
 
 # What a way, or the reading of a reply, raises where the request has failed. Anything else is a bug, and ends the run.
 FAILURES: Final = (aiohttp.ClientError, NotWritten, TimeoutError, OSError, ValueError, RecursionError)
@@ -35,6 +36,8 @@ def fault_of(
             return Fault(FaultKind.NOT_CONNECTED, f"cannot connect: {shown(_words_of_connecting(error), mask)}")
     late = progress.late or isinstance(error, TimeoutError)
     message = stalled(timeout_s) if late else shown(words_of(error), mask)
+    if isinstance(error, NoListing):
+        return Fault(FaultKind.NO_LIST, f"{progress.status}, {message}", progress.status)
     if progress.status is not None:
         return Fault(FaultKind.CUT_OFF, f"the reply was cut off: {message}", progress.status)
     if not progress.left:

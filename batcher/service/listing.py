@@ -55,6 +55,10 @@ def _lists(names: frozenset[str]) -> frozenset[str]:
     return LISTS | names
 
 
+class NoListing(ValueError):
+    """What comes begins as no listing does."""
+
+
 class ListParser:
     """Feed it bytes, then close it. Both raise ValueError for what is no listing, RecursionError for what is too deep.
 
@@ -131,8 +135,10 @@ class ListParser:
                 self._object()
             case "n":
                 return self._nothing()
+            case "<":
+                raise NoListing("a web page in place of a list")
             case _:
-                raise ValueError("the listing is neither a list nor an object")
+                raise NoListing("the listing is neither a list nor an object")
         return True
 
     def _nothing(self) -> bool:

@@ -27,7 +27,7 @@ from . import encode_worker
 from .bodies import beside
 from .encode_worker import Asked, Seen, encode
 from .encoder import Encoder
-from .problems import changed, source_problem, unreadable
+from .problems import changed, source_problem, unreadable, young
 
 if TYPE_CHECKING:
     from .file_body import FileBody
@@ -96,11 +96,7 @@ class Files:
             return source_problem(item, what, "1 TiB at most can be sent; is it sparse?")
         if file_stat.size == 0:
             return source_problem(item, f"{item.label} is empty", "fill it, or take it out of the manifest")
-        # A time far ahead tells no age: a clock has jumped, and waiting for it could take years.
-        if self._min_age_s and abs(self._now() - file_stat.mtime_ns / 1e9) < self._min_age_s:
-            return Problem("waiting", f"{item.label} changed just now", "min_age leaves it for a later run",
-                           item.place, input=item.label)  # fmt: skip
-        return file_stat
+        return young(item, file_stat.mtime_ns, self._min_age_s, self._now) or file_stat
 
     def type_of(self, item: Input, types: tuple[str, ...] | None, seen: Seen | None) -> str | Problem:
         path = _path(item)

@@ -27,7 +27,7 @@ from .bodies import beside
 from .encode_worker import Seen, body
 from .local import FILE_BYTES, NO_SUCH, PROMPT_BYTES
 from .object_body import ObjectBody, same_at_end, same_at_start
-from .problems import changed, source_problem
+from .problems import changed, source_problem, young
 
 PIECE_BYTES: Final = 384 << 10
 FAULTS_KEPT: Final = 10_000  # of looks ahead, until whoever plans asks for them
@@ -91,10 +91,8 @@ class StoredObjects:
             return source_problem(item, f"{item.label} has {size:,} bytes", "1 TiB at most can be sent")
         if size == 0:
             return source_problem(item, f"{item.label} is empty", "fill it, or take it out of the manifest")
-        if self._min_age_s and mtime_ns and abs(self._now() - mtime_ns / 1e9) < self._min_age_s:
-            return Problem("waiting", f"{item.label} changed just now", "min_age leaves it for a later run",
-                           item.place, input=item.label)  # fmt: skip
-        return stat_of(size, mtime_ns, mark)
+        waiting = young(item, mtime_ns, self._min_age_s, self._now) if mtime_ns else None
+        return waiting or stat_of(size, mtime_ns, mark)
 
     def type_of(self, item: Input, types: tuple[str, ...] | None, seen: Seen | None) -> str | Problem:
         if item.mime:

@@ -164,7 +164,7 @@ def test_what_is_open_after_an_interrupted_run_is_told_with_what_follows() -> No
     journal.post(flow("a", FlowState.OPEN), PutInput("a", unknown), flow("b", FlowState.STARTING))
     said = " ".join(" ".join(totals(looked(journal), Limits(settle_s=15.0), Terminal(80), NOW)).split())
     assert "open: no reply was seen to 1 upload and 1 create or start; a run asks the service first." in said
-    assert "within 15.0 s is deleted and built anew, for nothing" in said
+    assert "within 15.0 s is deleted and built anew, at no cost" in said
 
 
 def test_what_the_service_has_just_shown_stands_above_the_journal_unless_that_is_newer() -> None:

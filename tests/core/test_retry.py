@@ -84,7 +84,7 @@ def test_every_outcome_has_a_verdict_and_no_write_that_may_be_done_is_sent_again
         verdict = classify(call, what)
         status = what.status
         if isinstance(what, Fault):
-            cut = what.kind is FaultKind.CUT_OFF and (status is None or status < 300 or status >= 500)
+            cut = what.kind in (FaultKind.CUT_OFF, FaultKind.NO_LIST) and (status is None or status < 300 or status >= 500)
             may_be_done = what.kind is FaultKind.NO_ANSWER or cut
         else:
             may_be_done = status // 100 in (2, 5)
@@ -102,7 +102,11 @@ def test_every_outcome_has_a_verdict_and_no_write_that_may_be_done_is_sent_again
             assert verdict.kind is Kind.NO_WAY, "what can never leave is not tried again"
         if verdict.answered:
             assert verdict.kind is Kind.UNKNOWN
-            assert what.kind is FaultKind.CUT_OFF if isinstance(what, Fault) else status in ANSWERED or status < 300
+            assert (
+                what.kind in (FaultKind.CUT_OFF, FaultKind.NO_LIST)
+                if isinstance(what, Fault)
+                else status in ANSWERED or status < 300
+            )
         assert (verdict.pause_s is not None) <= (verdict.kind is Kind.THROTTLED)
         assert verdict.status == status
     assert {classify(call, what).kind for what in OUTCOMES} >= SENT_AGAIN | {Kind.DONE, Kind.DENIED, Kind.NO_WAY, Kind.REFUSED}

@@ -176,6 +176,20 @@ def test_max_duration_of_the_manifest_counts_and_the_flag_overrides_it(here: Her
     assert here.run("--max-duration", "2m")["exit_code"] == 0
 
 
+def test_a_redo_that_was_cut_short_says_what_is_left_of_it(here: Here, tmp_path: Path) -> None:
+    """The same command again would pay for those once more that are done."""
+    write_batch(tmp_path, 3, 1)
+    assert here.run()["exit_code"] == 0
+    first = here.run("--redo", "*", "--max-starts", "1")
+    note, stop = first["problems"]
+    assert (first["exit_code"], note["kind"], note["message"]) == (10, "note", "--redo: 2 of 3 flows were not begun anew")
+    assert note["hint"] == "the same --redo would pay for the others once more; name what is left: f1, f2"
+    assert stop["hint"] == "see --redo"
+    second = here.run("--redo", "f1", "--redo", "f2")
+    assert (second["exit_code"], second["flows"]["started_now"], second["problems"]) == (0, 2, [])
+    assert sorted(flow["starts"] for flow in here.service.record()["flows"]) == [1] * 6
+
+
 def test_plan_foretells_exactly_the_requests_of_a_run(here: Here, tmp_path: Path) -> None:
     write_batch(tmp_path, 3, 4)
     (tmp_path / "m.yaml").write_text(
@@ -206,8 +220,8 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
     long = "ein sehr langer Name, 日本の椅子, " * 3
     lines, _, _ = here.plan()
     assert lines == [
-        "+ f0                              new: 3 inputs, 300 B",
-        "+ f1                              new: 3 inputs, 300 B",
+        "+ f0                          new: 3 inputs, 300 B",
+        "+ f1                          new: 3 inputs, 300 B",
         "flows:    2 new",
         "inputs:   6 in all; +6 ~0 -0 against the journal",
         "to send:  6 inputs, 600 B (816 B encoded)",
@@ -224,7 +238,7 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
     lines, errors, code = here.plan()
     assert code == 4
     assert "no such file: 'no.png'" in errors
-    assert lines[0] == "~ f0                              changed since its start; stays as it is"
+    assert lines[0] == "~ f0                          changed since its start; stays as it is"
     assert lines[1] == "    ~ 0/1.png"
     assert all(one.startswith("    + 0/ein sehr langer Name, ") and one.endswith(".png") for one in lines[2:6])
     assert lines[6:8] == ["    … and 3 more changes", "    - 1 input no longer in the manifest"]

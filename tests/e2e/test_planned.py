@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -158,12 +159,30 @@ def test_a_copied_manifest_and_other_files_are_batches_of_their_own(service: Ser
     (here / "m.yaml").write_text(PHOTOS)
     run(service, here, "m.yaml")
     shutil.copy(here / "m.yaml", here / "n.yaml")
-    assert run(service, here, "n.yaml")["flows"]["started_now"] == 1
+    found, report = asyncio.run(plan(load_manifest(here / "n.yaml", endpoint=service.url)))
+    assert (found.requests.starts, report.exit_code) == (1, 0)
+    done = run(service, here, "n.yaml")
+    assert done["flows"]["started_now"] == 1
+    for note in (report.problems[0].message, done["problems"][0]["message"]):
+        assert note == "the batch “m” of m.yaml has paid for the flow “a”, from the same files"
+    assert not run(service, here, "n.yaml")["problems"], "said before the first run"
     (here / "m.yaml").unlink()
     (here / "n.yaml").unlink()
     photos(here, "a.png")  # another picture of the same name
     (here / "o.yaml").write_text(PHOTOS)
     assert run(service, here, "o.yaml")["flows"]["started_now"] == 1
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_to_a_manifest_is_not_paid_for_again(service: Service, here: Path, link: Callable[[Path, Path], None]) -> None:
+    photos(here, "a.png")
+    (here / "m.yaml").write_text(PHOTOS)
+    run(service, here, "m.yaml")
+    link(here / "m.yaml", here / "nightly.yaml")
+    (problem,) = run(service, here, "nightly.yaml", code=12)["problems"]
+    assert "this manifest is m.yaml, under another name" in problem["message"]
+    assert problem["hint"].startswith("run m.yaml")
+    assert starts(service) == 1
 
 
 def test_a_folder_that_is_not_there_is_no_empty_inbox(service: Service, here: Path) -> None:

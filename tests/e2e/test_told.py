@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -60,7 +61,7 @@ def test_another_flow_id_after_the_start_is_a_change(service: Service, tmp_path:
     assert batcher(tmp_path, "run", *words).returncode == 0
     (tmp_path / "m.yaml").write_text(text % second)
     assert batcher(tmp_path, "plan", *words).stdout.splitlines()[:2] == [
-        "~ g                               changed since its start; stays as it is", "    ~ flow_id",
+        "~ g                           changed since its start; stays as it is", "    ~ flow_id",
     ]  # fmt: skip
     run = batcher(tmp_path, "run", *words)
     assert f"it was started as {first}, which is not what flow_id names now" in run.stderr
@@ -293,3 +294,37 @@ def test_why_a_flow_failed_is_told_everywhere(service: Service, tmp_path: Path) 
     assert why in (tmp_path / "report.html").read_text()
     again = batcher(tmp_path, "collect", *words, "--to", "out", "--retries", "0")
     assert why in again.stderr, "a later collect knows it, too"
+
+
+def test_wrong_usage_is_told_in_a_document_where_one_is_asked_for(tmp_path: Path) -> None:
+    done = batcher(tmp_path, "run", "m.yaml", "--bogus", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"]) == (2, 2)
+    assert "--bogus" in document["problems"][0]["message"]
+    assert "--bogus" in done.stderr
+
+
+def test_plan_ends_as_run_does_where_the_service_is_away(tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        done = batcher(tmp_path, "plan", "m.yaml", "--json", "--endpoint", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"], document["problems"][0]["kind"]) == (5, 5, "unavailable")
+
+
+def test_what_never_left_is_not_counted_as_unanswered(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 20, 1)
+    service.order("upload:latency=9s")
+    process = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--rate", "8/s", "--concurrency", "2")
+    end = time.monotonic() + 30
+    while len(service.record()["flows"]) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    words = batcher(tmp_path, "status", "m.yaml", "--endpoint", service.url).stdout
+    foretold = told(tmp_path, "plan", "m.yaml", "--endpoint", service.url)["open"]
+    assert 1 <= foretold["uploads"] <= 2, "so many were in flight at a time; the others were announced"
+    assert f"no reply was seen to {foretold['uploads']} upload" in words

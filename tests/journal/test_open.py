@@ -10,8 +10,8 @@ import pytest
 
 from batcher.api import load_manifest
 from batcher.core.errors import Locked
-from batcher.core.facts import FlowFacts, PutFlow
-from batcher.core.lifecycle import FlowState
+from batcher.core.facts import FileStat, FlowFacts, InputFacts, PutFlow, PutInput
+from batcher.core.lifecycle import FlowState, InputState
 from batcher.core.model import Manifest
 from batcher.core.tags import flow_key
 from batcher.journal.open import empty_journal, journal_path, known_names, open_journal, read_journal, read_sibling
@@ -53,9 +53,12 @@ async def test_journal_is_held_by_one_and_looked_at_by_others(tmp_path: Path, sh
 
 async def test_what_the_next_run_finds_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path)
+    sent, kept = (InputFacts(bytes([number]) * 16, InputState.SENDING, None, b"m", FileStat(number)) for number in (3, 4))
     with closing(open_journal(manifest, None)) as journal:
-        await journal.record(*(PutFlow(FlowFacts(name, FlowState.CREATING, generation=1)) for name in "fg"))
+        await journal.record(*(PutFlow(FlowFacts(name, FlowState.CREATING, generation=1)) for name in "fg"),
+                             PutInput("f", sent), PutInput("f", kept))  # fmt: skip
         journal.mark_sent(flow_key("m", "g"))
+        journal.mark_sent(sent.key)
         for next_run, state in ((False, FlowState.CREATING), (True, FlowState.PLANNED)):
             reader = read_journal(manifest, None, next_run=next_run)
             assert reader is not None
@@ -63,6 +66,12 @@ async def test_what_the_next_run_finds_is_told_when_it_is_asked_for(tmp_path: Pa
                 assert {name: facts.state for name, facts in reader.flows_named(["f", "g"]).items()} == {
                     "f": state, "g": FlowState.CREATING,
                 }  # fmt: skip
+                assert [facts.state for facts in reader.flows()] == [state, FlowState.CREATING]
+                assert [facts.state for facts, _ in reader.flows_and_ends()] == [state, FlowState.CREATING]
+                tally = reader.tallies(["f", "g"])["f"]
+                assert tally[InputState.SENDING] == ((1, 3) if next_run else (2, 7))
+                assert tally.get(InputState.PENDING) == ((1, 4) if next_run else None)
+                assert reader.counts(["f"]) == {"f": 1 if next_run else 2}
 
 
 def test_journal_of_an_older_batcher_is_looked_at_without_a_write(tmp_path: Path) -> None:

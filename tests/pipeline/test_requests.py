@@ -39,14 +39,17 @@ async def test_an_endpoint_with_a_wrong_path_is_said_after_two_requests(tmp_path
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(301, "redirects to www.example"), (302, "redirects to /login"), (405, "405"), (410, "410"), (501, "501")],
+    [
+        *[(301, "redirects to www.example"), (302, "redirects to /login"), (405, "405"), (410, "410"), (501, "501")],
+        (200, "200, a web page in place of a list"),
+    ],
 )
 async def test_what_is_no_flows_api_is_said_at_once(tmp_path: Path, status: int, words: str) -> None:
     """A login page, a website, a gateway without this path: retrying for a minute would change nothing."""
     place = {301: "https://www.example/", 302: "/login"}.get(status)
 
     async def answer(request: web.BaseRequest) -> web.Response:
-        return web.Response(status=status, headers={} if place is None else {"Location": place})
+        return web.Response(status=status, headers={} if place is None else {"Location": place}, text="<!doctype html>")
 
     runner = web.ServerRunner(web.Server(answer))
     await runner.setup()

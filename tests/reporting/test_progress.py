@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import time
 
 import pytest
 
@@ -31,6 +32,15 @@ def test_style_follows_the_flags_and_the_terminal(monkeypatch: pytest.MonkeyPatc
 )
 def test_bytes_for_people(count: float, text: str) -> None:
     assert progress.size(count) == text
+
+
+def test_a_service_that_is_waited_for_is_named_once_it_lasts() -> None:
+    report = Report("m.yaml", "sandbox")
+    report.trouble = time.monotonic() - 60, "cannot connect: \x1b[2J refused"
+    said = progress._trouble(report)
+    assert said == "; waiting for the service for 60 s: cannot connect: \\x1b[2J refused"
+    report.trouble = time.monotonic(), "503"
+    assert not progress._trouble(report), "a reply that is lost now and then is no trouble"
 
 
 SHOWN = [("bar", "3/9"), ("plain", "1/2 flows started, 3/9 inputs uploaded"), ("none", "")]

@@ -27,7 +27,7 @@ CHANGES_LISTED: Final = 5  # inputs below a changed flow; --verbose lists all
 SPOOL_BYTES: Final = 8 << 20  # of the document's flows in memory; the rest waits in a temporary file
 NARROWEST: Final = 40  # columns of a terminal
 NAMES: Final = (12, 60)  # columns of a name, at least and at most
-FACTS: Final = 50  # columns of what is said beside it, where there is room
+FACTS: Final = 54  # columns of what is said beside it, where there is room
 KINDS: Final = ("creates", "uploads", "lists", "starts", "deletes", "looks")  # of requests
 
 SIGN: Final = {

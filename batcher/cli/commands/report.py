@@ -34,7 +34,7 @@ def command(given: flags.CommonFlags, target: str) -> None:
         if target == "-" and given.as_json:
             raise UsageError("--json and -o - would both write to stdout", "name a file with -o")
         manifest = setup.load(given)
-        journal = read_journal(manifest, given.state)
+        journal = read_journal(manifest, given.state, next_run=True)
         if journal is None:
             raise UsageError("nothing was run yet, so there is nothing to report", f"begin with: batcher run {given.manifest}")
         with contextlib.closing(journal):

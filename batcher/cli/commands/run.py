@@ -51,6 +51,8 @@ def command(
     act = partial(run_batch, collect_to=collect_to, accept_fewer=accept_fewer)
     report = carry_out(given, "run", act, options, metrics=metrics, notify=True)
     came = summary(report)
+    if "source" in report.kinds and report.flows.pending and not options["keep_going"]:
+        came += f"\nleft:   {report.flows.pending} pending, for others lack a source; --keep-going does not wait for those"
     if report.outputs is not None:
         from .collect import collected
 
@@ -63,7 +65,7 @@ def summary(report: Report) -> str:
     flows, inputs = report.flows, report.inputs
     parts = [f"{flows.started_now} started now", f"{flows.started} of {flows.total} started"]
     others = {"failed": flows.failed, "pending": flows.pending, "changed": flows.changed,
-              "built anew for nothing": flows.rebuilt}  # fmt: skip
+              "built anew at no cost": flows.rebuilt}  # fmt: skip
     parts += [f"{count} {what}" for what, count in others.items() if count]
     paid = output.paid(report)
     return (

@@ -85,7 +85,7 @@ def _ask(manifest: Manifest, settings: Settings, *, only_changes: bool = False) 
 
 
 def _look(manifest: Manifest, given: flags.CommonFlags, asked: Asked | None, *, most: int | None) -> BatchStatus:
-    with closing(read_journal(manifest, given.state) or empty_journal()) as journal:
+    with closing(read_journal(manifest, given.state, next_run=True) or empty_journal()) as journal:
         if asked is None:
             return batch_status(journal, manifest, most=most)
         return batch_status(journal, manifest, asked.found, asked.problems, most=most)
