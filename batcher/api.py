@@ -55,13 +55,13 @@ def _outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
 
 def _known_elsewhere(manifest: Manifest, state: State | None) -> Problem | None:
     """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write. A note
-    where that is the journal of another batch, which this one may well be a copy of."""
+    where that is the journal of another batch in the same folder, which this one may well be a copy of."""
     note = None
     for other in other_journals(manifest, state):
         same = other.is_manifest(manifest.path)
         of_its_own = not other.gone and other.batch != manifest.batch and not same
-        if of_its_own and note is not None:
-            continue
+        if of_its_own and (note is not None or not isinstance(other.path, Path)):
+            continue  # a database may have hundreds
         with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
             flow = sent_before(manifest, journal, sources, by_name=of_its_own)
         if flow is None:

@@ -157,7 +157,7 @@ def _print_wrong_usage(error: click.ClickException) -> None:
     from .output import document, out
 
     report = Report("", "")
-    report.add(Problem("manifest", error.format_message()))
+    report.add(Problem("manifest", error.format_message(), "--help lists what a command takes"))
     out(document(report.json()))
 
 

@@ -25,8 +25,8 @@ _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _FORBIDDEN: Final = re.compile("[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def read_bytes(path: str) -> bytes:
-    """The file's content. Raises Unfit where it cannot be had."""
+def read_bytes(path: str, includer: str = "") -> bytes:
+    """The file's content. `includer`: the real path of the one that includes it. Raises Unfit where it cannot be had."""
     if not path or "\0" in path:
         raise Unfit("the manifest's path is empty" if not path else "the path holds a NUL", "name a file")
     try:
@@ -41,7 +41,7 @@ def read_bytes(path: str) -> bytes:
         with open(path, "rb") as file:
             raw = file.read(MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
-        raise Unfit("there is no such manifest", _beside(path)) from error
+        raise Unfit("there is no such manifest", _beside(path, includer)) from error
     except OSError as error:
         raise Unfit(f"the manifest cannot be read: {error.strerror}", "check its permissions") from error
     if raw[:2] in _UTF16:
@@ -57,10 +57,11 @@ def _inside(folder: str) -> str:
     return f"name a YAML file; `batcher init {harmless(shlex.quote(folder))}` writes one"
 
 
-def _beside(path: str) -> str:
+def _beside(path: str, includer: str) -> str:
     """What may have been meant by the path of nothing."""
     folder, name = os.path.split(path)
-    near = closest(name, _manifests(folder or "."), LIKENESS)
+    others = [there for there in _manifests(folder or ".") if os.path.realpath(os.path.join(folder, there)) != includer]
+    near = closest(name, others, LIKENESS)
     if near is not None:
         return f"did you mean {harmless(os.path.join(folder, near))}?"
     return "check the path; `batcher init FOLDER` writes a first one"

@@ -94,15 +94,15 @@ class _IncludedFiles:
             self._findings.add(mark, f"files include one another more than {MAX_NESTING} deep", "flatten them")
         else:
             self._first[real] = mark
-            tree = self._read(path, label, mark, by.base)
+            tree = self._read(path, label, mark, by.base, chain[-1])
             if tree is not None:
                 file = ManifestFile(tree, by.base.inside(path), (*by.defaults, *_own_defaults(tree)))
                 self.add(file, (*chain, real), (*names, label))
 
-    def _read(self, path: str, label: str, mark: int, base: Base) -> Map | None:
-        """The tree of an included file, checked; None where there is none: a problem was noted."""
+    def _read(self, path: str, label: str, mark: int, base: Base, by: str) -> Map | None:
+        """The tree of a file that `by` includes, checked; None where there is none: a problem was noted."""
         try:
-            raw = files.read_bytes(os.path.join(base.folder, path))
+            raw = files.read_bytes(os.path.join(base.folder, path), by)
             self._left -= len(raw)
             if self._left < 0:
                 raise Unfit("all of them are too large", "put their inputs into a `table`")

@@ -244,7 +244,7 @@ def test_plan_is_a_diff_against_the_journal_in_80_columns(here: Here, tmp_path: 
     assert lines[6:8] == ["    … and 3 more changes", "    - 1 input no longer in the manifest"]
     assert lines[8].startswith("+ ein sehr lan")
     assert lines[8].endswith("  new: 3 inputs, 300 B")
-    assert lines[9] == "! gone                            blocked: 1 problem"
+    assert lines[9] == "! gone                        blocked: 1 problem"
     assert lines[10:13] == [
         "flows:    1 changed, 1 new, 1 blocked",
         "          1 flow of the journal no longer in the manifest",

@@ -254,6 +254,8 @@ def test_step_is_by_the_clock_for_launchd_too(tmp_path: Path, cron: Cron, step: 
         (["--max-duratio", "4h"], "No such option"),
         (["--metrics", "m.prom"], "cron runs in another folder"),
         (["--collect", "out"], "cron runs in another folder"),
+        (["--redo", "*"], "--redo would pay for the same flows again each time"),
+        (["--redo-from", "list"], "--redo-from would pay for the same flows again each time"),
     ],
 )
 def test_what_cron_cannot_say_is_refused_with_advice(tmp_path: Path, cron: Cron, words: list[str], said: str) -> None:

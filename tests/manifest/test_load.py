@@ -109,6 +109,7 @@ BROKEN = {
     "include a text": ("version: 1\ninclude: a.yaml", "2:10", "must be a list"),
     "include a number": ("version: 1\ninclude: [3]", "2:11", "an included file must be a text"),
     "include missing": ("version: 1\ninclude: [a.yaml]", "2:11", '"a.yaml" cannot be included: there is no such manifest'),
+    "include missing, only itself near": ("version: 1\ninclude: [m2.yaml]", "2:11", "(check the path; "),
     "include no match": ("version: 1\ninclude: ['a/*.yaml']", "2:11", "matches no file"),
     "include a folder": ("version: 1\ninclude: [.]", "2:11", "names a folder"),
     "include itself": ("version: 1\ninclude: ['*.yaml']", "2:11", "the manifest includes itself: m.yaml → m.yaml"),
