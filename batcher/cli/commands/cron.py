@@ -99,7 +99,8 @@ def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str
     for flag in ("redo", "redo_from"):
         if parsed[flag]:
             said = f"--{flag.replace('_', '-')}"
-            raise UsageError(f"{said} would pay for the same flows again each time", f"batcher run {given.manifest} {said} … once")
+            once = f"batcher run {given.manifest} {said} … does it once"
+            raise UsageError(f"{said} would pay for the same flows again each time", once)
     for flag, path in (("--metrics", parsed["metrics"]), ("--collect", parsed["collect_to"])):
         if path is not None and not (os.path.isabs(path) or is_address(str(path))):
             raise UsageError(f"{flag} {path}: cron runs in another folder", "give the whole path")
