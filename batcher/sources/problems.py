@@ -36,8 +36,8 @@ def young(item: Input, mtime_ns: int, min_age_s: float, now: Callable[[], float]
     age_s = now() - mtime_ns / 1e9 if min_age_s else math.inf
     if age_s >= min_age_s or age_s < -AHEAD_S:
         return None
-    when = "just now" if age_s > -min_age_s else "in the future, by this machine's clock"
-    return Problem("waiting", f"{item.label} changed {when}", "min_age leaves it for a later run", item.place, input=item.label)
+    message = f"{item.label} changed just now"
+    return Problem("waiting", message, "min_age leaves it for a later run", item.place, input=item.label)
 
 
 def unreadable(item: Input, path: str, error: OSError) -> Problem:

@@ -291,7 +291,6 @@ async def test_time_far_ahead_does_not_hold_a_file_back_for_ever(tmp_path: Path)
         os.utime(path, (time.time() + 7500,) * 2)  # the clock of the machine that writes it is two hours ahead
         report = await run(load_manifest(manifest, endpoint=sandbox.url))
         assert (report.exit_code, report.flows.pending, report.flows.started) == (0, 1, 0), "it may have changed just now"
-        assert "in the future, by this machine's clock" in report.problems[0].message
         os.utime(path, (4_000_000_000, 4_000_000_000))
         report = await run(load_manifest(manifest, endpoint=sandbox.url))
         assert (report.exit_code, report.flows.started) == (0, 1)
