@@ -63,17 +63,17 @@ def _known_elsewhere(manifest: Manifest, state: State | None) -> Problem | None:
         if of_its_own and (note is not None or not isinstance(other.path, Path)):
             continue  # a database may have hundreds
         with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
-            flow = sent_before(manifest, journal, sources, by_name=of_its_own)
+            flow = sent_before(manifest, journal, sources, paid_for=of_its_own)
+            paid = journal.count_starts() > 0
         if flow is None:
             continue
         was = os.path.basename(other.manifest) if other.here else other.manifest
         if of_its_own:
-            if flow.started:
-                note = Problem("note", f"the batch “{other.batch}” of {was} has paid for the flow “{flow.name}”, from the same "
-                               "files", f"the batch “{manifest.batch}” is another one, and pays for its own flows")  # fmt: skip
+            note = Problem("note", f"the batch “{other.batch}” of {was} has paid for the flow “{flow.name}”, from the same "
+                           "files", f"the batch “{manifest.batch}” is another one, and pays for its own flows")  # fmt: skip
             continue
         knows = f"its journal knows the flow “{flow.name}” as {'started' if flow.started else 'begun'}, from the same files"
-        away = f"; to {'pay for all of it again' if flow.started else 'begin all of it anew'}, {other.put_away}"
+        away = f"; to {'pay for all of it again' if paid or flow.started else 'begin all of it anew'}, {other.put_away}"
         if same:
             return Problem("unsettled", f"this manifest is {was}, under another name: {knows}", f"run {was}{away}")
         if not other.gone:

@@ -139,7 +139,8 @@ def _code() -> int:
         error.show()
         if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "manifest":
             _say_manifest()
-        if "--json" in sys.argv:
+        taken = error.ctx.command.params if isinstance(error, click.UsageError) and error.ctx is not None else []
+        if "--json" in sys.argv and any("--json" in param.opts for param in taken):
             _print_wrong_usage(error)
         return error.exit_code
     except click.Abort:  # SIGINT before a run could listen for it: nothing had been sent

@@ -40,16 +40,17 @@ else:
 
 
 class _Parsed(_Number):
-    """A value with a unit, or a plain number, read as the manifest reads it."""
+    """A value with a unit, read as the manifest reads it; `plain`: or a number without one."""
 
-    def __init__(self, name: str, parse: Callable[[str | float], float]) -> None:
+    def __init__(self, name: str, parse: Callable[[str | float], float], *, plain: bool = False) -> None:
         self.name = name
         self._parse = parse
+        self._plain = plain
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         text = str(value)
         try:
-            return self._parse(float(text) if PLAIN_NUMBER.fullmatch(text) else text)
+            return self._parse(float(text) if self._plain and PLAIN_NUMBER.fullmatch(text) else text)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -62,8 +63,8 @@ class _State(_Folder):
             if not value:
                 self.fail("it is empty; name a folder, or leave it out", param, ctx)
             if isinstance(value, str) and ADDRESS_LIKE.match(value):
-                self.fail(f"{value.partition(':')[0]}: is neither a folder nor a database that hosts can share "
-                          "(postgresql://USER@HOST/DB); of a folder by that name write ./ before it", param, ctx)  # fmt: skip
+                self.fail(f"{value.partition(':')[0]}: is no place for a journal; name a folder (write ./ before it), or "
+                          "postgresql://USER@HOST/DB", param, ctx)  # fmt: skip
             return super().convert(value, param, ctx)
         try:
             return DatabaseAddress.parse(value)
@@ -78,7 +79,7 @@ class _Where(click.Path):
         return value if is_address(os.fspath(value)) else super().convert(value, param, ctx)
 
 
-DURATION: Final = _Parsed("duration", parse_duration)
+DURATION: Final = _Parsed("duration", parse_duration, plain=True)
 SIZE: Final = _Parsed("size", parse_size)
 WHERE: Final = _Where(path_type=Path)
 
@@ -172,7 +173,8 @@ CONCURRENCY: Final = click.option("--concurrency", type=click.IntRange(1, 1024),
 RATE: Final = click.option("--rate", "rate_per_s", type=_Parsed("rate", parse_rate), help="requests, as 20/s or 300/min")
 BANDWIDTH: Final = click.option("--bandwidth", "bandwidth_bytes_per_s", type=_Parsed("bandwidth", parse_bandwidth),
                                 help="bytes sent, as 20MB/s")  # fmt: skip
-TIMEOUT: Final = click.option("--timeout", "timeout_s", type=DURATION, help="no progress on a request for this long, as 60s")
+TIMEOUT: Final = click.option("--timeout", "timeout_s", type=DURATION,
+                              help="no progress on a request for this long, as 60s")  # fmt: skip
 RETRIES: Final = click.option("--retries", type=click.IntRange(0, 100), help="attempts after the first, per request")
 MAX_STARTS: Final = click.option("--max-starts", "starts_per_run", type=click.IntRange(1),
                                  help=f"start so many flows at most, then end with {ExitCode.LIMIT}; the next run goes on",

@@ -73,6 +73,11 @@ def _literal(pattern: str) -> str | None:
     return None if _SPECIAL.search(_QUOTED.sub("", pattern)) else _QUOTED.sub(r"\1", pattern)
 
 
+def literal(name: str) -> str:
+    """The pattern that stands for this name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
 def plain(pattern: str) -> str:
     """The name that a pattern stands for; one for several is itself."""
     return _literal(pattern) or pattern

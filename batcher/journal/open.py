@@ -91,6 +91,15 @@ def read_journal(manifest: Manifest, state: State | None, *, next_run: bool = Fa
     return JournalReader(path, manifest.batch if next_run else None) if is_journal(path) else None
 
 
+def read_status(manifest: Manifest, state: State | None) -> JournalView | None:
+    """Look at it as `read_journal` does: as the next run will find it, or, where one is at work, as it stands."""
+    journal = read_journal(manifest, state)
+    if isinstance(state, DatabaseAddress) or journal is None or journal.held:
+        return journal
+    journal.close()
+    return read_journal(manifest, state, next_run=True)
+
+
 def _read_database(address: DatabaseAddress) -> JournalView | None:
     from .postgres.reader import NoJournal, PostgresReader
 

@@ -130,14 +130,17 @@ class JournalReader(Reader):
     def counts(self, flows: Sequence[str]) -> Mapping[str, int]:
         found = super().counts(flows)
         never_left = Counter(name for name, _, resent in self._never_left(flows) if not resent)
-        return {name: count - never_left[name] for name, count in found.items()}
+        return {name: max(0, count - never_left[name]) for name, count in found.items()}
 
     def tallies(self, flows: Sequence[str]) -> Mapping[str, Mapping[InputState, tuple[int, int]]]:
         found = {name: dict(tally) for name, tally in super().tallies(flows).items()}
         for name, size, _ in self._never_left(flows):
-            for state, sign in ((InputState.SENDING, -1), (InputState.PENDING, 1)):
-                count, total = found[name].get(state, (0, 0))
-                found[name][state] = count + sign, total + sign * size
+            tally = found.get(name, {})  # a run may have written between the two reads
+            count, total = tally.get(InputState.SENDING, (0, 0))
+            if count:
+                tally[InputState.SENDING] = count - 1, total - size
+                pending, waiting = tally.get(InputState.PENDING, (0, 0))
+                tally[InputState.PENDING] = pending + 1, waiting + size
         return found
 
     def _never_left(self, flows: Sequence[str]) -> Iterator[tuple[str, int, bool]]:

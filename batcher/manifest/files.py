@@ -60,6 +60,8 @@ def _inside(folder: str) -> str:
 def _beside(path: str, includer: str) -> str:
     """What may have been meant by the path of nothing."""
     folder, name = os.path.split(path)
+    if os.path.islink(path):
+        return f"it is a link to {harmless(os.readlink(path))}, which is not there"
     others = [there for there in _manifests(folder or ".") if os.path.realpath(os.path.join(folder, there)) != includer]
     near = closest(name, others, LIKENESS)
     if near is not None:

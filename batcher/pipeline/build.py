@@ -118,8 +118,8 @@ class Build:
             return
         # Without starts there is nothing to count.
         starts_per_run = operation.limits.starts_per_run if operation.options.start else None
-        run = BatchRun(self.preparation, self.stages, self.cleanup, self.requests, self._reporter, self._shutdown,
-                  starts_per_run=starts_per_run)  # fmt: skip
+        run = BatchRun(self.preparation, self.stages, self.cleanup, self.requests, self._journal, self._reporter,
+                       self._shutdown, starts_per_run=starts_per_run)  # fmt: skip
         await run.run(notes)
 
     @cached_property

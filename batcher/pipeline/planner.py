@@ -48,6 +48,7 @@ class _Walked:
     stat_hash: Any  # of hashlib; it has no type of its own there
     tally: Tally = field(default_factory=Tally)
     problems: list[Problem] = field(default_factory=list)
+    gone: list[Problem] = field(default_factory=list)  # sources at fault of a flow that is started, and needs them no longer
     waiting: bool = False  # a source is too young
     kept: list[InputPlan] = field(default_factory=list)
 
@@ -166,6 +167,11 @@ class Planner:
                         failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
             action = self._of_external(flow, action, problems)
+        if action is Action.REDO and walked.gone:  # to be paid for again it needs them
+            problems += walked.gone
+            action = Action.BLOCKED
+        elif action is Action.REDO and waiting:
+            action = Action.WAITING
         whole = len(walked.kept) == tally.total
         kept = walked.kept if whole else []  # a part of them is of no use
 
@@ -187,7 +193,9 @@ class Planner:
                 tally.faulty += 1
                 if item.kind == "waiting":
                     found.waiting = True
-                elif not (sourceless and item.kind == "source"):
+                elif sourceless and item.kind == "source":
+                    found.gone.append(replace(item, flow=inputs.flow.name))
+                else:
                     found.problems.append(replace(item, flow=inputs.flow.name))
                 continue
             tally.count(item)

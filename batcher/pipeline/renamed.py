@@ -33,21 +33,23 @@ class SentBefore:
 
 
 def sent_before(
-    manifest: Manifest, journal: JournalView, sources: Sources, *, by_name: bool = False
+    manifest: Manifest, journal: JournalView, sources: Sources, *, paid_for: bool = False
 ) -> SentBefore | None:  # fmt: skip
-    """The first flow that the journal knows from the same content: by its name, or, where the names have changed too (and
-    `by_name` does not say that they have not), among those with the same template, parameters and `additional`. None: there
-    is none."""
+    """The first flow that the journal knows from the same content: by its name, or, where the names have changed too, among
+    those with the same template, parameters and `additional`. None: there is none. `paid_for`: only one that is, by its
+    name."""
     flows = (item for item in manifest.flows() if isinstance(item, Flow) and item.flow_id is None)
     sample: list[Flow] = []
     while some := list(islice(flows, STEP)):
         known = journal.flows_named([flow.name for flow in some])
         for flow in some:
             facts = known.get(flow.name)
-            if facts is not None and _sent(facts) and _Looked([flow], sources).went_into(flow.name, journal):
+            if facts is None or not _sent(facts) or (paid_for and not _found(facts).started):
+                continue
+            if _Looked([flow], sources).went_into(flow.name, journal):
                 return _found(facts)
         sample += some[: SAMPLE - len(sample)]
-    return None if by_name else _under_another_name(sample, journal, sources)
+    return None if paid_for else _under_another_name(sample, journal, sources)
 
 
 def _under_another_name(sample: list[Flow], journal: JournalView, sources: Sources) -> SentBefore | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from ..core.errors import Reason, Stop
 from ..core.model import Limits, Problem
 from ..core.planning import Options
+from ..journal.ports import Journal
 from .cleanup import Cleanup
 from .reporter import Reporter
 from .requests import Requests
@@ -56,9 +57,9 @@ class Preparation:
         """What is to be done; None, with the problems said, where the run must not begin. Raises Stop."""
         return await self.judge(await self.look())
 
-    async def not_redone(self, found: Survey) -> Problem | None:
-        """After a run: see `Surveyor.not_redone`."""
-        return await asyncio.to_thread(self._surveyor.not_redone, found)
+    async def redo_left(self, found: Survey) -> Problem | None:
+        """After a run: see `Surveyor.redo_left`."""
+        return await asyncio.to_thread(self._surveyor.redo_left, found)
 
     @property
     def goes_on(self) -> bool:
@@ -129,10 +130,11 @@ class Stages:
 
 class BatchRun:
     def __init__(
-        self, preparation: Preparation, stages: Callable[[], Stages], cleanup: Cleanup, requests: Requests, reporter: Reporter,
-        shutdown: Shutdown, *, starts_per_run: int | None,
+        self, preparation: Preparation, stages: Callable[[], Stages], cleanup: Cleanup, requests: Requests, journal: Journal,
+        reporter: Reporter, shutdown: Shutdown, *, starts_per_run: int | None,
     ) -> None:  # fmt: skip
         self._preparation = preparation
+        self._journal = journal
         self._stages = stages
         self._cleanup = cleanup
         self._requests = requests
@@ -162,13 +164,20 @@ class BatchRun:
             try:
                 await self._shutdown.in_time(self._stages().run(starts))
             finally:
-                again = await self._preparation.not_redone(left) if left.again else None
-                if again is not None:
-                    self._reporter.problem(again)
-            self._say_held_back(left, starts, "see --redo" if again is not None else "run again: the next run goes on")
+                again = await self._redo_left(left) if left.asked else None
+            hint = "run again: the next run goes on" if again is None else "the note on --redo says how to go on"
+            self._say_held_back(left, starts, hint)
         if self._shutdown.stop is None:
             await self._shutdown.in_time(self._cleanup.sweep())
         self._requests.end()
+
+    async def _redo_left(self, found: Survey) -> Problem | None:
+        """Say how far the run has come with what --redo names, where that is not all of it."""
+        await self._journal.record()  # what was posted of the flows is rows now
+        note = await self._preparation.redo_left(found)
+        if note is not None:
+            self._reporter.problem(note)
+        return note
 
     def _say_held_back(self, found: Survey, starts: Starts, hint: str) -> None:
         """Say how many flows are left to the next runs, and what to do."""

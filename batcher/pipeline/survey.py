@@ -6,11 +6,12 @@ Synchronous, for a thread.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..core.chosen import Chosen
+from ..core.chosen import Chosen, literal
 from ..core.errors import Stop
 from ..core.forecast import RequestForecast, anew, over_caps
 from ..core.lifecycle import FlowState
@@ -24,8 +25,8 @@ from .reporter import Reporter
 from .shutdown import Shutdown
 from .starts import is_starting
 
-AGAIN_KEPT: Final = 10_000  # flows that --redo names whose ids are kept
-NAMED: Final = 20  # of them in a message
+AGAIN_KEPT: Final = 50_000  # flows that --redo names whose ids are kept: some 10 MB
+NAMED: Final = 100  # of them in a message
 
 
 @dataclass(slots=True)
@@ -51,6 +52,7 @@ class Survey:
     unknown: int = 0  # inputs that no reply was seen to
     paid: int = 0  # starts so far, of all flows that the journal knows
     again: dict[str, str | None] = field(default_factory=dict)  # what --redo names, and the ids that are paid for already
+    asked: int = 0  # flows that --redo names; `again` has the first ones
 
     @property
     def works(self) -> bool:
@@ -60,13 +62,11 @@ class Survey:
         """Add one flow."""
         tally = plan.tally
         self.flows += 1
-        if (
-            plan.action is Action.REDO
-            and plan.facts is not None
-            and options.redo(plan.flow.name)
-            and len(self.again) < AGAIN_KEPT
-        ):
-            self.again[plan.flow.name] = plan.facts.flow_id
+        facts = plan.facts
+        if facts is not None and facts.state is FlowState.STARTED and options.redo(plan.flow.name):  # blocked ones, too
+            self.asked += 1
+            if len(self.again) < AGAIN_KEPT:
+                self.again[plan.flow.name] = facts.flow_id
         self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
         self.problems += [problem for problem in plan.problems if problem.flow is not None or problem not in self.problems]
         self.inputs += tally.total + tally.faulty
@@ -140,16 +140,33 @@ class Surveyor:
                             problems=len(found.problems))  # fmt: skip
         return found
 
-    def not_redone(self, found: Survey) -> Problem | None:
-        """After a run: that flows which --redo names are as they were. The same command would pay for the others once more."""
-        rows = ((name, was, self._journal.flow(name)) for name, was in found.again.items())
-        left = [name for name, was, row in rows if row is not None and row.flow_id == was]
-        if not left:
+    def redo_left(self, found: Survey) -> Problem | None:
+        """After a run: how far it has come with what --redo names, where that is not all of it. The same command would pay once
+        more for what is done."""
+        left: list[str] = []
+        begun = 0
+        for name, was in found.again.items():
+            row = self._journal.flow(name)
+            if row is not None and row.flow_id == was:
+                left.append(name)
+            else:
+                begun += row is None or row.state is not FlowState.STARTED
+        if not left and not begun and found.asked == len(found.again):
             return None
-        more = f", … and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
-        message = f"--redo: {len(left):,} of {len(found.again):,} flows were not begun anew"
-        hint = f"the same --redo would pay for the others once more; name what is left: {', '.join(left[:NAMED])}{more}"
-        return Problem("note", message, hint)
+        started = len(found.again) - len(left) - begun
+        message = f"--redo: of {found.asked:,} flows {started:,} are started again, {begun:,} begun, {len(left):,} as they were"
+        if not started and not begun:
+            return Problem("note", message, "run it again")
+        advice = ["do not repeat it, it would pay for these once more"]
+        if begun:
+            advice.append("a run without --redo finishes what is begun")
+        if left:
+            words = " ".join(f"--redo {shlex.quote(literal(name))}" for name in left[:NAMED])
+            more = f" and {len(left) - NAMED:,} more, whose `flow_id` in status --json is still the old one"
+            advice.append(f"for the others: {words}{more if len(left) > NAMED else ''}")
+        if found.asked > len(found.again):
+            advice.append(f"only the first {len(found.again):,} were looked at")
+        return Problem("note", message, "; ".join(advice))
 
     def end(self) -> None:
         """The stages, which look at images too, end in their own order."""

@@ -148,7 +148,7 @@ class ListParser:
             self._listed = True
             self._step = None
         elif not "null".startswith(self._text[self._at :]):
-            raise ValueError("the listing is neither a list nor an object")
+            raise NoListing("the listing is neither a list nor an object")
         return found is not None
 
     def _object(self) -> None:

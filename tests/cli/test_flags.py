@@ -75,7 +75,7 @@ def test_a_flag_of_a_command_keeps_its_place_and_name() -> None:
 
 @pytest.mark.parametrize(
     ("state", "words"),
-    [("", "it is empty"), ("mysql://h/d", "mysql: is neither a folder nor"), ("postgresql:x", "postgresql: is neither")],
+    [("", "it is empty"), ("mysql://h/d", "mysql: is no place"), ("postgresql:x", "postgresql: is no place")],
 )
 def test_a_state_that_is_no_folder_is_refused(called: Callable[..., tuple[str, str]], state: str, words: str) -> None:
     with pytest.raises(click.BadParameter, match=words):

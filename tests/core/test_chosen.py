@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from batcher.core.chosen import Chosen
+import pytest
+
+from batcher.core.chosen import Chosen, literal
 
 
 def test_names_and_patterns_match_and_the_rest_is_missed() -> None:
@@ -23,3 +25,10 @@ def test_what_was_found_is_not_asked_for_again() -> None:
     assert chosen("a")
     assert not chosen("b")
     assert chosen.missed() == []
+
+
+@pytest.mark.parametrize("name", ["a*", "b?", "c[1]", "plain", "*?["])
+def test_a_name_is_spelled_as_a_pattern_that_stands_for_it_alone(name: str) -> None:
+    chosen = Chosen("--redo", [literal(name)])
+    assert chosen(name)
+    assert not chosen(name + "x")

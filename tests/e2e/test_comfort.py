@@ -182,12 +182,45 @@ def test_a_redo_that_was_cut_short_says_what_is_left_of_it(here: Here, tmp_path:
     assert here.run()["exit_code"] == 0
     first = here.run("--redo", "*", "--max-starts", "1")
     note, stop = first["problems"]
-    assert (first["exit_code"], note["kind"], note["message"]) == (10, "note", "--redo: 2 of 3 flows were not begun anew")
-    assert note["hint"] == "the same --redo would pay for the others once more; name what is left: f1, f2"
-    assert stop["hint"] == "see --redo"
+    assert (first["exit_code"], note["kind"]) == (10, "note")
+    assert note["message"] == "--redo: of 3 flows 1 are started again, 0 begun, 2 as they were"
+    assert note["hint"] == "do not repeat it, it would pay for these once more; for the others: --redo f1 --redo f2"
+    assert stop["hint"] == "the note on --redo says how to go on"
     second = here.run("--redo", "f1", "--redo", "f2")
     assert (second["exit_code"], second["flows"]["started_now"], second["problems"]) == (0, 2, [])
     assert sorted(flow["starts"] for flow in here.service.record()["flows"]) == [1] * 6
+
+
+@pytest.mark.parametrize("flag", ["--redo", "--resubmit-changed"])
+def test_what_lacks_a_source_is_not_begun_anew(here: Here, tmp_path: Path, flag: str) -> None:
+    """Found before the first write; and the flow stays done, as far as it was."""
+    write_batch(tmp_path, 2, 2)
+    assert here.run()["exit_code"] == 0
+    for flow in "01":
+        (tmp_path / flow / "0.png").write_bytes(PNG + b"changed")
+    (tmp_path / "1" / "1.png").write_bytes(b"")
+    words = (flag, "*") if flag == "--redo" else (flag,)
+    done = here.run(*words)
+    assert (done["exit_code"], done["requests"]["sent"]) == (4, 0)
+    assert done["problems"][0]["message"] == "1/1.png is empty"
+    assert here.run(*words, "--keep-going")["flows"]["started_now"] == 1
+    assert sorted(flow["starts"] for flow in here.service.record()["flows"]) == [1, 1, 1]
+
+
+def test_a_redo_that_could_not_do_all_says_that_a_plain_run_goes_on(here: Here, tmp_path: Path) -> None:
+    write_batch(tmp_path, 3, 1)
+    assert here.run()["exit_code"] == 0
+    here.service.order("upload:nth=1,status=422")
+    (tmp_path / "2" / "0.png").write_bytes(b"")
+    first = here.run("--redo", "*", "--keep-going")
+    note = next(problem for problem in first["problems"] if problem["kind"] == "note")
+    assert note["message"] == "--redo: of 3 flows 1 are started again, 1 begun, 1 as they were"
+    assert "a run without --redo finishes what is begun; for the others: --redo f2" in note["hint"]
+    here.service.order()
+    (tmp_path / "2" / "0.png").write_bytes(PNG + b"another")
+    plain = here.run()
+    assert (plain["flows"]["started_now"], plain["flows"]["started"], plain["flows"]["changed"]) == (1, 3, 1)
+    assert sum(flow["starts"] for flow in here.service.record()["flows"]) == 3 + 2
 
 
 def test_plan_foretells_exactly_the_requests_of_a_run(here: Here, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import click
 
 from ...core.errors import BatcherError, UsageError
 from ...core.text import size
-from ...journal.open import read_journal
+from ...journal.open import read_status
 from .. import flags, output, setup
 from ..flow_status import FlowStatus
 from ..readable import count
@@ -34,7 +34,7 @@ def command(given: flags.CommonFlags, target: str) -> None:
         if target == "-" and given.as_json:
             raise UsageError("--json and -o - would both write to stdout", "name a file with -o")
         manifest = setup.load(given)
-        journal = read_journal(manifest, given.state, next_run=True)
+        journal = read_status(manifest, given.state)
         if journal is None:
             raise UsageError("nothing was run yet, so there is nothing to report", f"begin with: batcher run {given.manifest}")
         with contextlib.closing(journal):

@@ -20,7 +20,7 @@ import click
 from ...core.errors import BatcherError, UsageError
 from ...core.exit_codes import ExitCode
 from ...core.model import Manifest
-from ...journal.open import empty_journal, read_journal
+from ...journal.open import empty_journal, read_status
 from .. import flags, output, setup
 from ..batch_status import FIRST, OF_STATUS, BatchStatus, batch_status
 from ..flow_status import FlowStatus, StatusLine
@@ -85,7 +85,7 @@ def _ask(manifest: Manifest, settings: Settings, *, only_changes: bool = False) 
 
 
 def _look(manifest: Manifest, given: flags.CommonFlags, asked: Asked | None, *, most: int | None) -> BatchStatus:
-    with closing(read_journal(manifest, given.state, next_run=True) or empty_journal()) as journal:
+    with closing(read_status(manifest, given.state) or empty_journal()) as journal:
         if asked is None:
             return batch_status(journal, manifest, most=most)
         return batch_status(journal, manifest, asked.found, asked.problems, most=most)
