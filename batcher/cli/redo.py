@@ -21,8 +21,9 @@ from .readable import count
 MOST_BYTES: Final = 64 << 20  # of a list; one of a million names has some 40 MB
 
 
-def wanted(manifest: Manifest, state: State | None, path: str) -> dict[str, Place]:
-    """Names or patterns, and where each stands. Raises UsageError where the list cannot be read."""
+def wanted(manifest: Manifest, state: State | None, path: str) -> tuple[dict[str, Place], set[str]]:
+    """Names or patterns, and where each stands; the names of which the list says the attempt. Raises UsageError where the list
+    cannot be read."""
     found: dict[str, Place] = {}
     attempts: dict[str, str] = {}
     for number, name, attempt in listed(_read(path)):
@@ -35,7 +36,7 @@ def wanted(manifest: Manifest, state: State | None, path: str) -> dict[str, Plac
     if again:
         what = "flow of the list was" if len(again) == 1 else "flows of the list were"
         say(f"batcher: {count(len(again))} {what} made again since, and left alone".replace("\u202f", ","))
-    return found
+    return found, {plain(name) for name in attempts}
 
 
 def _read(path: str) -> str:

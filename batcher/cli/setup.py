@@ -20,7 +20,7 @@ from ..core.chosen import Chosen
 from ..core.errors import ManifestError, UsageError
 from ..core.events import SILENT, Events
 from ..core.exit_codes import ExitCode
-from ..core.model import Limits, Manifest
+from ..core.model import Limits, Manifest, Place
 from ..core.planning import Options
 from ..core.report import Report
 from ..host import system
@@ -80,15 +80,16 @@ def settings(
     """Flags as a value; a command that has no flag for an option leaves it as it is. `mask` gets to know the key; `manifest` is
     needed by the commands that take a list of flows. Raises UsageError where that cannot be read."""
     redo, only = options.get("redo", ()), options.get("only", ())
-    listed = {}
+    listed: dict[str, Place] = {}
+    once: set[str] = set()
     if manifest is not None and options.get("redo_from") is not None:
         from .redo import wanted
 
-        listed = wanted(manifest, given.state, options["redo_from"])
+        listed, once = wanted(manifest, given.state, options["redo_from"])
         redo = (*redo, *listed)
     chosen = Options(
         resubmit_changed=options.get("resubmit_changed", False),
-        redo=Chosen("--redo", redo, listed) if redo else lambda name: False,
+        redo=Chosen("--redo", redo, listed, once) if redo else lambda name: False,
         only=Chosen("--only", only) if only else lambda name: True,
         redo_failed=options.get("redo_failed", False),
         checksum=options.get("checksum", False),

@@ -63,7 +63,7 @@ class Survey:
         tally = plan.tally
         self.flows += 1
         facts = plan.facts
-        if facts is not None and facts.state is FlowState.STARTED and options.redo(plan.flow.name):  # blocked ones, too
+        if facts is not None and facts.state is FlowState.STARTED and _each_time(plan.flow.name, options):  # blocked ones, too
             self.asked += 1
             if len(self.again) < AGAIN_KEPT:
                 self.again[plan.flow.name] = facts.flow_id
@@ -185,6 +185,11 @@ class Surveyor:
             requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
         requests.looks += self._journal.watch_until > self._clock.wall()
         requests.deletes += len(self._journal.orphans())
+
+
+def _each_time(name: str, options: Options) -> bool:
+    """Whether --redo asks to pay for this flow again, and would each time that it is said."""
+    return options.redo(name) and not (isinstance(options.redo, Chosen) and options.redo.once(name))
 
 
 def _forget(report: Report) -> None:

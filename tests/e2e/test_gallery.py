@@ -255,6 +255,8 @@ def test_a_list_is_redone_once_however_often_it_is_given(service: Service, tmp_p
     assert service.record()["requests"]["start"] == 7
     capped = batcher(tmp_path, "run", "m.yaml", "--redo-from", "redo.txt", "--max-starts", "1")
     assert capped.returncode == 10, capped.stderr
+    assert "run again: the next run goes on" in capped.stderr, "the same list may be given again"
+    assert "do not repeat it" not in capped.stderr
     rest = batcher(tmp_path, "run", "m.yaml", "--redo-from", "redo.txt")
     assert rest.returncode == 0, rest.stderr
     assert "1 flow of the list was made again since, and left alone" in rest.stderr
