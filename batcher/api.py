@@ -184,20 +184,15 @@ async def plan(
     try:
         async with open_engines(quick, settings, journal, report) as operation:  # type: ignore[arg-type]  # only read
             build = Build(operation)
-            try:
-                found = await asyncio.to_thread(build.surveyor.survey, each)
-            except Stop:  # the templates cannot be asked for
-                report.stop = None
-                raise
+            found = await asyncio.to_thread(build.surveyor.survey, each)
             found.problems += found.over_caps(manifest.limits)
-            elsewhere = await asyncio.to_thread(_known_elsewhere, manifest, settings.state)
-            if elsewhere is not None and elsewhere.kind != "note":
-                found.problems.append(elsewhere)
+            notes: list[Problem] = []
+            if (elsewhere := await asyncio.to_thread(_known_elsewhere, manifest, settings.state)) is not None:
+                (notes if elsewhere.kind == "note" else found.problems).append(elsewhere)
             if found.works and not journal.unknown_flows_checked and not found.problems:
                 found.problems += await _unknown_flows(build.flow_list, journal, manifest.batch)
     finally:
         journal.close()
-    notes = [elsewhere] if elsewhere is not None and elsewhere.kind == "note" else []
     for problem in [*found.problems, *notes, *operation.manifest.notes(False)]:
         report.add(problem)
     return found, report

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from ..core.errors import BatcherError, UsageError
 from ..core.model import Manifest
 from ..host.process import is_journal, opening_a_journal
+from .lock import is_held
 from .memory import MemoryJournal
 from .ports import Journal, JournalView
 from .postgres.address import DatabaseAddress
@@ -93,11 +94,10 @@ def read_journal(manifest: Manifest, state: State | None, *, next_run: bool = Fa
 
 def read_status(manifest: Manifest, state: State | None) -> JournalView | None:
     """Look at it as `read_journal` does: as the next run will find it, or, where one is at work, as it stands."""
-    journal = read_journal(manifest, state)
-    if isinstance(state, DatabaseAddress) or journal is None or journal.held:
-        return journal
-    journal.close()
-    return read_journal(manifest, state, next_run=True)
+    if isinstance(state, DatabaseAddress):
+        return read_journal(manifest, state)
+    path = journal_path(manifest, state)
+    return JournalReader(path, None if is_held(path) else manifest.batch) if is_journal(path) else None
 
 
 def _read_database(address: DatabaseAddress) -> JournalView | None:

@@ -44,7 +44,7 @@ def sent_before(
         known = journal.flows_named([flow.name for flow in some])
         for flow in some:
             facts = known.get(flow.name)
-            if facts is None or not _sent(facts) or (paid_for and not _found(facts).started):
+            if facts is None or not _sent(facts) or (paid_for and not _started(facts)):
                 continue
             if _Looked([flow], sources).went_into(flow.name, journal):
                 return _found(facts)
@@ -68,7 +68,12 @@ def _sent(facts: FlowFacts) -> bool:
 
 
 def _found(facts: FlowFacts) -> SentBefore:
-    return SentBefore(facts.name, facts.state in (FlowState.STARTED, FlowState.STARTING))
+    return SentBefore(facts.name, _started(facts))
+
+
+def _started(facts: FlowFacts) -> bool:
+    """Paid for, or perhaps."""
+    return facts.state in (FlowState.STARTED, FlowState.STARTING)
 
 
 class _Looked:

@@ -25,7 +25,7 @@ from .requests import Requests
 from .run_notes import RunNotes
 from .shutdown import Shutdown
 from .starts import Starts
-from .survey import Survey, Surveyor
+from .survey import Survey, Surveyor, redo_left
 from .unknown_flows import UnknownFlows
 
 if TYPE_CHECKING:
@@ -56,10 +56,6 @@ class Preparation:
     async def prepare(self) -> Survey | None:
         """What is to be done; None, with the problems said, where the run must not begin. Raises Stop."""
         return await self.judge(await self.look())
-
-    async def redo_left(self, found: Survey) -> Problem | None:
-        """After a run: see `Surveyor.redo_left`."""
-        return await asyncio.to_thread(self._surveyor.redo_left, found)
 
     @property
     def goes_on(self) -> bool:
@@ -174,7 +170,7 @@ class BatchRun:
     async def _redo_left(self, found: Survey) -> Problem | None:
         """Say how far the run has come with what --redo names, where that is not all of it."""
         await self._journal.record()  # what was posted of the flows is rows now
-        note = await self._preparation.redo_left(found)
+        note = await asyncio.to_thread(redo_left, self._journal, found)
         if note is not None:
             self._reporter.problem(note)
         return note

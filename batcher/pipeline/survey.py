@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ..core.chosen import Chosen, literal
@@ -25,6 +26,7 @@ from .reporter import Reporter
 from .shutdown import Shutdown
 from .starts import is_starting
 
+STEP: Final = 500  # flows whose rows are asked for at once
 AGAIN_KEPT: Final = 50_000  # flows that --redo names whose ids are kept: some 10 MB
 NAMED: Final = 100  # of them in a message
 
@@ -140,34 +142,6 @@ class Surveyor:
                             problems=len(found.problems))  # fmt: skip
         return found
 
-    def redo_left(self, found: Survey) -> Problem | None:
-        """After a run: how far it has come with what --redo names, where that is not all of it. The same command would pay once
-        more for what is done."""
-        left: list[str] = []
-        begun = 0
-        for name, was in found.again.items():
-            row = self._journal.flow(name)
-            if row is not None and row.flow_id == was:
-                left.append(name)
-            else:
-                begun += row is None or row.state is not FlowState.STARTED
-        if not left and not begun and found.asked == len(found.again):
-            return None
-        started = len(found.again) - len(left) - begun
-        message = f"--redo: of {found.asked:,} flows {started:,} are started again, {begun:,} begun, {len(left):,} as they were"
-        if not started and not begun:
-            return Problem("note", message, "run it again")
-        advice = ["do not repeat it, it would pay for these once more"]
-        if begun:
-            advice.append("a run without --redo finishes what is begun")
-        if left:
-            words = " ".join(f"--redo {shlex.quote(literal(name))}" for name in left[:NAMED])
-            more = f" and {len(left) - NAMED:,} more, whose `flow_id` in status --json is still the old one"
-            advice.append(f"for the others: {words}{more if len(left) > NAMED else ''}")
-        if found.asked > len(found.again):
-            advice.append(f"only the first {len(found.again):,} were looked at")
-        return Problem("note", message, "; ".join(advice))
-
     def end(self) -> None:
         """The stages, which look at images too, end in their own order."""
         if self._images is not None:
@@ -185,6 +159,38 @@ class Surveyor:
             requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
         requests.looks += self._journal.watch_until > self._clock.wall()
         requests.deletes += len(self._journal.orphans())
+
+
+def redo_left(journal: JournalView, found: Survey) -> Problem | None:
+    """After a run: how far it has come with what --redo names, where that is not all of it. The same command would pay once
+    more for what is done. For a thread."""
+    left: list[str] = []
+    begun = 0
+    names = iter(found.again)
+    while some := list(islice(names, STEP)):
+        rows = journal.flows_named(some)
+        for name in some:
+            row = rows.get(name)
+            if row is not None and row.flow_id == found.again[name]:
+                left.append(name)
+            else:
+                begun += row is None or row.state is not FlowState.STARTED
+    if not left and not begun and found.asked == len(found.again):
+        return None
+    started = len(found.again) - len(left) - begun
+    message = f"--redo: of {found.asked:,} flows {started:,} are started again, {begun:,} begun, {len(left):,} as they were"
+    if not started and not begun:
+        return Problem("note", message, "run it again")
+    advice = ["do not repeat it, it would pay for these once more"]
+    if begun:
+        advice.append("a run without --redo finishes what is begun")
+    if left:
+        words = " ".join(f"--redo {shlex.quote(literal(name))}" for name in left[:NAMED])
+        more = f" and {len(left) - NAMED:,} more, whose `flow_id` in status --json is still the old one"
+        advice.append(f"for the others: {words}{more if len(left) > NAMED else ''}")
+    if found.asked > len(found.again):
+        advice.append(f"only the first {len(found.again):,} were looked at")
+    return Problem("note", message, "; ".join(advice))
 
 
 def _each_time(name: str, options: Options) -> bool:

@@ -96,11 +96,10 @@ def _words(manifest: Manifest, given: flags.CommonFlags, run_flags: Sequence[str
         parsed = run.make_context("run", [manifest.path, *run_flags]).params
     except click.ClickException as error:
         raise UsageError(error.format_message(), "batcher run --help lists the flags") from error
-    for flag in ("redo", "redo_from"):
-        if parsed[flag]:
-            said = f"--{flag.replace('_', '-')}"
-            once = f"batcher run {given.manifest} {said} … does it once"
-            raise UsageError(f"{said} would pay for the same flows again each time", once)
+    for flag, names in (("--redo", parsed["redo"]), ("--redo-from", parsed["redo_from"])):
+        if names:
+            once = f"batcher run {given.manifest} {flag} … does it once"
+            raise UsageError(f"{flag} would pay for the same flows again each time", once)
     for flag, path in (("--metrics", parsed["metrics"]), ("--collect", parsed["collect_to"])):
         if path is not None and not (os.path.isabs(path) or is_address(str(path))):
             raise UsageError(f"{flag} {path}: cron runs in another folder", "give the whole path")
