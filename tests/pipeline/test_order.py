@@ -36,8 +36,8 @@ async def test_few_flows_are_open_at_a_time(tmp_path: Path) -> None:
 
 
 async def test_with_a_rate_the_first_flow_is_started_before_others_are_made(tmp_path: Path) -> None:
-    batch = small(tmp_path, 1, 20)
-    batch.limits = replace(batch.limits, rate_per_s=50.0)
+    batch = small(tmp_path, 1, 8)
+    batch.limits = replace(batch.limits, rate_per_s=15.0)
     async with Sandbox(tmp_path / "sandbox") as sandbox:
         report = await batch.run(sandbox.url)
         requests = await sent(sandbox.url)

@@ -47,6 +47,7 @@ IMAGE: Final = "model_generate_fromimage"
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 BODIES: Final = frozenset({Call.CREATE, Call.UPLOAD, Call.START, Call.ABORT})  # calls that carry one
 CHANGES: Final = BODIES | {Call.DELETE}
+LISTS: Final = frozenset({Call.TEMPLATES, Call.FLOWS, Call.INPUTS, Call.OUTPUTS})  # calls that are answered with a list
 COLLECTS: Final = frozenset({"flow", "outputs", "output"})  # what a collecting may ask for
 
 
@@ -181,6 +182,10 @@ NEVER_SEEN: Final[dict[tuple[Call, FaultKind], str]] = {
     **{
         (call, FaultKind.NO_WAY): "the sandbox is on loopback in plain HTTP: no name, no certificate, no proxy"
         for call in Call
+    },
+    **{
+        (call, FaultKind.NO_LIST): "no list is asked for"
+        for call in set(Call) - LISTS
     },
 }
 
