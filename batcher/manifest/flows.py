@@ -160,6 +160,12 @@ class Plan:
         parameters = self.parameters
         return [self.name, self.template, self.flow_id, parameters.own, parameters.inherited, self.additional]
 
+    def differ_by_name_only(self) -> bool:
+        """Whether the flows of `each` are the same but for their names: nothing else uses a column."""
+        _, *others = self.nodes()
+        entries = [entry for entry in self.entries if isinstance(entry, Entry)]
+        return self.each is not None and not any(uses(*others)) and not any(entry.may_use_outer() for entry in entries)
+
     def _names(self) -> set[str]:
         """Every name that any string of the flow asks for."""
         nodes = self.nodes()
@@ -181,6 +187,16 @@ class Expansion:
     def __init__(self, plans: Sequence[Plan], sieve: Sieve) -> None:
         self._plans = plans
         self._sieve = sieve
+        self._alike: dict[int, int] = {}  # by number of the plan: flows that differ by their names only
+
+    def notes(self, reasons: bool) -> list[Problem]:
+        """What the latest listing of the flows has shown: see `Manifest.notes`."""
+        return [*(self._of_alike() if reasons else ()), *self._sieve.notes(reasons)]
+
+    def _of_alike(self) -> Iterator[Problem]:
+        for number, count in self._alike.items():
+            message = f"{count:,} flows of this `each` differ by their names only: the same inputs are paid for {count:,} times"
+            yield Problem("note", message, "use a column in `inputs`, as {path} is one of a glob", self._plans[number].place)
 
     def flows(self) -> Iterator[Flow | Problem]:
         names, flow_ids = Names(), Names()
@@ -198,8 +214,13 @@ class Expansion:
                 yield flow
 
     def _all(self) -> Iterator[tuple[Flow | Problem, str]]:
-        for plan in self._plans:
-            yield from plan.expand(self._sieve)
+        for number, plan in enumerate(self._plans):
+            count = 0
+            for found in plan.expand(self._sieve):
+                count += isinstance(found[0], Flow)
+                yield found
+            if count > 1 and plan.differ_by_name_only():
+                self._alike[number] = count
 
     def _repetition(self, flow: Flow, label: str, key: str, looks: Iterator[int]) -> Problem | None:
         """The problem of a repeated value; None where a hash was taken for another's."""

@@ -119,6 +119,12 @@ class Entry:
     def nodes(self) -> list[Node | None]:
         return [*self.item.nodes(), *(() if self.source is None else self.source.nodes())]
 
+    def may_use_outer(self) -> bool:
+        """Whether a column of the flow's row may be used here; a table of its own may have one of that name."""
+        own = GLOB_COLUMNS if self.of_files else ()
+        outer = () if self.source is None else self.source.nodes()
+        return any(uses(*outer)) or any(name not in own for name, _ in uses(*self.item.nodes()))
+
     def unknown_names(self, known: Scope | None) -> Iterator[tuple[Mark, Unfit]]:
         """The placeholders that name nothing, as far as the flow's columns show it (None: not known)."""
         if known is None:

@@ -53,8 +53,8 @@ def load(path: str | os.PathLike[str], env: Mapping[str, str], *, endpoint: str 
 
 def _sifted(plans: list[Plan], journal: CollectedView | None, go_on: Callable[[], None] = lambda: None) -> Sifted:
     """The manifest's flows and notes, whose patterns leave out the results that the journal knows of."""
-    sieve = Sieve(journal, go_on)
-    return Expansion(plans, sieve).flows, sieve.notes
+    expansion = Expansion(plans, Sieve(journal, go_on))
+    return expansion.flows, expansion.notes
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Final
 
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
@@ -14,6 +15,12 @@ from ..core.report import problem_json
 from ..core.retry import Kind, Verdict
 from ..journal.ports import Journal
 from .flow_run import FlowRun
+
+# What helps where not only the thing that was refused may be the reason.
+_OF_REFUSED: Final = {
+    402: "top up the account, or change what costs too much, then run again",
+    403: "use a key that may do it, or change what the service objects to, then run again",
+}
 
 
 def problem_of(flow: FlowRun, message: str, hint: str, status: int | None = None) -> Problem:
@@ -37,7 +44,7 @@ def problem_from_verdict(verdict: Verdict, flow: FlowRun, what: str, source: str
     place = flow.plan.flow.place
     match verdict.kind:
         case Kind.REFUSED:
-            hint = "change what the service objects to, then run again"
+            hint = _OF_REFUSED.get(verdict.status or 0, "change what the service objects to, then run again")
             return Problem("refused", f"{what}: {verdict.message}", hint, place, flow.name, source, verdict.status)
         case Kind.THROTTLED | Kind.UNAVAILABLE:
             return Problem("unavailable", f"{what}: {verdict.message}", "run again later", place, flow.name, source,

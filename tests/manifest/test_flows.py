@@ -339,3 +339,26 @@ def test_a_wrong_endpoint_is_refused_without_showing_a_secret(desk: Desk, given:
     assert "s3cret" not in refused("m.yaml", endpoint=given)
     (problem,) = desk.refusal(f"version: 1\nendpoint: '{given}'\nflows: []")
     assert "s3cret" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("rest", "alike"),
+    [
+        ('inputs: ["{path}"]', False),
+        ('inputs: [{file: in/a.png, additional: {of: "{stem}"}}]', False),
+        ('parameters: {seed: "{index}"}, inputs: [in/a.png]', False),
+        ('inputs: [{glob: "in/{stem}*"}]', False),
+        ("inputs: [in/a.png]", True),
+        ('inputs: [{glob: "in/*"}]', True),
+    ],
+)
+def test_flows_of_each_that_are_alike_but_for_their_names_are_noted(desk: Desk, rest: str, alike: bool) -> None:
+    for name in ("in/a.png", "in/b.png"):
+        desk.write(name, "x")
+    manifest = desk.load(f"version: 1\nflows:\n- {{each: {{glob: 'in/*'}}, name: '{{stem}}', template: t, {rest}}}")
+    assert len(list(manifest.flows())) == 2
+    notes = [str(note) for note in manifest.notes(True)]
+    said = ("2 flows of this `each` differ by their names only: the same inputs are paid for 2 times "
+            "(use a column in `inputs`, as {path} is one of a glob)")  # fmt: skip
+    assert [note.split(": ", 1)[1] for note in notes] == [said] * alike
+    assert not manifest.notes(False)

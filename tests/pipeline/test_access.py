@@ -42,7 +42,8 @@ async def test_what_is_refused_once_is_refused_alone(tmp_path: Path, fault: str,
         assert (report.exit_code, report.flows.started) == (code, started), report.problems or report.stop
         assert report.stop is None
         (problem,) = report.problems
-        assert problem.status in (402, 403)
+        advice = {402: "top up the account, or change", 403: "use a key that may do it, or change"}
+        assert problem.kind != "refused" or problem.hint.startswith(advice[problem.status or 0])
         await order_faults(sandbox.url)
         again = await batch.run(sandbox.url)
         assert again.exit_code == 0, again.problems
