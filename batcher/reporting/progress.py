@@ -19,6 +19,8 @@ PLAIN_S: Final = 30.0
 BAR_S: Final = 0.1
 TROUBLE_S: Final = 3.0  # so long without a request that was done is more than a reply that was lost
 TROUBLE_CHARS: Final = 100
+LAYOUT: Final = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+TROUBLED: Final = "{n_fmt}/{total_fmt} {unit} [{elapsed}]{postfix}"  # no bar: 80 columns have room for the reason
 
 
 def style_of(wanted: str, quiet: bool, dumb: bool = False) -> Style:
@@ -58,7 +60,7 @@ def _trouble(report: Report) -> str:
     """Why nothing moves, once that has lasted."""
     if report.trouble is None or (lasted_s := time.monotonic() - report.trouble[0]) < TROUBLE_S:
         return ""
-    return f"; waiting for the service for {lasted_s:.0f} s: {harmless(report.trouble[1], TROUBLE_CHARS)}"
+    return f"waiting for the service for {lasted_s:.0f} s: {harmless(report.trouble[1], TROUBLE_CHARS)}"
 
 
 async def _bar(report: Report) -> None:
@@ -66,15 +68,16 @@ async def _bar(report: Report) -> None:
     from tqdm import tqdm  # 30 ms that nobody needs elsewhere
 
     tqdm.monitor_interval = 0  # no thread of its own, which a second Ctrl-C could hit at the end
-    layout = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-    bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, bar_format=layout, leave=False)
+    bar = tqdm(total=0, file=sys.stderr, dynamic_ncols=True, leave=False)
     began = time.monotonic()
     try:
         while True:
             bar.n, total, bar.unit, moved = _counts(report)
             bar.total = total or None
             rate = moved / max(0.1, time.monotonic() - began)
-            bar.set_postfix_str(f"{_flows(report)}, {size(moved)}, {size(rate)}/s{_trouble(report)}", refresh=False)
+            trouble = _trouble(report)
+            bar.bar_format = TROUBLED if trouble else LAYOUT
+            bar.set_postfix_str(trouble or f"{_flows(report)}, {size(moved)}, {size(rate)}/s", refresh=False)
             bar.refresh()
             await asyncio.sleep(BAR_S)
     finally:
@@ -91,5 +94,6 @@ async def _plain(report: Report) -> None:
         did = "collected" if report.outputs is not None else "uploaded"
         rate = moved / max(0.1, time.monotonic() - began)
         line = f"batcher: {flows}, {done}/{total} {what} {did}, {size(rate)}/s, {report.requests.retried} retries"
-        line += _trouble(report)
+        if trouble := _trouble(report):
+            line += f"; {trouble}"
         print(line, file=sys.stderr, flush=True)

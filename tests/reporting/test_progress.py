@@ -38,7 +38,7 @@ def test_a_service_that_is_waited_for_is_named_once_it_lasts() -> None:
     report = Report("m.yaml", "sandbox")
     report.trouble = time.monotonic() - 60, "cannot connect: \x1b[2J refused"
     said = progress._trouble(report)
-    assert said == "; waiting for the service for 60 s: cannot connect: \\x1b[2J refused"
+    assert said == "waiting for the service for 60 s: cannot connect: \\x1b[2J refused"
     report.trouble = time.monotonic(), "503"
     assert not progress._trouble(report), "a reply that is lost now and then is no trouble"
 
@@ -68,3 +68,29 @@ async def test_both_printers_show_the_reports_counts(
     await asyncio.wait({drawing})
     assert shown in stderr.getvalue()
     assert bool(stderr.getvalue()) == bool(shown)
+
+
+@pytest.mark.parametrize(
+    ("style", "shown"),
+    [("bar", "3/9 inputs [00:00], waiting for the service for 60 s: cannot connect: refused"),
+     ("plain", "3/9 inputs uploaded, 0 B/s, 0 retries; waiting for the service for 60 s: cannot connect: refused")],
+)  # fmt: skip
+async def test_both_printers_say_what_is_waited_for(
+    style: progress.Style, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar, too, in 80 columns: the reason is worth more than the rate of what does not move."""
+    monkeypatch.setattr(progress, "PLAIN_S", 0.02)
+    monkeypatch.setenv("COLUMNS", "80")
+    stderr = Terminal()
+    monkeypatch.setattr("sys.stderr", stderr)
+    report = Report("m.yaml", "sandbox")
+    report.inputs.total, report.inputs.uploaded = 9, 3
+    report.trouble = time.monotonic() - 60, "cannot connect: refused"
+    drawing = asyncio.ensure_future(progress.show(report, style))
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if shown in stderr.getvalue():
+            break
+    drawing.cancel()
+    await asyncio.wait({drawing})
+    assert shown in stderr.getvalue()
