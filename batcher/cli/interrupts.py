@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from ..core.errors import Reason, Stop
 from ..core.model import Manifest
@@ -18,6 +18,8 @@ from ..core.report import Report
 from ..pipeline.operation import Operation
 from ..reporting.progress import Style, show
 from .output import say
+
+PATIENCE_S: Final = 2.0  # of somebody at a terminal, before the wait for notifications is explained
 
 Started: TypeAlias = Callable[[Operation], None]
 
@@ -83,6 +85,9 @@ class _Interrupts:
     async def cancel_on_signal(self, ending: asyncio.Task[None]) -> None:
         """The work is over, and its outcome stays."""
         self._ending = ending
+        await asyncio.wait({ending}, timeout=PATIENCE_S)
+        if not ending.done() and self._style == "bar":
+            say("batcher: the work is over; whoever the manifest names is being notified (Ctrl-C does not wait for it)")
         await asyncio.wait({ending})
         if not ending.cancelled():
             ending.result()

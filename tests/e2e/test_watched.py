@@ -197,6 +197,22 @@ def test_a_collect_tells_whom_a_run_tells(service: Service, tmp_path: Path, ping
     assert 'batcher_ends{batch="m",command="run"' in (tmp_path / "own.prom").read_text()
 
 
+def test_a_hook_that_takes_long_is_explained_and_a_signal_does_not_wait_for_it(service: Service, tmp_path: Path) -> None:
+    write_batch(tmp_path, 1, 1)
+    add(tmp_path, "notify: {command: {on_success: sleep 50}}")
+    process = begin(tmp_path, "run", "m.yaml", "--endpoint", service.url, "--progress", "bar")
+    assert process.stderr is not None
+    said = ""
+    while "is being notified" not in said:
+        piece = process.stderr.read(1)
+        assert piece, said
+        said += piece
+    process.send_signal(signal.SIGINT)
+    summary, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "1 of 1 started" in summary
+
+
 def test_a_terminal_that_is_closed_ends_a_command_in_order_and_nohup_keeps_it(service: Service, tmp_path: Path) -> None:
     write_batch(tmp_path, 1, 1)
     add(tmp_path, f"notify: {{command: {{{HOOKS}}}}}")
