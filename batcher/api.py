@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from .assembly import fitting, open_engines, opened
 from .core.abandoning import Unstarted
 from .core.collecting import CollectOptions
-from .core.errors import Locked, Reason, Stop
+from .core.errors import Locked, Reason
 from .core.events import SILENT, Events
 from .core.model import Limits, Manifest, Problem
 from .core.output_names import DEFAULT_NAME, parse_name
@@ -32,7 +32,7 @@ from .journal.memory import MemoryJournal
 from .journal.open import State, empty_journal, open_journal, other_journals, read_journal, read_sibling, require_journal
 from .journal.ports import Journal, JournalView
 from .pipeline.build import Build
-from .pipeline.flow_list import FlowList, unknown_flows
+from .pipeline.flow_list import FlowList, no_list, unknown_flows
 from .pipeline.operation import Operation
 from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
@@ -106,7 +106,8 @@ async def run(
 
     `journal`: another one than the SQLite file, a `MemoryJournal` for example. `collect_to`: wait for what was started,
     and bring its outputs there, as `collect` does; `accept_fewer` as there. `events` is told what happens meanwhile. The
-    manifest's `notify` and `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError.
+    manifest's `notify` and `metrics` are the command line's: a caller has the report. Raises Locked, JournalError, UsageError,
+    and Stop where the journal cannot be opened now.
     """
     report = report or Report(manifest.name, manifest.endpoint)
     if journal is None and (problem := await asyncio.to_thread(_known_elsewhere, manifest, settings.state)) is not None:
@@ -203,7 +204,7 @@ async def _unknown_flows(flow_list: FlowList, journal: JournalView, batch: str) 
     Stop where it cannot be asked."""
     listed = await flow_list.read()
     if isinstance(listed, Verdict):
-        raise Stop(Reason.UNAVAILABLE, f"the service's flows cannot be listed: {listed.message}", "run again later")
+        raise no_list(listed)
     problem = problem_of_list(batch, listed, unknown_flows(journal, listed))
     return [problem] if problem is not None else []
 
@@ -223,7 +224,8 @@ async def abort(
     started: Callable[[Operation], None] = lambda operation: None, events: Events = SILENT,
 ) -> tuple[list[Running], Report]:  # fmt: skip
     """The batch's flows that run on the service, as the journal knows them; aborted where `yes` says so. The journal keeps
-    them as started: they are paid for. Raises Locked, JournalError, UsageError."""
+    them as started: they are paid for. Raises Locked, JournalError, UsageError, and
+    Stop where the journal cannot be opened now."""
     report = report or Report(manifest.name, manifest.endpoint)
     require_journal(manifest, settings.state)
     async with opened(manifest, settings, None, report, started, events, plans=False) as operation:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.errors import BatcherError, JournalError
+from ..core.errors import BatcherError
 from ..core.events import Events, Level
 from ..core.exit_codes import about, code_of
-from ..core.model import JSON, Manifest, Notify, Problem, ProblemKind
-from ..core.report import Report, problem_json
+from ..core.model import JSON, Manifest, Notify
+from ..core.report import Report
 from ..service.credentials import Mask
 from ..version import __version__
 from . import output
@@ -84,10 +84,10 @@ class Afterwards:
         text = closing(report)
         if failure is not None:
             error = failure if isinstance(failure, BatcherError) else BatcherError(f"a bug in batcher: {failure!r}")
-            kind: ProblemKind = "unsettled" if isinstance(error, JournalError) else "manifest"
-            problem = problem_json(Problem(kind, self._mask(error.message), error.hint))
-            document |= {"exit_code": int(code_of(error)), "elapsed_s": round(time.monotonic() - self._begun, 3),
-                         "problems": [problem], "problems_total": 1}  # fmt: skip
+            failed = Report(report.manifest, report.endpoint, elapsed_s=time.monotonic() - self._begun)
+            failed.end_with(error, self._mask)
+            names = ("elapsed_s", "problems", "problems_total")
+            document |= {name: failed.json()[name] for name in names} | {"exit_code": int(code_of(error))}
             text = f"batcher: {error}"
         code = document["exit_code"]
         assert isinstance(code, int)

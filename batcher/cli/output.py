@@ -15,9 +15,8 @@ from typing import Final, NoReturn, TextIO
 
 import click
 
-from ..core.errors import BatcherError, Locked, Stop
+from ..core.errors import BatcherError, Locked
 from ..core.exit_codes import code_of
-from ..core.model import Problem
 from ..core.report import Report
 from ..core.text import OBEYED
 from .readable import counted
@@ -139,9 +138,6 @@ def exit_for(error: BatcherError, manifest: str, as_json: bool, *, quiet: bool =
     if as_json:
         context = click.get_current_context(silent=True)
         report = Report(manifest, str(context.obj or "") if context is not None else "")
-        if isinstance(error, Stop):
-            report.stop = error
-        else:
-            report.add(Problem("manifest", error.message, error.hint))
+        report.end_with(error)
         out(document(report.json() | {"exit_code": code}))
     sys.exit(code)

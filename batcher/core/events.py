@@ -6,7 +6,8 @@ Called by the pipeline and by the command line. Where nobody listens `enabled` i
     run_begun  planned  run_ended                                   the run; `run_ended` has the counts and the exit code
     flow_created  flow_found  flow_create_unknown                   a flow gets its id
     input_accepted  input_refused  input_unknown  input_not_sent    what came of one input
-    input_settled                                                   and of one that was unknown: `seen` on the service's list
+    input_settled                                                   one that was unknown is on the service's list
+    input_not_listed                                                one that was accepted is not on it, and is waited for
     flow_verified  flow_start_unknown  flow_started                 the service's list is right; the flow is paid for
     flow_given_up  flow_deleted                                     built anew, or left behind by a lost create
     flow_aborted                                                    as `abort` was asked to

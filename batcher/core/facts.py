@@ -35,10 +35,11 @@ class FileStat:
 class FlowFacts:
     """One flow as journaled. Times are wall-clock seconds since 1970, so that they outlive a process.
 
-    `generation` counts the creates that were ever announced. `settle_deadline`: from then on an unknown create or start
-    counts as not done. `start_after` holds a start back until an answered, unseen upload can no longer arrive.
-    `stat_digest` sums up the sources' file stats, `content` their bytes, as of the start. `external`: it came as `flow_id`
-    and is never deleted by us.
+    `generation` counts the creates that were ever announced. `settle_deadline`: from then on an unknown create that no list
+    shows is sent again; an unknown start that no state shows never is: the flow is given up. `start_after` holds a start back
+    until an answered, unseen upload can no longer arrive. `stat_digest` sums up the sources' file stats, as of the start;
+    `content` is always empty, and stays because the sums of old rows cover it. `external`: it came as `flow_id` and is never
+    deleted by us.
     `problem` is the last one, as JSON text for `status`.
     """
 
@@ -66,7 +67,8 @@ class FlowFacts:
 class InputFacts:
     """One input as journaled. `sha256` is None while it is not known what was sent (a stream that was cut).
 
-    `settle_deadline`: from then on an unknown upload counts as lost; `answered` tells that the service had answered it.
+    `settle_deadline`: from then on an unknown upload that no list shows makes its flow be given up; `answered` tells that the
+    service had answered it.
     `resent`: an earlier request for it, into the same flow, was answered and not seen; it may yet be done.
     """
 
@@ -82,7 +84,7 @@ class InputFacts:
 
     @property
     def may_be_there(self) -> bool:
-        """Whether it is, or may be, on the service. (In SQL: the journal's `_ON_SERVICE`.)"""
+        """Whether it is, or may be, on the service. (In SQL: `count_inputs`.)"""
         return self.resent or self.state not in (InputState.PENDING, InputState.REFUSED)
 
     def on(self, event: InputEvent, **changes: object) -> InputFacts:

@@ -31,7 +31,7 @@ class FlowEvent(Enum):
     ABANDON = "give up"  # what is on the service is to be deleted; built anew
     ANNOUNCE_START = "announce start"  # durable before the PATCH leaves
     START_SEEN = "start seen"  # by its reply, or by the flow's state
-    NOT_STARTED = "not started"  # refused, or not sent
+    NOT_STARTED = "not started"  # refused, not sent, or answered with an error and not shown by the state
     REDO = "redo"  # asked for by the user: paid for again
 
 
@@ -57,7 +57,6 @@ FLOW: Final[dict[tuple[FlowState, FlowEvent], FlowState]] = {
     (_F.PLANNED, _FE.ANNOUNCE_CREATE): _F.CREATING,
     (_F.PLANNED, _FE.CREATED): _F.OPEN,  # adopted, or given by its id
     (_F.PLANNED, _FE.START_SEEN): _F.STARTED,  # adopted
-    (_F.CREATING, _FE.ANNOUNCE_CREATE): _F.CREATING,  # again: not seen after the settling time
     (_F.CREATING, _FE.CREATED): _F.OPEN,
     (_F.CREATING, _FE.NOT_CREATED): _F.PLANNED,
     (_F.OPEN, _FE.ABANDON): _F.PLANNED,

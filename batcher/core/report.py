@@ -6,10 +6,11 @@ Called by the pipeline (adds), the command line and the Python API (reads).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
-from .errors import Reason, Stop
+from .errors import BatcherError, JournalError, Reason, Stop
 from .exit_codes import OF_KIND, OF_REASON, ExitCode, first_of
 from .model import JSON, Problem, ProblemKind
 from .price import Price
@@ -87,6 +88,11 @@ class RequestCounts:
     throttled: int = 0
 
 
+# Flows started, changed, failed; inputs uploaded, bytes of those, inputs failed.
+Surveyed: TypeAlias = "tuple[int, int, int, int, int, int]"
+NOT_SURVEYED: Final[Surveyed] = (0, 0, 0, 0, 0, 0)
+
+
 @dataclass(slots=True)
 class Report:
     """What a run, or a look at the journal, comes to."""
@@ -113,6 +119,24 @@ class Report:
         self.kinds.add(problem.kind)
         if len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(problem)
+
+    def end_with(self, error: BatcherError, clean: Callable[[str], str] = str) -> None:
+        """Note the error that ended a command. `clean` takes secrets out of its words."""
+        message, hint = clean(error.message), clean(error.hint)
+        if isinstance(error, Stop):
+            self.stop = Stop(error.reason, message, hint, error.status)
+        else:
+            self.add(Problem("unsettled" if isinstance(error, JournalError) else "manifest", message, hint))
+
+    def surveyed(self) -> Surveyed:
+        """What a look at the whole batch has counted so far: for `put_surveyed`."""
+        flows, inputs = self.flows, self.inputs
+        return flows.started, flows.changed, flows.failed, inputs.uploaded, inputs.bytes, inputs.failed
+
+    def put_surveyed(self, counts: Surveyed = NOT_SURVEYED) -> None:
+        """Put these in the place of what a look at the whole batch has counted."""
+        flows, inputs = self.flows, self.inputs
+        flows.started, flows.changed, flows.failed, inputs.uploaded, inputs.bytes, inputs.failed = counts
 
     def count_pending(self) -> None:
         """What is neither done nor failed, by the other counts."""

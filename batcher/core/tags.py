@@ -186,10 +186,6 @@ class Multiset:
     def __add__(self, other: Multiset) -> Multiset:
         return Multiset(self.count + other.count, (self.value + other.value) % _MODULUS)
 
-    def digest(self) -> bytes:
-        """Count and sum as 16 bytes."""
-        return _digest(self.count.to_bytes(8, "big"), self.value.to_bytes(32, "big"))
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Multiset) and (self.count, self.value) == (other.count, other.value)
 

@@ -141,9 +141,9 @@ FROM flow_times t JOIN flows f ON f.id=t.flow WHERE f.name IN (?...);
 INSERT OR REPLACE INTO runs(began, requests, document) VALUES (?, ?, ?);
 
 -- name: forget_runs
--- All but the last ones, and of those that sent nothing all but the last.
-DELETE FROM runs WHERE began NOT IN (SELECT began FROM runs ORDER BY began DESC LIMIT ?)
-    OR requests=0 AND began < (SELECT max(began) FROM runs);
+-- All but the last ones, of which those that sent nothing do not count, but for the very last.
+DELETE FROM runs WHERE began NOT IN (
+    SELECT began FROM runs WHERE requests > 0 OR began = (SELECT max(began) FROM runs) ORDER BY began DESC LIMIT ?);
 
 -- name: runs
 SELECT began, document FROM runs ORDER BY began DESC;

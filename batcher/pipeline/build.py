@@ -1,8 +1,8 @@
 """How the parts of an operation are put together: each is made once, when it is first asked for, of those that it needs.
 
 In: an `Operation`. Out: what the public API calls: `run`, `collector`, `cleanup`, `abort`, `refresh`, and what `plan` looks at.
-This is the one place, with `collect/parts.py`, that sees everything; a part sees what stands in its line here. What is not part
-of every run is imported where it is made.
+This is the one place, with `collect/parts.py` and `hosts/parts.py`, that sees everything; a part sees what stands in its line
+here. What is not part of every run is imported where it is made.
 """
 
 from __future__ import annotations

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..core.abandoning import Unstarted, abandon
-from ..core.errors import Reason, Stop
 from ..core.facts import AddOrphan, ClearOrphan, FlowFacts
 from ..core.lifecycle import FlowState
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
 from ..core.retry import Kind, Verdict
 from ..journal.ports import Journal
-from .flow_list import FlowList, ListedFlows
+from .flow_list import FlowList, ListedFlows, no_list
 from .list_proof import LIST_ADVICE
 from .orphans import Orphans
 from .reporter import Reporter
@@ -98,9 +97,7 @@ class Cleanup:
         not be deleted is a problem each, and an orphan from now on."""
         listed = await self._flow_list.read()
         if isinstance(listed, Verdict):
-            message = f"the service's flows cannot be listed: {listed.message}"
-            reason = Reason.UNSETTLED if listed.kind is Kind.REFUSED else Reason.UNAVAILABLE
-            raise Stop(reason, message, "run it again later", listed.status)
+            raise no_list(listed)
         if not listed.listing.whole:
             message = f"there may be more: the list of flows is not whole: {listed.listing.why}"
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))

@@ -74,9 +74,7 @@ class Creator:
         now = self._journal.now()
         flow.write_unknown(None, verdict)
         self._reporter.emit("flow_create_unknown", flow.name, "warning", status=verdict.status, message=verdict.message)
-        flow.on(FlowEvent.NOT_CREATED)
-        announced = flow.on(FlowEvent.ANNOUNCE_CREATE, settle_deadline=now + self._settle_s)
-        await self._journal.record(announced, Watch(now + WATCH_S))
+        await self._journal.record(flow.change(settle_deadline=now + self._settle_s), Watch(now + WATCH_S))
 
     async def find(self, flow: FlowRun) -> None:
         """A create without a reply: look for its tag, wait for the settling time, look again. Then the flow is open; or

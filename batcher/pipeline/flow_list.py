@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..core.errors import Reason, Stop
 from ..core.names import Names
 from ..core.remote import Listing, RemoteFlow
 from ..core.retry import Call, Kind, Verdict
@@ -136,6 +137,13 @@ class FlowList:
             return found
         taken, listing = found
         return ListedFlows(listing, taken.flows, taken.ids, tuple(sorted(taken.unlisted)))
+
+
+def no_list(verdict: Verdict) -> Stop:
+    """Why a command ends that needs the list of flows, where none can be had."""
+    away = verdict.kind in (Kind.UNAVAILABLE, Kind.THROTTLED)
+    message = f"the service's flows cannot be listed: {verdict.message}"
+    return Stop(Reason.UNAVAILABLE if away else Reason.UNSETTLED, message, "run again later", verdict.status)
 
 
 def not_whole(listed: ListedFlows) -> str:

@@ -37,7 +37,7 @@ class FlowRun:
 
         replan             feeder
         on                 creator, feeder, opener, starter
-        change             feeder, list_proof, problems, repair, starter
+        change             creator, feeder, list_proof, problems, repair, starter
         abandon            feeder, list_proof, opener, repair
         take_row           orphans, repair
         hand_on            payloads

@@ -52,13 +52,13 @@ class Opener:
             await self._take(flow, flow.plan.flow.flow_id)
             return
         create = partial(self._create_or_find, flow)
-        await self._proof.give(flow, create)
+        await self._proof.give(flow, create)  # which creates it, where it is to be the proof
         await create()
 
     async def _create_or_find(self, flow: FlowRun) -> None:
         again = False  # it is created once more, because the list does not show it
         while flow.facts.state in (FlowState.PLANNED, FlowState.CREATING) and not flow.failed:
-            if flow.facts.state is FlowState.PLANNED or flow.facts.settle_deadline is None:
+            if flow.facts.state is FlowState.PLANNED:
                 await self._creator.create(flow)
                 if again and flow.facts.flow_id is not None:
                     await self._see(flow, flow.facts.flow_id)

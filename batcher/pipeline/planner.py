@@ -88,7 +88,7 @@ class Planner:
                 yield item
                 continue
             plan = self._look(item, room)
-            if plan.action.works:
+            if plan.action.works or plan.lacks_sources:
                 # Of one with more inputs than there is room for, only they are looked at again, when they are sent.
                 room -= plan.tally.total + 1 if plan.tally.total < room else 1
                 if room > 0:
@@ -97,7 +97,8 @@ class Planner:
         self._kept = kept if room > 0 else None
 
     def work(self) -> Iterator[FlowPlan | Problem]:
-        """What has work, as it was looked at last where that could be kept, or else looked at now. Once after `flows`."""
+        """What has work, or would have it where its sources are. As it was looked at last where that could be kept, or else
+        looked at now. Once after `flows`."""
         kept, self._kept = self._kept, None
         if kept is None:
             yield from self.flows()

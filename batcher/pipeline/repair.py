@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ..core.events import Level
 from ..core.facts import InputFacts, PutInput, Record
 from ..core.lifecycle import InputEvent, InputState
 from ..core.model import Problem
@@ -63,8 +62,10 @@ class Repair:
         """By their names, which only the manifest has: a walk that a log is worth."""
         seen = set(found.seen)
         for key, label in (await self._labels(flow, seen | set(found.missing))).items():
-            level: Level = "info" if key in seen else "warning"
-            self._reporter.emit("input_settled", flow.name, level, input=label, seen=key in seen)
+            if key in seen:
+                self._reporter.emit("input_settled", flow.name, input=label)
+            else:
+                self._reporter.emit("input_not_listed", flow.name, "warning", input=label)
 
     async def send_again(self, flow: FlowRun, keys: tuple[bytes, ...], start_after: float) -> bool:
         """These were answered with an error and are not listed; whatever comes of them, the start waits until then."""

@@ -3,7 +3,7 @@
 In: its parts, as `build` made them. Out: a report. Called by the public API. It starts the stages and hands flows from one to
 the next: it is the only place that knows all three.
 
-    Preparation   survey → problems → unknown flows → caps         nothing is written before it lets the run go on
+    Preparation   survey → problems → unknown flows → caps         no request writes before it lets the run go on
     Cleanup       orphans of earlier runs are deleted               else a late start of one is paid for beside the new flow
     Stages        Producer ═ Payload ═▶ Workers ─ FlowRun ─▶ Finalizer ─▶ started, or back to the Producer
     Cleanup       sweep: orphans, twins of lost creates
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .schedule import Schedule
     from .workers import Workers
 
-FLOWS_OPEN: Final = 256  # flows worked on at once
+FLOWS_OPEN: Final = 256  # flows worked on at once, where the requests in flight do not allow more
 
 
 class Preparation:

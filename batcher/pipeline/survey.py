@@ -55,6 +55,8 @@ class Survey:
     paid: int = 0  # starts so far, of all flows that the journal knows
     again: dict[str, str | None] = field(default_factory=dict)  # what --redo names, and the ids that are paid for already
     asked: int = 0  # flows that --redo names; `again` has the first ones
+    lacking: set[str] = field(default_factory=set)  # flows with nothing wrong but their sources
+    lacking_inputs: int = 0  # those sources
 
     @property
     def works(self) -> bool:
@@ -71,6 +73,9 @@ class Survey:
                 self.again[plan.flow.name] = facts.flow_id
         self.actions[plan.action] = self.actions.get(plan.action, 0) + 1
         self.problems += [problem for problem in plan.problems if problem.flow is not None or problem not in self.problems]
+        if plan.lacks_sources:
+            self.lacking.add(plan.flow.name)
+            self.lacking_inputs += tally.faulty
         self.inputs += tally.total + tally.faulty
         self.bytes += tally.total_bytes
         self.unsettled += plan.action.works and is_starting(plan)
@@ -85,6 +90,12 @@ class Survey:
         self.new += tally.new
         self.differs += tally.differs
         self.removed += tally.removed if plan.action is not Action.DONE else 0
+
+    def set_lacking_aside(self, report: Report) -> None:
+        """Flows that lack nothing but sources are neither wrong nor failed: another run may have these."""
+        self.problems = [problem for problem in self.problems if problem.flow not in self.lacking]
+        report.flows.failed -= len(self.lacking)
+        report.inputs.failed -= self.lacking_inputs
 
     def over_caps(self, limits: Limits) -> list[Problem]:
         """What the run would pass of the manifest's caps: found before the first request that writes."""
@@ -122,7 +133,7 @@ class Surveyor:
                 if item.action is Action.CHANGED:
                     self._reporter.problem(_changed(item, options))
         except Stop:
-            _forget(report)  # the part that was seen would read as the whole
+            report.put_surveyed()  # the part that was seen would read as the whole
             raise
         found.journaled, found.paid = self._journal.count_flows(), self._journal.count_starts()
         for note in [*manifest.notes(True), *_all_left(found, options)]:
@@ -149,7 +160,7 @@ class Surveyor:
 
     def survey_anew(self) -> Survey:
         """Once more, in place of what was counted before."""
-        _forget(self._reporter.report)
+        self._reporter.report.put_surveyed()
         return self.survey()
 
     def _count_looks(self, requests: RequestForecast, options: Options) -> None:
@@ -196,12 +207,6 @@ def redo_left(journal: JournalView, found: Survey) -> Problem | None:
 def _each_time(name: str, options: Options) -> bool:
     """Whether --redo asks to pay for this flow again, and would each time that it is said."""
     return options.redo(name) and not (isinstance(options.redo, Chosen) and options.redo.once(name))
-
-
-def _forget(report: Report) -> None:
-    """What was counted before the run began."""
-    report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
-    report.flows.changed = report.flows.failed = report.inputs.failed = 0
 
 
 def _count(report: Report, plan: FlowPlan) -> None:

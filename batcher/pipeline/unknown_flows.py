@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..core.errors import Reason, Stop
 from ..core.model import Problem
 from ..core.remote import RemoteFlow
-from ..core.retry import Kind, Verdict
+from ..core.retry import Verdict
 from ..journal.ports import Journal
 from .adopt import Adoption
-from .flow_list import FlowList, ListedFlows, not_whole, unknown_flows
+from .flow_list import FlowList, ListedFlows, no_list, not_whole, unknown_flows
 from .list_proof import ADVICE, ListProof
 from .reporter import Reporter
 from .survey import Survey
@@ -56,11 +55,7 @@ class UnknownFlows:
             return found
         listed = await self._flow_list.read()
         if isinstance(listed, Verdict):
-            message = f"the service's flows cannot be listed: {listed.message}"
-            if listed.kind in (Kind.UNAVAILABLE, Kind.THROTTLED):
-                raise Stop(Reason.UNAVAILABLE, message, "run again later", listed.status)
-            self._reporter.problem(Problem("unsettled", message, "run again later", status=listed.status))
-            return None
+            raise no_list(listed)
         unknown = await self._journal.look(lambda journal: unknown_flows(journal, listed))
         problem = problem_of_list(self._batch, listed, [] if self._adopt else unknown)
         if problem is not None:

@@ -46,7 +46,6 @@ def sum_of(elements: list[bytes]) -> Multiset:
 @given(ELEMENTS.flatmap(lambda items: st.tuples(st.just(items), st.permutations(items))))
 def test_sum_does_not_depend_on_the_order(pair: tuple[list[bytes], list[bytes]]) -> None:
     assert sum_of(pair[0]) == sum_of(pair[1])
-    assert sum_of(pair[0]).digest() == sum_of(pair[1]).digest()
 
 
 @given(ELEMENTS, ELEMENTS)

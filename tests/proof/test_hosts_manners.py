@@ -17,6 +17,7 @@ from tests.postgres import Server, own_server
 from .command import KEY, Service, begin, judge, serving, until, write_batch
 
 pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
+psycopg = pytest.importorskip("psycopg")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
@@ -33,16 +34,28 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield made
 
 
+LEADS = "backend IN (SELECT pid FROM pg_locks WHERE locktype='advisory')"
+
+
 class Hosts:
     """Runs of one manifest. Each may be in a folder of its own, which plays a host with files of its own."""
 
     def __init__(self, folder: Path, service: Service, server: Server) -> None:
         self.folder = folder
         self._common = ("--endpoint", service.url, "--progress", "none")
-        self._state = ("--state", f"{server.url}&schema=h{abs(hash(str(folder)))}")
+        self._server, self._schema = server, f"h{abs(hash(str(folder)))}"
+        self._state = ("--state", f"{server.url}&schema={self._schema}")
 
     def begin(self, *words: str, folder: Path | None = None, command: str = "run") -> subprocess.Popen[str]:
         return begin(folder or self.folder, command, "m.yaml", *self._common, *self._state, *words)
+
+    def members(self, which: str = "true") -> int:
+        """Runs that have joined and not left."""
+        with psycopg.connect(self._server.url) as connection:
+            if not connection.execute("SELECT to_regclass(%s)", (f"{self._schema}.crew",)).fetchone()[0]:
+                return 0
+            query = f"SELECT count(*) FROM {self._schema}.crew WHERE left_at IS NULL AND {which}"
+            return int(connection.execute(query).fetchone()[0])
 
     def run(self, *words: str, folder: Path | None = None, command: str = "run") -> subprocess.CompletedProcess[str]:
         return ended(self.begin(*words, folder=folder, command=command))
@@ -124,6 +137,46 @@ def test_flows_whose_sources_no_host_has_end_with_4(hosts: Hosts, service: Servi
     found = [ended(hosts.begin("--keep-going")), ended(hosts.begin("--keep-going"))]
     assert 4 in [one.returncode for one in found]
     judge(service, 3, 1, complete=True)
+
+
+def write_lacking(hosts: Hosts, folder: Path, lacks: int) -> None:
+    """The same batch as another host sees it, which lacks the source of one flow."""
+    folder.mkdir()
+    (folder / "m.yaml").write_bytes((hosts.folder / "m.yaml").read_bytes())
+    for flow in [path for path in hosts.folder.iterdir() if path.is_dir() and path.name.isdigit()]:
+        (folder / flow.name).mkdir()
+        for path in flow.iterdir():
+            (folder / flow.name / path.name).symlink_to(path if int(flow.name) != lacks else folder / "nowhere")
+
+
+@pytest.mark.parametrize("lacks", [0, 2])  # the first flow is worked on before the queue is filled
+def test_leader_that_goes_on_offers_what_it_lacks_to_others(hosts: Hosts, service: Service, tmp_path: Path, lacks: int) -> None:
+    write_batch(hosts.folder, 4, 1)
+    write_lacking(hosts, tmp_path / "lacking", lacks)
+    service.order("templates:latency=5s")
+    leads = hosts.begin("--keep-going", "--json", folder=tmp_path / "lacking")
+    until(lambda: hosts.members(LEADS) == 1)
+    second = hosts.begin("--keep-going", "--json")
+    until(lambda: hosts.members() == 2)  # one that comes later finds those flows done with
+    other, found = ended(second), ended(leads)
+    assert (other.returncode, found.returncode) == (0, 0), other.stderr + found.stderr
+    assert found.stderr.count("this host lacks") <= 1, found.stderr
+    for counts in (json.loads(one.stdout)["flows"] for one in (other, found)):
+        assert {name: counts[name] for name in ("started", "failed", "pending")} == {"started": 4, "failed": 0, "pending": 0}
+    judge(service, 4, 1, complete=True)
+
+
+def test_run_that_is_alone_counts_what_it_lacks_once(hosts: Hosts, service: Service, tmp_path: Path) -> None:
+    write_batch(hosts.folder, 4, 1)
+    write_lacking(hosts, tmp_path / "lacking", 2)
+    found = hosts.run("--keep-going", "--json", folder=tmp_path / "lacking")
+    assert found.returncode == 4
+    assert found.stderr.count("no such file") == 1, found.stderr
+    told = json.loads(found.stdout)
+    assert {name: told["flows"][name] for name in ("started", "failed", "pending")} == {"started": 3, "failed": 1, "pending": 0}
+    assert {name: told["inputs"][name] for name in ("uploaded", "failed", "pending")} == {
+        "uploaded": 3, "failed": 1, "pending": 0,
+    }  # fmt: skip
 
 
 def test_most_starts_are_counted_together(hosts: Hosts, service: Service) -> None:

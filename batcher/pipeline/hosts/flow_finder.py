@@ -2,7 +2,7 @@
 
 In: names, in about the manifest's order, as the queue gives them. Out: their flows. The manifest is walked on from where it
 was left, so that all of it is walked about once; a job that comes back from a run that died has it walked around once more. In
-the planner's thread.
+`JobPlans`' thread.
 """
 
 from __future__ import annotations

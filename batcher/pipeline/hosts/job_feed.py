@@ -136,12 +136,18 @@ class JobFeed:
             await self._lead.planned()
             self._membership.note_planned()
             return []
-        if not await self._crew.place():
-            return []
         flow, job = plan.flow, job_of(plan)
+        if plan.lacks_sources or not await self._crew.place():
+            await self._crew.put([job])  # for another run, or for later
+            return []
         await self._journal.claim([flow.name])
         self._held.add(flow.name)
-        return await self._working([await self._planning.one(job, flow)])
+        plan = await self._planning.one(job, flow)
+        if plan.lacks_sources:  # since it was looked at
+            await self._crew.put([job])
+            await self._release(flow.name)
+            return []
+        return await self._working([plan])
 
     # ---- jobs
 
@@ -185,7 +191,7 @@ class JobFeed:
                 continue
             name = plan.flow.name
             if plan.lacks_sources:
-                await self._lacks(name, [replace(problem, flow=name) for problem in plan.problems])
+                await self._lacks(name, [replace(problem, flow=name) for problem in plan.problems], plan.tally.faulty)
                 continue
             for problem in plan.problems:
                 self._reporter.problem(problem)
@@ -193,18 +199,22 @@ class JobFeed:
             self._ended.append(_Ended(name, unused=True))
         return [plan for plan in plans if plan.action.works]
 
-    async def _lacks(self, name: str, problems: list[Problem]) -> None:
-        """Sources of the flow are at fault here: another run may have them."""
+    async def _lacks(self, name: str, problems: list[Problem], faulty: int = 0) -> None:
+        """Sources of the flow are at fault here, of so many inputs: another run may have them."""
         if await self._crew.lacks(name):
             for problem in problems:
                 self._reporter.problem(problem)
             self._reporter.report.flows.failed += 1
+            self._reporter.report.inputs.failed += faulty
             self._ended.append(_Ended(name, unused=True))
             return
         if not self._told_lacking:
             self._told_lacking = True
             message = f"{problems[0].message}: other runs are offered what this host lacks sources of"
             self._reporter.problem(Problem("note", message, "every host should see the same files", flow=name))
+        await self._release(name)
+
+    async def _release(self, name: str) -> None:
         await self._journal.release([name])
         await self._crew.give_back([name], BACK_S)
         self._held.discard(name)

@@ -1,7 +1,7 @@
 """The run that leads: it looks at everything before the first write, fills the queue, and sweeps at the end.
 
 In: the lead, which one run has at a time. Out: a full queue; flows that have to be worked on before it is filled. Called by the
-job feed, step by step, so that the planner's thread does one thing at a time; when the leader dies another begins anew.
+job feed, step by step, so that `JobPlans`' thread does one thing at a time; when the leader dies another begins anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from ...core.crew import Job, Totals
 from ...core.model import Problem
 from ...core.planning import Action, FlowPlan
+from ...core.report import NOT_SURVEYED
 from ..cleanup import Cleanup
 from ..planner import Planner
 from ..reporter import Reporter
@@ -40,6 +41,7 @@ class Lead:
         self._left: Survey | None = None  # what is to be done, once that is known
         self._work: Iterator[FlowPlan | Problem] | None = None
         self._lacking: list[Problem] = []  # sources that this run lacks, and another may have
+        self._as_seen_here = NOT_SURVEYED  # the counts of the look that found them lacking
         self.failed = False  # the batch must not begin: it is said why
 
     async def take(self) -> bool:
@@ -55,23 +57,25 @@ class Lead:
     async def prepare(self, *, alone: bool) -> None:
         """Look at everything, once for each lead. `alone`: no other run can have the sources that this one lacks."""
         report = self._reporter.report
-        before = report.flows.started, report.inputs.uploaded, report.inputs.bytes
-        report.flows.started = report.inputs.uploaded = report.inputs.bytes = 0
-        report.flows.changed = report.flows.failed = report.inputs.failed = 0
+        before = report.surveyed()
+        report.put_surveyed()
         found = await self._preparation.look()
         lacking = [problem for problem in found.problems if problem.kind == "source"]
         if lacking and not alone and not self._preparation.goes_on:
-            await self._hand_over(lacking)
-            report.flows.started, report.inputs.uploaded, report.inputs.bytes = before
+            self._lacking, self._as_seen_here = lacking, report.surveyed()
+            report.put_surveyed(before)
+            await self._hand_over()
             return
+        if self._preparation.goes_on:
+            found.set_lacking_aside(report)  # they wait in the queue, too, and whoever takes them tells
         self._left = await self._preparation.judge(found)
         self.failed = self._left is None
         if self._left is not None and not any(await self._crew.left()):
             await self._cleanup.delete_orphans()  # a late start of what was given up would be paid for, too
 
-    async def _hand_over(self, lacking: list[Problem]) -> None:
+    async def _hand_over(self) -> None:
         """Another run is to lead, which may have the sources."""
-        self._lacking = lacking
+        lacking = self._lacking
         flows = len({problem.flow for problem in lacking})
         message = f"this host lacks sources of {flows:,} flow(s), the first: {lacking[0].message}; another run is to plan"
         self._reporter.problem(Problem("note", message, "every host should see the same files", lacking[0].place))
@@ -79,6 +83,7 @@ class Lead:
 
     def say_lacking(self) -> None:
         """No run has the sources: that is what is wrong."""
+        self._reporter.report.put_surveyed(self._as_seen_here)
         for problem in self._lacking:
             self._reporter.problem(problem)
         self.failed = True
@@ -92,16 +97,17 @@ class Lead:
         return self._left is not None
 
     def next_plan(self) -> FlowPlan | None:
-        """In the planner's thread: the next flow that has work, in the manifest's order; None at the end."""
+        """In `JobPlans`' thread: the next flow that has work, in the manifest's order; None at the end."""
         return next(self._plans(), None)
 
     def _plans(self) -> Iterator[FlowPlan]:
         if self._work is None:
-            self._work = self._planner.work() if self._left is not None and self._left.works else iter(())
+            left = self._left
+            self._work = self._planner.work() if left is not None and (left.works or left.lacking) else iter(())
         return (plan for plan in self._work if isinstance(plan, FlowPlan) and (plan.action.works or plan.lacks_sources))
 
     def some_jobs(self) -> list[Job]:
-        """In the planner's thread: the next ones for the queue."""
+        """In `JobPlans`' thread: the next ones for the queue."""
         return [job_of(plan) for plan in islice(self._plans(), STEP)]
 
     async def planned(self) -> None:
