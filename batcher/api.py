@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .assembly import fitting, open_engines, opened
@@ -29,16 +26,15 @@ from .core.report import Report
 from .core.retry import Verdict
 from .host.process import opening_a_journal
 from .journal.memory import MemoryJournal
-from .journal.open import State, empty_journal, open_journal, other_journals, read_journal, read_sibling, require_journal
+from .journal.open import empty_journal, open_journal, read_journal, require_journal
 from .journal.ports import Journal, JournalView
+from .known_elsewhere import known_elsewhere
 from .pipeline.build import Build
 from .pipeline.flow_list import FlowList, no_list, unknown_flows
 from .pipeline.operation import Operation
-from .pipeline.renamed import sent_before
 from .pipeline.survey import Survey
 from .pipeline.unknown_flows import problem_of_list
 from .settings import DEFAULT_SETTINGS, LEASE_S, Settings, load_manifest
-from .sources.dispatch import AllSources
 
 if TYPE_CHECKING:
     from .outputs.folder import OutputFolder
@@ -51,39 +47,6 @@ def _outputs(to: str | os.PathLike[str]) -> OutputFolder | ObjectFolder:
     from .outputs.opening import open_outputs  # only where something is collected
 
     return open_outputs(to)
-
-
-def _known_elsewhere(manifest: Manifest, state: State | None) -> Problem | None:
-    """That the manifest's journal knows nothing, and another one knows its files as sent: in a thread, before a write. A note
-    where that is the journal of another batch in the same folder, which this one may well be a copy of."""
-    note = None
-    for other in other_journals(manifest, state):
-        same = other.is_manifest(manifest.path)
-        of_its_own = not other.gone and other.batch != manifest.batch and not same
-        if of_its_own and (note is not None or not isinstance(other.path, Path)):
-            continue  # a database may have hundreds
-        with closing(read_sibling(other)) as journal, closing(AllSources(0.0, time.time)) as sources:
-            flow = sent_before(manifest, journal, sources, paid_for=of_its_own)
-            paid = journal.count_starts() > 0
-        if flow is None:
-            continue
-        was = os.path.basename(other.manifest) if other.here else other.manifest
-        if of_its_own:
-            note = Problem("note", f"the batch “{other.batch}” of {was} has paid for the flow “{flow.name}”, from the same "
-                           "files", f"the batch “{manifest.batch}” is another one, and pays for its own flows")  # fmt: skip
-            continue
-        knows = f"its journal knows the flow “{flow.name}” as {'started' if flow.started else 'begun'}, from the same files"
-        away = f"; to {'pay for all of it again' if paid or flow.started else 'begin all of it anew'}, {other.put_away}"
-        if same:
-            return Problem("unsettled", f"this manifest is {was}, under another name: {knows}", f"run {was}{away}")
-        if not other.gone:
-            return Problem("unsettled", f"the batch “{manifest.batch}” is that of {was}: {knows}",
-                           f"give this one another `batch`{away}")  # fmt: skip
-        hint = f"name it {was} again"
-        if other.here and (other.told or manifest.batch == Path(manifest.path).stem):
-            hint = f"write `batch: {json.dumps(other.batch, ensure_ascii=False)}` into it to go on with that journal, or {hint}"
-        return Problem("unsettled", f"this manifest was {was}, which is gone: {knows}", hint + away)
-    return note
 
 
 def _whole(folder: str | os.PathLike[str] | None) -> str:
@@ -110,7 +73,7 @@ async def run(
     and Stop where the journal cannot be opened now.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    if journal is None and (problem := await asyncio.to_thread(_known_elsewhere, manifest, settings.state)) is not None:
+    if journal is None and (problem := await asyncio.to_thread(known_elsewhere, manifest, settings.state)) is not None:
         report.add(problem)
         if problem.kind != "note":
             return report
@@ -121,16 +84,23 @@ async def run(
             await build.run()
             report.price = manifest.limits.price_per_start
             report.paid = await operation.journal.look(lambda journal: journal.count_starts())
-            limit = report.stop if report.stop is not None and report.stop.reason is Reason.LIMIT else None
-            if folder is not None and report.stop is limit and "manifest" not in report.kinds:
-                report.stop = None  # what was started is collected
+            may_collect = report.stop is None or report.stop.reason is Reason.LIMIT
+            if folder is not None and may_collect and "manifest" not in report.kinds:
                 options = CollectOptions(parse_name(DEFAULT_NAME), accept_fewer=accept_fewer, folder=_whole(collect_to))
-                notes = build.notes("run")
-                notes.begin()
-                await build.collector(folder, options).run()
-                report.stop = report.stop or limit
-                notes.end()
+                await _collect_after_run(build, folder, options, report)
     return report
+
+
+async def _collect_after_run(
+    build: Build, folder: OutputFolder | ObjectFolder, options: CollectOptions, report: Report
+) -> None:  # fmt: skip
+    """Bring what was started. That not all was (`--max-starts`) ends the run, but not this."""
+    limit, report.stop = report.stop, None
+    notes = build.notes("run")
+    notes.begin()
+    await build.collector(folder, options).run()
+    report.stop = report.stop or limit
+    notes.end()
 
 
 async def collect(
@@ -188,7 +158,7 @@ async def plan(
             found = await asyncio.to_thread(build.surveyor.survey, each)
             found.problems += found.over_caps(manifest.limits)
             notes: list[Problem] = []
-            if (elsewhere := await asyncio.to_thread(_known_elsewhere, manifest, settings.state)) is not None:
+            if (elsewhere := await asyncio.to_thread(known_elsewhere, manifest, settings.state)) is not None:
                 (notes if elsewhere.kind == "note" else found.problems).append(elsewhere)
             if found.works and not journal.unknown_flows_checked and not found.problems:
                 found.problems += await _unknown_flows(build.flow_list, journal, manifest.batch)

@@ -28,7 +28,7 @@ OF_STATUS: Final = 50  # that are kept of each status beyond them
 FOLDERS: Final = 1000  # of outputs that are told apart
 
 Runs = Sequence["tuple[float, Mapping[str, JSON]]"]  # when each began (wall-clock seconds), and its document
-Told = dict[str, "list[tuple[Problem, bool]]"]  # by flow: a problem, and whether outputs were collected then
+ProblemsByFlow = dict[str, "list[tuple[Problem, bool]]"]  # by flow: a problem, and whether outputs were collected then
 
 
 def alive(began: float, document: Mapping[str, JSON], now: float, held: bool | None) -> bool:
@@ -46,9 +46,9 @@ def telling(runs: Runs) -> list[Mapping[str, JSON]]:
     return last
 
 
-def told(runs: Runs) -> tuple[Told, list[Problem]]:
+def told(runs: Runs) -> tuple[ProblemsByFlow, list[Problem]]:
     """The problems that stand in them: by flow, and those of no flow."""
-    of_flow: Told = {}
+    of_flow: ProblemsByFlow = {}
     free: list[Problem] = []
     for document in telling(runs):
         kept = document["problems"]
@@ -63,7 +63,7 @@ def told(runs: Runs) -> tuple[Told, list[Problem]]:
     return of_flow, free
 
 
-def attach(line: StatusLine, of_flow: Told) -> list[Problem]:
+def attach(line: StatusLine, of_flow: ProblemsByFlow) -> list[Problem]:
     """Give the line what was said of its flow; what is only worth a word, or was said before its start, is returned."""
     left: list[Problem] = []
     for problem, collecting in of_flow.pop(line.facts.name, ()):
@@ -137,11 +137,10 @@ class BatchSums:
             case _ if line.started:
                 ends.unknown += 1
 
-    def settle(self) -> Report:
-        """All are counted: what is neither done nor failed is pending."""
+    def counted(self) -> Report:
+        """The report, once all are counted: what is neither done nor failed is pending."""
         report, ends = self.report, self.report.ends
-        report.flows.pending = report.flows.total - report.flows.started - report.flows.failed
-        report.inputs.pending = max(0, report.inputs.total - report.inputs.uploaded - report.inputs.failed)
+        report.count_pending()
         if ends is not None:
             done = ends.completed + ends.failed + ends.aborted
             ends.progress = round((done + self.progress) / max(1, report.flows.started), 3)
@@ -217,4 +216,4 @@ def _round_off(found: BatchStatus) -> None:
             of_run = document[what]
             assert isinstance(of_run, dict)
             counts.total = max(counts.total, int(str(of_run["total"])))
-    found.sums.settle()
+    found.sums.counted()

@@ -1,6 +1,6 @@
 """What the runs of one batch tell each other, as frozen values. No I/O.
 
-In: nothing. Out: a `Job` of the queue; what a run tells with each of its heartbeats (`Told`), and hears (`Heard`). Used by the
+In: nothing. Out: a `Job` of the queue; what a run tells from time to time (`Heartbeat`), and hears (`Heard`). Used by the
 pipeline's `hosts` and by the engine behind it.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class Job:
     """One flow that waits to be worked on. `redo_of`: the id of the started flow that is to be paid for again (None: nothing
-    is); a flow that has another id by then was."""
+    is); where the flow has another id by then, that was done."""
 
     name: str
     redo_of: str | None = None
@@ -40,7 +40,7 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Heartbeat:
     """What a run tells of itself. `in_flight`: requests at this moment, or as many as it lets go at once, if that is more.
     `failed_probes`: in the outage that it sees; None: it sees none. `follows`: another asks whether the service is back."""
 

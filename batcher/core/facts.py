@@ -58,6 +58,20 @@ class FlowFacts:
     started_at: float | None = None
     problem: str | None = None
 
+    @property
+    def is_started(self) -> bool:
+        """It is paid for."""
+        return self.state is FlowState.STARTED
+
+    @property
+    def is_starting(self) -> bool:
+        """A start of it is announced, and what came of that is not known."""
+        return self.state is FlowState.STARTING
+
+    @property
+    def maybe_paid(self) -> bool:
+        return self.state in (FlowState.STARTED, FlowState.STARTING)
+
     def on(self, event: FlowEvent, **changes: object) -> FlowFacts:
         """The row after the event. Raises IllegalTransition."""
         return replace(self, state=flow_next(self.state, event), **changes)  # type: ignore[arg-type]  # named fields

@@ -195,6 +195,11 @@ class FlowPlan:
     inputs: Callable[[], Iterator[InputPlan | Problem]]
 
     @property
+    def is_starting(self) -> bool:
+        """Whether an earlier run has announced its start, and the outcome is not known."""
+        return self.facts is not None and self.facts.is_starting
+
+    @property
     def lacks_sources(self) -> bool:
         """Whether nothing but its sources is at fault: another host may have them."""
         return self.action is Action.BLOCKED and all(problem.kind == "source" for problem in self.problems)

@@ -94,11 +94,11 @@ Decision: TypeAlias = Incomplete | Start | Wait | SendAgain | Refused | Rebuild 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
     """The decision, and what is now known of single inputs: seen (unknown ones that are accepted after all) and
-    missing (accepted ones that the list does not show, for the first time)."""
+    vanished (accepted ones that the list does not show, for the first time)."""
 
     decision: Decision
     seen: tuple[bytes, ...] = ()
-    missing: tuple[bytes, ...] = ()
+    vanished: tuple[bytes, ...] = ()
 
 
 def ident(facts: InputFacts, untagged: Mapping[bytes, bytes]) -> bytes:
@@ -151,7 +151,7 @@ def reconcile(
         return Reconciled(wrong)
     seen: list[InputFacts] = []
     missing: list[InputFacts] = []
-    quiet_at = start_after or 0.0
+    earliest_start = start_after or 0.0
     for name, owners in by_ident.items():
         # Equal inputs without tags look the same: the accepted ones are taken to be the ones that are shown, then those
         # that were answered, for a silent one must not be counted as seen and sent again in the place of another. Once one of
@@ -160,11 +160,11 @@ def reconcile(
         here = [facts for facts in owners[: shown[name]] if facts.state is InputState.UNKNOWN]
         if len(owners) > 1:
             again = any(facts.resent for facts in owners)
-            quiet_at = max([quiet_at, *(facts.settle_deadline or 0.0 for facts in here if facts.answered)])
+            earliest_start = max([earliest_start, *(facts.settle_deadline or 0.0 for facts in here if facts.answered)])
             here = [replace(facts, resent=again) for facts in here]
         seen += here
         missing += owners[shown[name] :]
-    return _judge(seen, missing, listed, by_ident, now=now, start_after=quiet_at)
+    return _judge(seen, missing, listed, by_ident, now=now, start_after=earliest_start)
 
 
 def _wrong(
@@ -191,6 +191,8 @@ def _judge(
     now: float,
     start_after: float,
 ) -> Reconciled:
+    """The first of these that asks for something: errors, accepted inputs that are not listed, inputs whose outcome is not
+    known, inputs that are being processed, requests that may yet be done. `missing`: not listed, whatever their state."""
     vanished = [facts for facts in missing if facts.state is InputState.ACCEPTED]
     newly = tuple(facts.key for facts in vanished if facts.settle_deadline is None)
     pending = [facts for facts in seen if facts.resent and facts.answered and now < (facts.settle_deadline or 0.0)]

@@ -21,8 +21,6 @@ class RemoteFlow:
     flow_id: str
     state: str
     template: str
-    parameters: JSON
-    additional: JSON
     tag: FlowTag | None
     progress: float = 0.0
     finished: bool = False

@@ -151,7 +151,7 @@ class Journal(JournalView, Protocol):
 
     async def take_turn(self, what: str) -> bool:
         """Whether this process is to do it, now; of several at a time only one is. It is given back by `give_turn`, or with the
-        process. For what harms nobody when it is done twice: money hangs on claims."""
+        process. Only for what may be done twice: what must not is held by a claim."""
 
     async def give_turn(self, what: str) -> None: ...
     async def record(self, *records: Record) -> None:

@@ -27,14 +27,14 @@ SUFFIXES = (".yaml", ".yml")
 @dataclass(frozen=True, slots=True)
 class Sibling:
     """Another journal of the same endpoint. `path`: its file, or its schema. `manifest`: the path of its manifest; `here`: in
-    the folder of the one that asks; `told`: the journal itself says so (an older batcher's does not, and `batch` is a guess
-    then)."""
+    the folder of the one that asks; `self_described`: the journal itself says so (an older batcher's does not, and `batch` is a
+    guess then)."""
 
     path: Path | DatabaseAddress
     manifest: str
     batch: str
     here: bool
-    told: bool
+    self_described: bool
 
     @property
     def gone(self) -> bool:
@@ -101,7 +101,7 @@ def _look(path: Path) -> tuple[int | None, Mapping[str, str]]:
 
 
 def _sibling(manifest: Manifest, path: Path, about: Mapping[str, str], shared: bool) -> Sibling | None:
-    """None for a journal of another endpoint, or of nobody knows which manifest."""
+    """None for a journal of another endpoint, or of a manifest that cannot be told."""
     if about.keys() >= {"manifest", "endpoint", "batch"}:
         was = about["manifest"] if shared else os.path.join(manifest.folder, os.path.basename(about["manifest"]))
         here = os.path.dirname(was) == manifest.folder

@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Final
 
 from ..core.facts import FileStat, FlowFacts
-from ..core.lifecycle import FlowState
 from ..core.model import Flow, Input, Problem
 from ..journal.ports import JournalView
 from .ports import ImageLook, Seen, Sources
@@ -33,10 +32,6 @@ class FlowInputs:
     rest: Iterator[Input | Problem]
     facts: FlowFacts | None = None
     on_service: int = 0
-
-
-def is_started(facts: FlowFacts | None) -> bool:
-    return facts is not None and facts.state is FlowState.STARTED
 
 
 class LookAhead:
@@ -66,7 +61,7 @@ class LookAhead:
     def _looked(self, flows: Sequence[FlowInputs | Problem]) -> Callable[[], None]:
         """Look at the first inputs of these beside what is done until the function is called, which waits for what was seen."""
         known = [one for one in flows if isinstance(one, FlowInputs)]
-        seen = self._ahead([(flow.items, not is_started(flow.facts)) for flow in known])
+        seen = self._ahead([(flow.items, flow.facts is None or not flow.facts.is_started) for flow in known])
 
         def take() -> None:
             for flow, found in zip(known, seen(), strict=True):

@@ -72,7 +72,7 @@ class Creator:
     async def _unknown(self, flow: FlowRun, verdict: Verdict) -> None:
         """No reply tells what came of it: it is looked for, by `find`."""
         now = self._journal.now()
-        flow.write_unknown(None, verdict)
+        flow.note_unknown(None, verdict)
         self._reporter.emit("flow_create_unknown", flow.name, "warning", status=verdict.status, message=verdict.message)
         await self._journal.record(flow.change(settle_deadline=now + self._settle_s), Watch(now + WATCH_S))
 

@@ -98,7 +98,7 @@ class Finalizer:
                 await self._repair.fail(flow, problem_of(flow, message, hint))
                 return False
             case Incomplete():
-                flow.rebuilding()
+                flow.planned_again()
                 return True
 
     async def _start(self, flow: FlowRun) -> bool:

@@ -39,7 +39,7 @@ class FlowRun:
         on                 creator, feeder, opener, starter
         change             creator, feeder, list_proof, problems, repair, starter
         abandon            feeder, list_proof, opener, repair
-        take_row           orphans, repair
+        found_started           orphans, repair
         hand_on            payloads
         produced           producer
         accepted           workers
@@ -48,7 +48,7 @@ class FlowRun:
         pass_on            opener, producer, workers
         count              feeder, reporter
         fail               opener, reporter
-        write_unknown      creator, starter, workers
+        note_unknown      creator, starter, workers
         in_trouble         finalizer, workers
         rebuilding         finalizer, repair
         retrying           retries
@@ -57,17 +57,17 @@ class FlowRun:
 
     __slots__ = (
         *("_accepted", "_facts", "_failed", "_held", "_history", "_last_unknown", "_opened", "_outstanding", "_plan"),
-        *("_problem", "_produced", "_ready", "_settled", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
+        *("_problem", "_produced", "_ready", "_on_idle", "_trouble", "_uploaded", "_uploaded_bytes", "times"),
     )
 
     def __init__(
-        self, plan: FlowPlan, ready: Callable[[Payload], None], settled: Callable[[FlowRun], None],
+        self, plan: FlowPlan, ready: Callable[[Payload], None], on_idle: Callable[[FlowRun], None],
         history: History | None = None,
     ) -> None:  # fmt: skip
         self._plan = plan
         self._facts = plan.facts or FlowFacts(plan.flow.name)
         self._ready = ready
-        self._settled = settled
+        self._on_idle = on_idle
         self._history = history or History()
         self._outstanding = 0
         self._produced = False
@@ -117,7 +117,7 @@ class FlowRun:
 
     @property
     def last_unknown(self) -> tuple[str | None, Verdict] | None:
-        """The last write of which it is not known whether it was done: its input, if any, and what was said."""
+        """The last that was noted by `note_unknown`: its input, if any, and what was said."""
         return self._last_unknown
 
     @property
@@ -154,7 +154,7 @@ class FlowRun:
         records, self._facts = abandon(self._facts, filled=filled)
         return records
 
-    def take_row(self, facts: FlowFacts) -> None:
+    def found_started(self, facts: FlowFacts) -> None:
         """It turned out to be started, and this is its row in the journal."""
         self._facts, self._failed = facts, True
 
@@ -194,7 +194,7 @@ class FlowRun:
         """Hand it to the finalizer where nothing is on its way any more. Called after every change of what the
         condition asks: the last of these makes it true, once."""
         if self._produced and self._outstanding == 0 and self._opened:
-            self._settled(self)
+            self._on_idle(self)
 
     def count(self, inputs: int, size_bytes: int) -> None:
         """So many more inputs of it are on the service; negative: they are not, after all."""
@@ -208,14 +208,15 @@ class FlowRun:
         if problem is not None:
             self._problem = problem
 
-    def write_unknown(self, label: str | None, verdict: Verdict) -> None:
-        """Whether a write was done is not known; what was said of it last. `label`: of the input, where it was one."""
+    def note_unknown(self, label: str | None, verdict: Verdict) -> None:
+        """Whether a write was done is not known, and a problem may have to name it: what was said of it. `label`: of the input,
+        where it was one. Of an upload without an answer nothing is noted here: the list tells."""
         self._last_unknown = label, verdict
 
     def in_trouble(self, verdict: Verdict) -> None:
         self._trouble = verdict
 
-    def rebuilding(self) -> None:
+    def planned_again(self) -> None:
         """It is planned anew, once more."""
         self._history.rebuilds += 1
 

@@ -120,7 +120,7 @@ class ListProof:
             await pauses.wait()
 
     async def _not_grown(self, before: ListedFlows | None, after: ListedFlows, flow_id: str) -> str:
-        """What speaks against that the list shows all, now that it has a flow more."""
+        """Why the list may be incomplete, now that it has a flow more."""
         names, count = await asyncio.to_thread(after.ids.distinct)
         part = f"the list of flows, which shows {count:,}, seems to be a part of them"
         if id_hash(flow_id) not in names:

@@ -39,7 +39,7 @@ class Orphans:
         self._shown: set[str] = set()  # flow ids; it said once that it does not know these, and showed them still
 
     def undeletable(self, flow_id: str) -> Verdict | None:
-        """What the service said where it refuses to delete this one, now and in a moment."""
+        """What the service said where it refuses to delete this one for good."""
         return self._undeletable.get(flow_id)
 
     async def delete(self, flow_id: str, name: str) -> FlowFacts | None:
@@ -95,7 +95,7 @@ class Orphans:
             for flow_id in await self._of(flow):
                 started = await self.delete(flow_id, flow.name)
                 if started is not None:
-                    flow.take_row(started)
+                    flow.found_started(started)
                     return False
             await self._journal.record()
             what = "what was given up of the flow could not be deleted"
@@ -119,8 +119,8 @@ class Orphans:
         self._shown.add(flow_id)
 
     def _gone(self, flow_id: str, name: str, verdict: Verdict) -> None:
-        """Note that it is, where it is. A 404 is mostly an earlier attempt that was done; the list is looked at all the same,
-        for it could be mistaken."""
+        """Record that it is gone, where the verdict says so. A 404 is mostly an earlier attempt that was done; the list is
+        looked at all the same, for it could be mistaken."""
         if verdict.kind in (Kind.DONE, Kind.GONE):
             self._reporter.emit("flow_deleted", name, flow_id=flow_id)
             self._journal.post(ClearOrphan(flow_id))

@@ -31,7 +31,7 @@ from ..core.planning import (
 from ..core.suggestion import did_you_mean
 from ..core.tags import InputKeys, flow_spec_digest, spec_digest, stat_bytes
 from ..journal.ports import JournalView
-from .ahead import FlowInputs, LookAhead, is_started
+from .ahead import FlowInputs, LookAhead
 from .ports import ImageLook, Seen, Sources
 
 SOME_KEPT: Final = 256  # inputs of one flow whose plans are kept, where a few flows are looked at
@@ -121,7 +121,7 @@ class Planner:
     def _look(self, inputs: FlowInputs, room: int) -> FlowPlan:
         flow, facts = inputs.flow, inputs.facts
         sent = flow_spec_digest(flow.template, flow.parameters, flow.additional)
-        if facts is not None and is_started(facts):
+        if facts is not None and facts.is_started:
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(inputs, sent)
             done = looked is not None and looked[0] == facts.stat_digest
             if done and not self._options.checksum and not self._options.redo(flow.name) and not self._failed(facts):
@@ -147,7 +147,7 @@ class Planner:
     def _failed(self, facts: FlowFacts | None) -> bool:
         """Whether it is to be paid for again as one that failed. By its id, so that no attempt is paid for twice; one that was
         given by its id can be started once."""
-        if not self._options.redo_failed or facts is None or not is_started(facts) or facts.external:
+        if not self._options.redo_failed or facts is None or not facts.is_started or facts.external:
             return False
         if self._bad_ends is None:
             self._bad_ends = self._journal.bad_ends().keys()
@@ -156,7 +156,7 @@ class Planner:
     def _detailed(self, inputs: FlowInputs, sent: bytes, room: int) -> FlowPlan:
         """With every input held against its row. `room`: inputs whose plans may be kept."""
         flow, facts = inputs.flow, inputs.facts
-        started = is_started(facts)
+        started = facts is not None and facts.is_started
         walked = self._walked(inputs, sent, room)
         tally, problems, waiting = walked.tally, walked.problems, walked.waiting
         if not started:
@@ -237,7 +237,7 @@ class Planner:
     def _inputs(self, inputs: FlowInputs, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         flow = inputs.flow
         types = None
-        if flow.template is not None and not is_started(facts):
+        if flow.template is not None and not (facts is not None and facts.is_started):
             types = (self._templates() or {}).get(flow.template)
         asked = facts is not None and facts.state is not FlowState.PLANNED
         input_keys = InputKeys(self.manifest.batch, flow.name)

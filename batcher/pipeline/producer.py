@@ -23,7 +23,6 @@ from .opener import Opener
 from .reporter import Reporter
 from .schedule import Schedule
 from .shutdown import Shutdown
-from .starts import is_starting
 
 REBUILDS: Final = 5  # of one flow in one run; then the outcome cannot be settled
 
@@ -43,7 +42,7 @@ class _Tasks:
 
     flows: asyncio.TaskGroup
     group: asyncio.TaskGroup
-    settled: Callable[[FlowRun], None]
+    on_idle: Callable[[FlowRun], None]
 
 
 class Plans(Protocol):
@@ -73,12 +72,12 @@ class Producer:
         self._reporter = reporter
         self._shutdown = shutdown
 
-    async def run(self, group: asyncio.TaskGroup, settled: Callable[[FlowRun], None]) -> None:
-        """Until nothing remains, or the run is to end. Each flow is opened by a task of the `group`, and handed to `settled`
+    async def run(self, group: asyncio.TaskGroup, on_idle: Callable[[FlowRun], None]) -> None:
+        """Until nothing remains, or the run is to end. Each flow is opened by a task of the `group`, and handed to `on_idle`
         once, when nothing of it is on its way any more."""
         try:
             async with asyncio.TaskGroup() as flows:
-                await self._all(_Tasks(flows, group, settled))
+                await self._all(_Tasks(flows, group, on_idle))
         except* Stop:
             pass  # in the middle of a walk; what was handed on drains
         finally:
@@ -108,7 +107,7 @@ class Producer:
         """Whether one more flow may be started in this run. Where all that may be are under way, their outcomes are waited
         for: one that fails before its start makes room for another. What is held back is neither created nor sent."""
         schedule = self._schedule
-        while self._shutdown.stop is None and not schedule.starts.take(is_starting(plan)):
+        while self._shutdown.stop is None and not schedule.starts.take(plan.is_starting):
             if (flow := schedule.next_again()) is not None:
                 await self._again(tasks, flow)
             elif schedule.active:
@@ -130,7 +129,7 @@ class Producer:
         for problem in plan.problems:
             self._reporter.problem(problem)
         if spent:
-            message = f"the flow was given up and built anew {REBUILDS} times, and still its inputs are not certain"
+            message = f"the flow was planned anew {REBUILDS} times, and still its inputs are not certain"
             self._reporter.problem(Problem("unsettled", message, "run again later", flow.plan.flow.place, flow.name))
         if plan.action not in (Action.DONE, Action.WAITING):
             self._reporter.report.flows.failed += 1
@@ -139,7 +138,7 @@ class Producer:
         """Small flows are begun side by side, for each waits for the disk a few times; large ones in their order, so that
         the first are started while the later ones are still being read."""
         await self._schedule.begin()
-        flow = FlowRun(plan, self._feeder.ready, tasks.settled, history)
+        flow = FlowRun(plan, self._feeder.ready, tasks.on_idle, history)
         self._reporter.flow_begun(flow)
         if plan.tally.total <= CHUNK_FILES and plan.tally.total_bytes <= CHUNK_BYTES // 2:
             spawn(tasks.flows, self._work_on(tasks, flow, first))

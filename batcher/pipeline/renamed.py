@@ -1,7 +1,7 @@
 """Whether another journal knows a manifest's flows, or its files: then it was renamed, and would be paid for again.
 
 In: a manifest whose own journal knows nothing, another journal, the sources. Out: the first flow of it that was sent before.
-Synchronous, for a thread of its own; called by the public API before anything is written.
+Synchronous; called by `known_elsewhere` before anything is written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SAMPLE: Final = 1000  # flows of the manifest that are held against those of oth
 
 @dataclass(frozen=True, slots=True)
 class SentBefore:
-    """A flow as the other journal calls it. `started`: it is paid for, or may be; else it waits on the service."""
+    """A flow as the other journal calls it. `maybe_paid`: it is paid for, or may be; else it waits on the service."""
 
     name: str
-    started: bool
+    maybe_paid: bool
 
 
 def sent_before(
@@ -44,7 +44,7 @@ def sent_before(
         known = journal.flows_named([flow.name for flow in some])
         for flow in some:
             facts = known.get(flow.name)
-            if facts is None or not _sent(facts) or (paid_for and not _started(facts)):
+            if facts is None or not _sent(facts) or (paid_for and not facts.maybe_paid):
                 continue
             if _Looked([flow], sources).went_into(flow.name, journal):
                 return _found(facts)
@@ -68,12 +68,7 @@ def _sent(facts: FlowFacts) -> bool:
 
 
 def _found(facts: FlowFacts) -> SentBefore:
-    return SentBefore(facts.name, _started(facts))
-
-
-def _started(facts: FlowFacts) -> bool:
-    """Paid for, or perhaps."""
-    return facts.state in (FlowState.STARTED, FlowState.STARTING)
+    return SentBefore(facts.name, facts.maybe_paid)
 
 
 class _Looked:

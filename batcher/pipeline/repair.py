@@ -50,18 +50,18 @@ class Repair:
             records.append(PutInput(flow.name, row.on(InputEvent.ACCEPT, settle_deadline=None)))
             self._reporter.accepted(flow, row.stat.size)
         until = self._journal.now() + self._settle_s
-        if self._reporter.enabled and (found.seen or found.missing):
+        if self._reporter.enabled and (found.seen or found.vanished):
             await self._emit_settled(flow, found)
         # Once this is past, the list is not believed.
-        missing = await self._rows(flow, found.missing)
-        records += [PutInput(flow.name, replace(row, settle_deadline=until)) for row in missing]
+        vanished = await self._rows(flow, found.vanished)
+        records += [PutInput(flow.name, replace(row, settle_deadline=until)) for row in vanished]
         if records:
             await self._journal.record(*records)
 
     async def _emit_settled(self, flow: FlowRun, found: Reconciled) -> None:
         """By their names, which only the manifest has: a walk that a log is worth."""
         seen = set(found.seen)
-        for key, label in (await self._labels(flow, seen | set(found.missing))).items():
+        for key, label in (await self._labels(flow, seen | set(found.vanished))).items():
             if key in seen:
                 self._reporter.emit("input_settled", flow.name, input=label)
             else:
@@ -114,7 +114,7 @@ class Repair:
             message = f"{why}, and batcher deletes no flow that was given by its id"
             await self.fail(flow, problem_of(flow, message, "make a new flow and name its id"))
             return False
-        flow.rebuilding()
+        flow.planned_again()
         return await self._abandon(flow, why)
 
     async def _abandon(self, flow: FlowRun, why: str) -> bool:
@@ -127,7 +127,7 @@ class Repair:
         self._reporter.taken_back(flow)
         started = await self._orphans.delete(flow_id, flow.name)
         if started is not None:
-            flow.take_row(started)
+            flow.found_started(started)
         return started is None
 
     async def explain(self, flow: FlowRun) -> None:

@@ -71,7 +71,7 @@ class Requests:
                     return what
                 verdict = classify(call, what)
             finally:
-                now = self._limiter.leave(verdict, entered, timed=timed)
+                now = self._limiter.release(verdict, entered, timed=timed)
                 self._note(call, verdict, entered, now)
             if verdict.kind is Kind.KEY:
                 if not await self._access.key_replaced(generation, verdict.status):
@@ -117,17 +117,17 @@ class Requests:
     async def _enter(self, call: Call) -> float:
         """Leave to go; the moment at which it was given. Raises Stop."""
         while True:
-            entered = self._limiter.enter_now()
+            entered = self._limiter.acquire_now()
             if entered is None:
                 try:
-                    entered = await self._limiter.enter(call)
+                    entered = await self._limiter.acquire(call)
                 except Stop as stop:
                     self._shutdown.halt(stop)  # the limiter may be the first to know: an outage, a pause beyond all bounds
                     raise
             lock = self._access.lock(call)
             if lock is None:
                 return entered
-            self._limiter.leave(None, entered)
+            self._limiter.release(None, entered)
             async with lock:
                 pass
 

@@ -59,7 +59,7 @@ class Preparation:
 
     @property
     def goes_on(self) -> bool:
-        """Past sources that are at fault."""
+        """Whether sources that are at fault hold nothing else up (`--keep-going`)."""
         return self._options.keep_going
 
     async def look(self) -> Survey:
@@ -74,7 +74,7 @@ class Preparation:
         # After adopting: it may leave little to do.
         if left is None or not self._may_go_on(left.over_caps(self._limits)):
             return None
-        self._surveyor.end()
+        self._surveyor.release_images()
         return left
 
     def _may_go_on(self, problems: list[Problem]) -> bool:
@@ -106,12 +106,12 @@ class Stages:
         count = 2 * self._width
         async with asyncio.TaskGroup() as group:
 
-            def settled(flow: FlowRun) -> None:
+            def on_idle(flow: FlowRun) -> None:
                 spawn(group, self._finalize(flow))
 
             for _ in range(count):
                 spawn(group, self._workers.work())
-            await self._producer.run(group, settled)
+            await self._producer.run(group, on_idle)
             self._payloads.end(count)
 
     async def _finalize(self, flow: FlowRun) -> None:

@@ -54,7 +54,7 @@ class Schedule:
 
     def over(self, flow: FlowRun, state: FlowState) -> None:
         """That was all of the flow for this run."""
-        self.starts.settle(flow.history.start_announced, state)
+        self.starts.free(flow.history.start_announced, state)
         self.ended(flow, state)
 
     def next_again(self) -> FlowRun | None:

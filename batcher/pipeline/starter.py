@@ -55,7 +55,7 @@ class Starter:
             return False
         if verdict.kind in (Kind.UNKNOWN, Kind.CONFLICT, Kind.REFUSED, Kind.GONE):
             if verdict.kind is Kind.UNKNOWN:
-                flow.write_unknown(None, verdict)
+                flow.note_unknown(None, verdict)
                 self._reporter.emit("flow_start_unknown", flow.name, "warning", flow_id=flow_id, status=verdict.status,
                                     message=verdict.message)  # fmt: skip
             # With a time in any case: without one the next run could take it for a start that never left.

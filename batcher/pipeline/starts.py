@@ -8,12 +8,6 @@ run that it could not settle; a flow that fails before its start gives its place
 from __future__ import annotations
 
 from ..core.lifecycle import FlowState
-from ..core.planning import FlowPlan
-
-
-def is_starting(plan: FlowPlan) -> bool:
-    """Whether an earlier run has announced its start, and the outcome is not known."""
-    return plan.facts is not None and plan.facts.state is FlowState.STARTING
 
 
 class Starts:
@@ -45,7 +39,7 @@ class Starts:
         self.admitted += 1
         return True
 
-    def settle(self, announced: bool, state: FlowState) -> None:
+    def free(self, announced: bool, state: FlowState) -> None:
         """A flow that had a place has ended, for this run."""
         if not announced and state is not FlowState.STARTING:
             self._taken -= 1

@@ -24,7 +24,6 @@ from .planner import Planner
 from .ports import Clock, ImageLook
 from .reporter import Reporter
 from .shutdown import Shutdown
-from .starts import is_starting
 
 STEP: Final = 500  # flows whose rows are asked for at once
 AGAIN_KEPT: Final = 50_000  # flows that --redo names whose ids are kept: some 10 MB
@@ -78,7 +77,7 @@ class Survey:
             self.lacking_inputs += tally.faulty
         self.inputs += tally.total + tally.faulty
         self.bytes += tally.total_bytes
-        self.unsettled += plan.action.works and is_starting(plan)
+        self.unsettled += plan.action.works and plan.is_starting
         self.creating += plan.action.works and plan.facts is not None and plan.facts.state is FlowState.CREATING
         self.unknown += tally.unknown
         if self.requests.count(plan, options, limits.starts_per_run):
@@ -153,8 +152,8 @@ class Surveyor:
                             problems=len(found.problems))  # fmt: skip
         return found
 
-    def end(self) -> None:
-        """The stages, which look at images too, end in their own order."""
+    def release_images(self) -> None:
+        """From now on a stop does not end a look at an image: the stages, which make them too, end in their own order."""
         if self._images is not None:
             self._images.stopping = lambda: None
 

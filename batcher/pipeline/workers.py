@@ -78,7 +78,7 @@ class Workers:
                 return row.on(InputEvent.ACCEPT)
             case Verdict(kind=Kind.UNKNOWN):
                 if result.answered:
-                    flow.write_unknown(label, result)
+                    flow.note_unknown(label, result)
                 until = self._journal.now() + self._settle_s
                 return row.on(InputEvent.LOSE, settle_deadline=until, answered=result.answered)
             case Verdict(kind=Kind.REFUSED):

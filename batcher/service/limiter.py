@@ -66,8 +66,8 @@ class Limiter:
     # ---- among several runs
 
     @property
-    def most(self) -> int:
-        """Requests that it lets go at once, at most; 0 where it has no share."""
+    def share_now(self) -> int:
+        """Requests that it lets go at once, at most, as this run's share of the batch's; 0 where it has none yet."""
         return 0 if math.isinf(self._most) else int(self._most)
 
     def share(self, most: int, until: float, probes: bool) -> None:
@@ -94,7 +94,7 @@ class Limiter:
 
     # ---- leaving
 
-    def enter_now(self) -> float | None:
+    def acquire_now(self) -> float | None:
         """As `enter`, where there is leave at once; None: wait with `enter`."""
         if self._stop is not None or self._waiting:
             return None
@@ -104,12 +104,12 @@ class Limiter:
         self._go(now)
         return now
 
-    async def enter(self, call: Call) -> float:
+    async def acquire(self, call: Call) -> float:
         """Wait for leave; the moment at which it was given. Raises Stop once the run is ending. Every `enter` is followed
         by one `leave`."""
         if self._stop is not None:
             raise self._stop
-        now = self.enter_now()
+        now = self.acquire_now()
         if now is not None:
             return now
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,7 +126,7 @@ class Limiter:
             raise
         return self._steady()
 
-    def leave(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float:
+    def release(self, verdict: Verdict | None, entered: float, *, timed: bool = False) -> float:
         """The request is over; None: it was cancelled and says nothing. `timed`: the time since `entered` tells how quick
         the service is, which it does not where a large body or a long list was on the way. Returns the moment."""
         full = bool(self._waiting) or 2 * self.in_flight >= self.adaptive.limit

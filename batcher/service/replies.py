@@ -67,11 +67,10 @@ def remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | N
     found = id_of(item, "flow_id", "id") or flow_id
     if item is None or found is None:
         return None
-    additional = item.get("additional")
     progress = item.get("progress")
     known = isinstance(progress, int | float) and 0 <= progress <= 1
-    return RemoteFlow(found, shown(_state(item).lower(), mask), str(item.get("template", "")), item.get("parameters"),
-                      additional, read_flow_tag(additional), float(progress) if known else 0.0,  # type: ignore[arg-type]
+    return RemoteFlow(found, shown(_state(item).lower(), mask), str(item.get("template", "")),
+                      read_flow_tag(item.get("additional")), float(progress) if known else 0.0,  # type: ignore[arg-type]
                       bool(item.get("finished_at")), _reason(item, mask))  # fmt: skip
 
 

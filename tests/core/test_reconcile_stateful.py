@@ -195,7 +195,7 @@ class Service(RuleBasedStateMachine):
             assert found == Reconciled(Start()), "the short way and the long one differ"
         for key in found.seen:
             self.rows[key] = self.rows[key].on(InputEvent.ACCEPT, settle_deadline=None)
-        for key in found.missing:
+        for key in found.vanished:
             self.rows[key] = replace(self.rows[key], settle_deadline=self.now + SETTLE_S)
         match found.decision:
             case Start():

@@ -50,7 +50,7 @@ async def test_flow_from_its_template_to_its_end(client: FlowsApi) -> None:
     assert sent == ["create", "upload", "start"]
     found = await client.flow(flow_id)
     assert isinstance(found, RemoteFlow)
-    assert (found.flow_id, found.template, found.additional) == (flow_id, "model_generate_fromprompt", {"n": 1})
+    assert (found.flow_id, found.template) == (flow_id, "model_generate_fromprompt")
 
 
 async def test_flow_that_is_deleted_is_not_there(client: FlowsApi) -> None:

@@ -52,7 +52,9 @@ def command(
     report = carry_out(given, "run", act, options, metrics=metrics, notify=True)
     came = summary(report)
     if "source" in report.kinds and report.flows.pending and not options["keep_going"]:
-        came += f"\nleft:   {report.flows.pending} pending, for others lack a source; --keep-going does not wait for those"
+        came += (
+            f"\nleft:   {report.flows.pending} pending, because other flows lack a source; --keep-going sends them all the same"
+        )
     if report.outputs is not None:
         from .collect import collected
 

@@ -133,7 +133,7 @@ def gather(manifest: Manifest, journal: JournalView, now: float) -> PageData:
         flows.append(_flow_line(line, times, gone))
         if len(flows) >= 2 * FLOWS_SHOWN:
             flows = _most_urgent(flows)
-    report = sums.settle()
+    report = sums.counted()
     last = runs[0] if runs else None
     under_way = last is not None and alive(last.began, last.document, now, journal.held)
     measured = next((run for run in runs if run.sent and run.command == "run"), None)

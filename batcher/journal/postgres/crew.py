@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Final, TypeVar
 
-from ...core.crew import Done, Heard, Job, Member, Told, Totals, share_of
+from ...core.crew import Done, Heard, Heartbeat, Job, Member, Totals, share_of
 from ...core.errors import ClaimLost, UsageError
 from .address import DatabaseAddress
 from .crew_statements import execute, row, rows
@@ -96,13 +96,13 @@ class PostgresCrew:
             await execute(connection, name, values)
 
     async def _expel(self, connection: Connection) -> None:
-        """Runs that are dead, or frozen, are none of us any more. What they had done stays counted."""
+        """Runs that are dead, or frozen, are members no more. What they had done stays counted."""
         runs = [one[0] for one in await rows(connection, "expel", self._values)]
         if runs:
             await execute(connection, "drop_claims", {"runs": runs})
             await execute(connection, "drop_prober", {"runs": runs})
 
-    async def beat(self, told: Told) -> Heard:
+    async def beat(self, heartbeat: Heartbeat) -> Heard:
         """A sign of life, for this run and for the jobs that it holds. Raises ClaimLost where it is too late."""
 
         async def work(connection: Connection) -> Heard:
@@ -110,11 +110,11 @@ class PostgresCrew:
             await self._expel(connection)
             if not await rows(connection, "is_member", self._values):
                 raise ClaimLost
-            await execute(connection, "beat", {**self._values, **asdict(told.done), "in_flight": told.in_flight,
+            await execute(connection, "beat", {**self._values, **asdict(heartbeat.done), "in_flight": heartbeat.in_flight,
                                            "backend": self._link.backend})  # fmt: skip
             await self._queue.beat(connection)
             members, allotted = await self._allot(connection)
-            probes = await self._probing(connection, told, prober, failed)
+            probes = await self._probing(connection, heartbeat, prober, failed)
             done = Done(*await row(connection, "done_by_all"))
             return Heard(members, allotted, probes, session, planned, swept, Totals(**totals), done)
 
@@ -132,13 +132,13 @@ class PostgresCrew:
         return [Member(*one[:3]) for one in members], allotted
 
     async def _probing(
-        self, connection: Connection, told: Told, prober: str | None, failed: int
+        self, connection: Connection, heartbeat: Heartbeat, prober: str | None, failed: int
     ) -> tuple[bool, int] | None:
         """Who asks whether the service is back: the first of those that see an outage, as long as it sees one."""
-        seen, mine = told.failed_probes, prober == self._run
+        seen, mine = heartbeat.failed_probes, prober == self._run
         if seen is None and mine:
             await execute(connection, "put_prober", {"prober": None, "failed": 0})
-        if seen is None or (prober is None and told.follows):
+        if seen is None or (prober is None and heartbeat.follows):
             return None if prober is None or mine else (False, failed)
         if prober is not None and not mine:
             return False, failed

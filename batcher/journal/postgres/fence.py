@@ -25,7 +25,7 @@ from .texts import original, stored
 BEGIN: Final[Statement] = "begin", ()
 COMMIT: Final[Statement] = "commit", ()
 _Rows: TypeAlias = "list[tuple[Any, ...]]"
-SETTLE_CLAIMED: Final = "settle_flows", "settle_inputs"
+MARK_UNKNOWN: Final = "mark_flows_unknown", "mark_inputs_unknown"
 SETTLE_ALL: Final = "settle_all_flows", "settle_all_inputs"
 
 
@@ -77,7 +77,7 @@ class Fence:
         epochs = {original(flow): epoch for flow, epoch in together(connection, BEGIN, ("share_lead", ()), claim)[-1]}
         deadline = self._now() + self._settle_s
         watch = "watch_claimed", (deadline + WATCH_S, flows)
-        together(connection, watch, *[(name, (deadline, flows)) for name in SETTLE_CLAIMED], COMMIT)
+        together(connection, watch, *[(name, (deadline, flows)) for name in MARK_UNKNOWN], COMMIT)
         self._epochs |= epochs
 
     def release(self, connection: Connection, names: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class Fence:
             ((epoch,),) = ask(connection, "take_lead", self._run)
             if ask(connection, "claimed")[0][0]:
                 raise psycopg.Rollback(whole)
-            connection.execute(SQL["release_dead"])
+            connection.execute(SQL["release_all_claims"])
             deadline = self._now() + self._settle_s
             connection.execute(SQL["watch_all"], (deadline + WATCH_S,))
             for name in SETTLE_ALL:

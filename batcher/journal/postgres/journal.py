@@ -23,7 +23,7 @@ from ...host.system import uptime
 from ..ports import JournalView
 from .address import DatabaseAddress
 from .fence import Fence
-from .line import AWAY_S, Line, Patience, told
+from .line import AWAY_S, Line, Patience, user_error
 from .reader import SESSION, LineReader
 from .schema import lock_key, migrate
 from .statements import SQL, Connection, ask
@@ -68,14 +68,14 @@ class PostgresJournal(LineReader):
         super().__init__(address, Line(address, self._patience, session=SESSION))
         self._writing_line = Line(address, self._patience, session=_SESSION, writes=True, begun=self._begun)
         self._fence = Fence(run, self.now, settle_s)
-        self._writer = Writer(self._writing_line, self._fence, partial(told, address, doing="written"))
+        self._writer = Writer(self._writing_line, self._fence, partial(user_error, address, doing="written"))
         with contextlib.ExitStack() as opened:
             opened.callback(self._writing_line.close)
             opened.callback(self._line.close)
             try:
                 self._open(about)
             except psycopg.Error as error:
-                raise told(address, error, "opened") from error
+                raise user_error(address, error, "opened") from error
             opened.pop_all()
         self._writer.start()
 

@@ -75,8 +75,8 @@ class Patience:
 
 class Line:
     """`session`: settings of its connections; `writes`: a server that only reads is none for it. `begun` is called with each
-    new one. Raises Stop(UNAVAILABLE) where the database is away for too long, and psycopg's own errors, which `told` makes
-    ours, where it says no."""
+    new one. Raises Stop(UNAVAILABLE) where the database is away for too long, and psycopg's own errors where it says no, which
+    `user_error` makes ours."""
 
     def __init__(
         self, address: DatabaseAddress, patience: Patience, *, steady: Callable[[], float] = time.monotonic,
@@ -209,7 +209,7 @@ def _passes(error: psycopg.Error) -> bool:
     return state[:2] in _PASSING_CLASSES or state in _PASSING
 
 
-def told(address: DatabaseAddress, error: psycopg.Error, doing: str) -> JournalError | UsageError:
+def user_error(address: DatabaseAddress, error: psycopg.Error, doing: str) -> JournalError | UsageError:
     """As a user is told: `doing` is read or written."""
     message = f"the journal {address} cannot be {doing}: {address.hidden(str(error))}"
     state = error.sqlstate or ""

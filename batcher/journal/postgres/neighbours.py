@@ -18,7 +18,7 @@ from psycopg import sql
 from ...core.model import Manifest
 from ..siblings import Sibling
 from .address import DatabaseAddress
-from .line import OPEN_S, Line, Patience, told
+from .line import OPEN_S, Line, Patience, user_error
 from .statements import SQL, Connection, ask
 
 
@@ -37,7 +37,7 @@ def neighbours(address: DatabaseAddress) -> list[Neighbour]:
             line.open()
             return line.do(lambda connection: list(_found(connection, address)))
         except psycopg.Error as error:
-            raise told(address, error, "read") from error
+            raise user_error(address, error, "read") from error
 
 
 def _found(connection: Connection, address: DatabaseAddress) -> Iterator[Neighbour]:

@@ -255,7 +255,7 @@ SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype='advisory' AND objsubid=1 A
 SELECT EXISTS (SELECT 1 FROM claims c LEFT JOIN crew r ON r.id=c.run WHERE c.run IS NOT NULL AND (r.id IS NULL
     OR r.left_at IS NULL AND greatest(r.beat, pg_postmaster_start_time()) > clock_timestamp() - make_interval(secs => r.lease_s)));
 
--- name: release_dead
+-- name: release_all_claims
 UPDATE claims SET run = NULL, epoch = epoch + 1 WHERE run IS NOT NULL;
 
 -- name: claim
@@ -289,12 +289,12 @@ SELECT epoch, run FROM lead FOR SHARE;
 SELECT epoch, run FROM lead FOR UPDATE;
 
 -- name: watch_claimed
--- Of creates that were under way with an earlier owner; before `settle_flows`, which gives them a deadline.
+-- Of creates that were under way with an earlier owner; before `mark_flows_unknown`, which gives them a deadline.
 INSERT INTO meta(name, value) SELECT 'watch_until', %s::float8::text WHERE EXISTS (
     SELECT 1 FROM flows WHERE name = ANY(%s::text[]) AND state = 'creating' AND settle_deadline IS NULL)
 ON CONFLICT (name) DO UPDATE SET value = greatest(meta.value::float8, excluded.value::float8)::text;
 
--- name: settle_flows
+-- name: mark_flows_unknown
 UPDATE flows f SET
     settle_deadline = CASE WHEN f.state IN ('creating', 'starting') OR f.settle_deadline IS NOT NULL
         THEN least(f.settle_deadline, d.deadline) END,
@@ -303,7 +303,7 @@ FROM (SELECT %s::float8 AS deadline) d
 WHERE f.name = ANY(%s::text[]) AND (f.settle_deadline > d.deadline OR f.start_after > d.deadline
     OR (f.settle_deadline IS NULL AND f.state IN ('creating', 'starting')));
 
--- name: settle_inputs
+-- name: mark_inputs_unknown
 UPDATE inputs i SET
     settle_deadline = d.deadline,
     answered = i.answered AND i.state <> 'sending',

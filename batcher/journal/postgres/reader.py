@@ -19,7 +19,7 @@ from ..queries import parts
 from ..row_reader import RowReader
 from ..rows import Row
 from .address import DatabaseAddress
-from .line import OPEN_S, Line, Patience, told
+from .line import OPEN_S, Line, Patience, user_error
 from .schema import SCHEMA, lock_key, version_of
 from .statements import ask
 from .texts import original_all, stored_all
@@ -46,7 +46,7 @@ class LineReader(RowReader):
         try:
             return [original_all(row) for row in self._line.do(lambda connection: ask(connection, name, *values))]
         except psycopg.Error as error:
-            raise told(self._address, error, "read") from error
+            raise user_error(self._address, error, "read") from error
 
     def _ask_each(self, name: str, values: Sequence[str] | Sequence[bytes], *before: object) -> Iterator[Row]:
         for part in parts(values):
@@ -80,7 +80,7 @@ class PostgresReader(LineReader):
             version = line.do(lambda connection: version_of(connection, address))
         except psycopg.Error as error:
             line.close()
-            raise told(address, error, "read") from error
+            raise user_error(address, error, "read") from error
         except BaseException:
             line.close()
             raise

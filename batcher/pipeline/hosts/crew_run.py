@@ -36,7 +36,7 @@ SWEEP_S: Final = 0.3  # between two looks whether the sweep is done
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class MembershipParts:
     """What is made anew each time that a run joins."""
 
     stages: Stages
@@ -45,16 +45,16 @@ class Turn:
 
 
 class CrewRun:
-    """`turn`: the parts of one time of belonging."""
+    """`parts`: made anew each time that the run joins."""
 
     def __init__(
-        self, crew: Crew, journal: SharedJournal, membership: Membership, turn: Callable[[], Turn], requests: Requests,
-        reporter: Reporter, shutdown: Shutdown,
+        self, crew: Crew, journal: SharedJournal, membership: Membership, parts: Callable[[], MembershipParts],
+        requests: Requests, reporter: Reporter, shutdown: Shutdown,
     ) -> None:  # fmt: skip
         self._crew = crew
         self._journal = journal
         self._membership = membership
-        self._turn = turn
+        self._new_parts = parts
         self._requests = requests
         self._reporter = reporter
         self._shutdown = shutdown
@@ -72,7 +72,7 @@ class CrewRun:
 
     async def _run(self) -> None:
         for _ in range(LOST_MOST):
-            if await self._join() and await self._belong():
+            if await self._join() and await self._work_as_member():
                 self._requests.end()
                 return
             self._membership.lose()
@@ -89,19 +89,19 @@ class CrewRun:
             return False
         return True
 
-    async def _belong(self) -> bool:
+    async def _work_as_member(self) -> bool:
         """Whether the work has come to its end; False: the claims were lost. Raises Stop."""
-        turn, lost = self._turn(), False
+        parts, lost = self._new_parts(), False
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(self._keep())
-                await self._work(turn)
+                await self._work(parts)
                 await self._leave()
                 keeping.cancel()
         except* ClaimLost:
             lost = True
         finally:
-            turn.feed.close()
+            parts.feed.close()
         return not lost
 
     async def _keep(self) -> None:
@@ -110,13 +110,13 @@ class CrewRun:
         except Stop as stop:
             self._shutdown.halt(stop)
 
-    async def _work(self, turn: Turn) -> None:
+    async def _work(self, parts: MembershipParts) -> None:
         try:
-            await self._shutdown.in_time(turn.stages.run(Starts(None, 0)))
+            await self._shutdown.in_time(parts.stages.run(Starts(None, 0)))
             self._membership.check()
-            while not (self._shutdown.stop is not None or turn.lead.failed or self._membership.over):
-                if await turn.lead.take():
-                    await self._shutdown.in_time(turn.lead.sweep())
+            while not (self._shutdown.stop is not None or parts.lead.failed or self._membership.over):
+                if await parts.lead.take():
+                    await self._shutdown.in_time(parts.lead.sweep())
                     return
                 await self._shutdown.sleep(SWEEP_S)
         except Stop as stop:  # said in the report; what is held is given back first

@@ -152,7 +152,8 @@ class JobFeed:
     # ---- jobs
 
     async def _from_queue(self) -> list[FlowPlan] | None:
-        """None: nothing is left for anybody. What was held when it began may leave the queue meanwhile, and make room."""
+        """None: nothing is left that this run may take. What was held when it began may leave the queue meanwhile, and make
+        room."""
         busy = bool(self._held)
         most = held_at_once(self._membership.heard.allotted)  # what it cannot work on is for the others
         room = min(JOBS, most - len(self._held) + len(self._ended) + self._closing)

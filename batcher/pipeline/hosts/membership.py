@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Final, Protocol
 
-from ...core.crew import Done, Heard, Told
+from ...core.crew import Done, Heard, Heartbeat
 from ...core.report import Report
 from ..ports import Clock
 from .ports import Crew, SharedJournal
@@ -30,8 +30,8 @@ class SharedLimiter(Protocol):
     @property
     def failed_probes(self) -> int | None: ...
     @property
-    def most(self) -> int:
-        """Requests that it lets go at once, at most."""
+    def share_now(self) -> int:
+        """Requests that it lets go at once, at most; 0 where it has no share yet."""
 
     def share(self, most: int, until: float, probes: bool) -> None: ...
     def heard_of_outage(self, failed_probes: int | None) -> None: ...
@@ -92,7 +92,7 @@ class Membership:
         """Once. What is let go until the next must end with the lease that this one begins."""
         limiter = self._limiter
         until = self._clock.steady() + self._crew.lease_s
-        told = Told(max(limiter.in_flight, limiter.most), self.done, limiter.failed_probes, self._in_outage)
+        told = Heartbeat(max(limiter.in_flight, limiter.share_now), self.done, limiter.failed_probes, self._in_outage)
         self.heard = heard = await self._crew.beat(told)
         if self._led and not self._crew.leads:
             await self._journal.drop_lead()

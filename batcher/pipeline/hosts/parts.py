@@ -16,7 +16,7 @@ from ..chunks import Chunks
 from ..operation import Operation
 from ..planner import Planner
 from ..schedule import Schedule
-from .crew_run import CrewRun, Turn
+from .crew_run import CrewRun, MembershipParts
 from .flow_finder import FlowFinder
 from .job_feed import JobFeed
 from .job_plans import JobPlans
@@ -36,7 +36,7 @@ def crew_run_of(operation: Operation, crew: Crew, build: Build) -> CrewRun:
     return CrewRun(crew, journal, membership, turn, build.requests, operation.reporter, operation.shutdown)
 
 
-def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: Membership, build: Build) -> Turn:
+def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: Membership, build: Build) -> MembershipParts:
     lead = Lead(crew, journal, build.preparation, build.planner, build.cleanup, operation.reporter)
     finder = FlowFinder(operation.manifest, operation.shutdown.check)
     feeds: list[JobFeed] = []
@@ -50,7 +50,7 @@ def _turn(operation: Operation, crew: Crew, journal: SharedJournal, membership: 
 
     operation.budget.forget()  # what the stages held whose claims were lost
     stages = build.stages(feed)
-    return Turn(stages, feeds[0], lead)
+    return MembershipParts(stages, feeds[0], lead)
 
 
 def _planner_of(operation: Operation, build: Build, jobs: Sequence[Job]) -> Planner:

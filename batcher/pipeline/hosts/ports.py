@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ...core.crew import Done, Heard, Job, Told, Totals
+from ...core.crew import Done, Heard, Heartbeat, Job, Totals
 from ...core.errors import Stop
 from ...journal.ports import Journal
 
@@ -32,7 +32,7 @@ class Crew(Protocol):
     async def join(self, digest: str) -> None:
         """Become one of them. `digest`: of the manifest. Raises UsageError where a run that is alive has another."""
 
-    async def beat(self, told: Told) -> Heard: ...
+    async def beat(self, told: Heartbeat) -> Heard: ...
     async def leave(self) -> None:
         """What is held is others' from now on."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.core.crew import Done, Told
+from batcher.core.crew import Done, Heartbeat
 from batcher.journal.postgres.address import DatabaseAddress
 from tests.postgres import journal_at, server
 
@@ -23,7 +23,7 @@ from batcher.journal.postgres.link import Connection  # noqa: E402
 pytestmark = pytest.mark.anyio
 
 LEASE_S = 1.2
-TOLD = Told(0, Done(), None)
+TOLD = Heartbeat(0, Done(), None)
 
 
 @pytest.fixture

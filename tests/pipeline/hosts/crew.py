@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from batcher.core.crew import Done, Heard, Job, Member, Told, Totals, share_of
+from batcher.core.crew import Done, Heard, Heartbeat, Job, Member, Totals, share_of
 from batcher.core.errors import ClaimLost
 
 from .database import Database
@@ -134,7 +134,7 @@ class MemoryCrew:
 
         await self._do(work, member=False)
 
-    async def beat(self, told: Told) -> Heard:
+    async def beat(self, told: Heartbeat) -> Heard:
         session = self._session
 
         def work() -> Heard:

@@ -57,7 +57,7 @@ class Database:
         self.claims = {name: (epoch, None if one == run else one) for name, (epoch, one) in self.claims.items()}
 
     def settle(self, names: Sequence[str], deadline: float) -> None:
-        """What an earlier owner has left open, as `settle_flows` and `settle_inputs` do it."""
+        """What an earlier owner has left open, as `mark_flows_unknown` and `mark_inputs_unknown` do it."""
         for name in names:
             facts = self.rows.flow(name)
             if facts is None:

@@ -131,7 +131,7 @@ class Service:
         return next(asset.data for asset in flow.inputs if asset.asset_id == asset_id)
 
     def _shown(self, flow: Remote) -> RemoteFlow:
-        return RemoteFlow(flow.flow_id, flow.state(self._loop.time()), "t", {}, flow.additional, flow.tag)
+        return RemoteFlow(flow.flow_id, flow.state(self._loop.time()), "t", flow.tag)
 
 
 class Api:
