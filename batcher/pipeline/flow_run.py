@@ -50,7 +50,7 @@ class FlowRun:
         fail               opener, reporter
         note_unknown      creator, starter, workers
         in_trouble         finalizer, workers
-        rebuilding         finalizer, repair
+        planned_again      finalizer, repair
         retrying           retries
         announcing_start   starter
     """

@@ -8,10 +8,10 @@ right is held, and no more of it than was meant.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from ..core.facts import InputFacts
 from ..core.model import Flow, Input
@@ -25,7 +25,7 @@ from ..core.reconcile import (
     listed_sum,
     reconcile,
 )
-from ..core.remote import Listing, RemoteInput
+from ..core.remote import RemoteInput
 from ..core.retry import Call, Verdict
 from ..core.tags import InputKeys, Multiset, can_carry_tag, read_input_tag, untagged_ident
 from ..journal.ports import Journal
@@ -35,6 +35,13 @@ from .requests import Requests
 HELD: Final = 1000  # assets summed at a time; more than these are held only where the sum is not right
 # Nothing ever leaves a flow, so a list with fewer is older than the one before it.
 FEWER: Final = Reconciled(Rebuild("the service lists fewer inputs than a moment before"))
+
+
+class _Taker(Protocol):
+    def take(self, asset: RemoteInput) -> None: ...
+
+
+L = TypeVar("L", bound=_Taker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,14 @@ class _Bare:
             self.ids.append(asset.asset_id)
 
 
+class _Undecided(Exception):
+    """No list can be compared; `outcome` is what came of it instead."""
+
+    def __init__(self, outcome: Reconciled | Verdict) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
 class Verifier:
     """`batch`: the batch's name."""
 
@@ -117,6 +132,13 @@ class Verifier:
         A list that shows what was meant, with no sign of another page, is taken for all there is. What it could hide is an
         input of somebody else's, or one that was sent twice; and batcher sends one again only where the service has answered
         the first with an error, and a list did not show it."""
+        try:
+            return await self._compare(flow)
+        except _Undecided as end:
+            return end.outcome
+
+    async def _compare(self, flow: FlowRun) -> Reconciled:
+        """By sums, which a right list of any length passes in constant memory; by the assets themselves where they differ."""
         flow_id = flow.facts.flow_id
         assert flow_id is not None
         at_hand = flow.expected
@@ -124,35 +146,32 @@ class Verifier:
             await self._journal.record()  # all outcomes that were posted are rows now
         now = self._journal.now()  # before the list is asked for: what comes later is not on it
         expected = _Expected(at_hand) if at_hand is not None else await self._expected(flow, flow_id)
-        if not isinstance(expected, _Expected):
-            return expected
-        found = await self._requests.ask_list(
-            Call.INPUTS, partial(_Summed, expected.digests), lambda client, summed: client.inputs(flow_id, summed.take)
-        )
-        if isinstance(found, Verdict):
-            return found
-        summed, listing = found
-        if not listing.whole:
-            return _not_whole(listing)
-        held = summed.end()
+        summed = await self._list(flow_id, partial(_Summed, expected.digests))
+        whole = summed.end()
         total = summed.total
         if total.count < expected.counted:
             return FEWER
         early = flow.facts.start_after is not None and now < flow.facts.start_after
         if expected.total == total and total.count == flow.plan.tally.total and summed.ready and not early:
             return Reconciled(Start())
-        if held is None:
-            listed = await self._held(flow, flow_id, expected.digests, total.count)
-            if not isinstance(listed, list):
-                return listed
-            held = listed
+        listed = whole if whole is not None else await self._listed_again(flow, flow_id, expected.digests, total.count)
         if at_hand is not None:
             await self._journal.record()
         rows = await self._journal.look(lambda journal: list(journal.input_rows(flow.name)))
         meant, start_after = flow.plan.tally.total, flow.facts.start_after
-        return reconcile(rows, expected.untagged, held, meant=meant, now=now, start_after=start_after)
+        return reconcile(rows, expected.untagged, listed, meant=meant, now=now, start_after=start_after)
 
-    async def _expected(self, flow: FlowRun, flow_id: str) -> _Expected | Verdict | Reconciled:
+    async def _list(self, flow_id: str, new: Callable[[], L]) -> L:
+        """The flow's inputs on the service, as `new()` takes them. Raises _Undecided where no whole list can be had."""
+        found = await self._requests.ask_list(Call.INPUTS, new, lambda client, taken: client.inputs(flow_id, taken.take))
+        if isinstance(found, Verdict):
+            raise _Undecided(found)
+        taken, listing = found
+        if not listing.whole:
+            raise _Undecided(Reconciled(Unproven(f"the list of its inputs is not whole: {listing.why}")))
+        return taken
+
+    async def _expected(self, flow: FlowRun, flow_id: str) -> _Expected:
         """From the rows; where some inputs have no tag, from the manifest, and from the data of the assets without one, too."""
         bare: list[InputFacts] = []  # without a tag; mostly none
         total = await self._journal.look(lambda journal: expected_sum(_tagged(journal.input_rows(flow.name), bare), {}))
@@ -161,52 +180,34 @@ class Verifier:
         untagged = await asyncio.to_thread(_untagged, self._batch, flow.plan.flow, bare)
         digests: dict[str, bytes] = {}
         counted = await self._digests(flow_id, flow.plan.tally.total, digests)
-        if not isinstance(counted, int):
-            return counted
         others = expected_sum(bare, untagged)
         return _Expected(None if total is None or others is None else total + others, untagged, digests, counted)
 
-    async def _digests(self, flow_id: str, meant: int, digests: dict[str, bytes]) -> int | Verdict | Reconciled:
+    async def _digests(self, flow_id: str, meant: int, digests: dict[str, bytes]) -> int:
         """The data's digest of every asset that has no tag, one asset at a time; of none where there are more than were meant.
-        Returns how many assets are listed in all."""
-        found = await self._requests.ask_list(
-            Call.INPUTS, partial(_Bare, meant), lambda client, bare: client.inputs(flow_id, bare.take)
-        )
-        if isinstance(found, Verdict):
-            return found
-        bare, listing = found
-        if not listing.whole:
-            return _not_whole(listing)
+        Returns how many assets are listed in all. Raises _Undecided."""
+        bare = await self._list(flow_id, partial(_Bare, meant))
         if len(bare.ids) > meant:
             return bare.count  # whatever they hold, the list is wrong
         for asset_id in bare.ids:
             if asset_id and asset_id not in digests:
-                digest = await self._digest(flow_id, asset_id)
-                if isinstance(digest, Verdict):
-                    return digest
-                digests[asset_id] = digest
+                digests[asset_id] = await self._digest(flow_id, asset_id)
         return bare.count
 
-    async def _digest(self, flow_id: str, asset_id: str) -> bytes | Verdict:
-        return await self._requests.ask(Call.INPUT, lambda client: client.input_digest(flow_id, asset_id))
+    async def _digest(self, flow_id: str, asset_id: str) -> bytes:
+        digest = await self._requests.ask(Call.INPUT, lambda client: client.input_digest(flow_id, asset_id))
+        if isinstance(digest, Verdict):
+            raise _Undecided(digest)
+        return digest
 
-    async def _held(
+    async def _listed_again(
         self, flow: FlowRun, flow_id: str, digests: Mapping[str, bytes], counted: int
-    ) -> list[Listed] | Verdict | Reconciled:
-        """The list once more, to be looked at asset by asset; `counted`: how many it showed before."""
-        found = await self._requests.ask_list(
-            Call.INPUTS, partial(_Held, flow.plan.tally.total, digests), lambda client, held: client.inputs(flow_id, held.take)
-        )
-        if isinstance(found, Verdict):
-            return found
-        held, listing = found
-        if not listing.whole:
-            return _not_whole(listing)
-        return FEWER if held.count < counted else held.assets
-
-
-def _not_whole(listed: Listing) -> Reconciled:
-    return Reconciled(Unproven(f"the list of its inputs is not whole: {listed.why}"))
+    ) -> list[Listed]:  # fmt: skip
+        """The list once more, to be looked at asset by asset; `counted`: how many it showed before. Raises _Undecided."""
+        held = await self._list(flow_id, partial(_Held, flow.plan.tally.total, digests))
+        if held.count < counted:
+            raise _Undecided(FEWER)
+        return held.assets
 
 
 def _tagged(rows: Iterable[InputFacts], others: list[InputFacts]) -> Iterator[InputFacts]:
