@@ -21,9 +21,9 @@ from .readable import count
 MOST_BYTES: Final = 64 << 20  # of a list; one of a million names has some 40 MB
 
 
-def wanted(manifest: Manifest, state: State | None, path: str) -> tuple[dict[str, Place], set[str]]:
-    """Names or patterns, and where each stands; the names of which the list says the attempt. Raises UsageError where the list
-    cannot be read."""
+def wanted(manifest: Manifest, state: State | None, path: str) -> tuple[dict[str, Place], dict[str, str]]:
+    """Names or patterns, and where each stands; by name, the attempt that the list says. Raises UsageError where it cannot be
+    read."""
     found: dict[str, Place] = {}
     attempts: dict[str, str] = {}
     for number, name, attempt in listed(_read(path)):
@@ -36,7 +36,7 @@ def wanted(manifest: Manifest, state: State | None, path: str) -> tuple[dict[str
     if again:
         what = "flow of the list was" if len(again) == 1 else "flows of the list were"
         say(f"batcher: {count(len(again))} {what} made again since, and left alone".replace("\u202f", ","))
-    return found, {plain(name) for name in attempts}
+    return found, {plain(name): attempt for name, attempt in attempts.items()}
 
 
 def _read(path: str) -> str:

@@ -81,15 +81,15 @@ def settings(
     needed by the commands that take a list of flows. Raises UsageError where that cannot be read."""
     redo, only = options.get("redo", ()), options.get("only", ())
     listed: dict[str, Place] = {}
-    once: set[str] = set()
+    attempts: dict[str, str] = {}
     if manifest is not None and options.get("redo_from") is not None:
         from .redo import wanted
 
-        listed, once = wanted(manifest, given.state, options["redo_from"])
+        listed, attempts = wanted(manifest, given.state, options["redo_from"])
         redo = (*redo, *listed)
     chosen = Options(
         resubmit_changed=options.get("resubmit_changed", False),
-        redo=Chosen("--redo", redo, listed, once) if redo else lambda name: False,
+        redo=Chosen("--redo", redo, listed, attempts) if redo else lambda name: False,
         only=Chosen("--only", only) if only else lambda name: True,
         redo_failed=options.get("redo_failed", False),
         checksum=options.get("checksum", False),

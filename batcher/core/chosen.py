@@ -5,7 +5,7 @@ slips there were. Called by the planner and by `collect`, once per flow.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Final
@@ -20,17 +20,18 @@ _SPECIAL: Final = re.compile(r"[*?[]")
 
 class Chosen:
     """Flows by name, as --only and --redo choose them: each of `patterns` is a name, or a pattern for names. `places` says
-    where a pattern stands that came from a file; `once`: names that a list chooses by the attempt that it is about.
+    where a pattern stands that came from a file; `attempts`: by name, the id of the attempt that a list is about.
 
     It remembers which patterns no name has matched so far: a flow that is not there is a slip, and nothing shall be written
     for one.
     """
 
     def __init__(
-        self, flag: str, patterns: Sequence[str], places: Mapping[str, Place] | None = None, once: Collection[str] = ()
+        self, flag: str, patterns: Sequence[str], places: Mapping[str, Place] | None = None,
+        attempts: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self._flag = flag
-        self._once = frozenset(once)
+        self._attempts = attempts or {}
         self._places = places or {}
         self._missed = dict.fromkeys(patterns)
         # A list of thousands of names is looked up, not walked: for 5,000 of 10,000 flows that is 20 ms, not 40 s.
@@ -55,9 +56,9 @@ class Chosen:
                     del self._missed[pattern]
         return bool(exact) or any(fnmatchcase(name, pattern) for pattern in self._patterns)
 
-    def once(self, name: str) -> bool:
-        """Whether this flow is chosen once, however often it is said."""
-        return name in self._once
+    def attempt(self, name: str) -> str | None:
+        """The id of the one attempt of this flow that is meant, however often it is said; None: whichever is there."""
+        return self._attempts.get(name)
 
     def missed(self) -> list[Problem]:
         """Once every name was asked about: a problem for each pattern that matched none."""

@@ -126,6 +126,11 @@ class Options:
     start: bool = True
     adopt: bool = False
 
+    def redoes(self, facts: FlowFacts) -> bool:
+        """Whether --redo asks to pay for this flow again, in the attempt that it has now."""
+        attempt = self.redo.attempt(facts.name) if isinstance(self.redo, Chosen) else None
+        return self.redo(facts.name) and attempt in (None, facts.flow_id)
+
     def missed(self) -> list[Problem]:
         """What was chosen by name and is not there; complete once every flow was asked about."""
         return [problem for chosen in (self.only, self.redo) if isinstance(chosen, Chosen) for problem in chosen.missed()]
@@ -150,7 +155,7 @@ def decide(
     state = facts.state if facts is not None else FlowState.PLANNED
     differs = tally.differs > 0 or (facts is not None and (facts.spec_digest != spec_digest or elsewhere(facts, given)))
     if facts is not None and state is FlowState.STARTED:
-        if options.redo(facts.name) or (failed and options.redo_failed):
+        if options.redoes(facts) or (failed and options.redo_failed):
             return Action.BLOCKED if problems else Action.REDO
         if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
             return Action.CHANGED if problems or not options.resubmit_changed else Action.REDO

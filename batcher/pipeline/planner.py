@@ -124,7 +124,7 @@ class Planner:
         if facts is not None and facts.is_started:
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(inputs, sent)
             done = looked is not None and looked[0] == facts.stat_digest
-            if done and not self._options.checksum and not self._options.redo(flow.name) and not self._failed(facts):
+            if done and not self._options.checksum and not self._options.redoes(facts) and not self._failed(facts):
                 assert looked is not None  # by `done`
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
@@ -167,7 +167,7 @@ class Planner:
         action = decide(facts, sent, tally, inputs.on_service, bool(problems), waiting, self._options, flow.flow_id,
                         failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
-            action = self._of_external(flow, action, problems)
+            action = self._of_external(flow, facts, action, problems)
         if action is Action.REDO and walked.gone:  # to be paid for again it needs them
             problems += walked.gone
             action = Action.BLOCKED
@@ -207,14 +207,14 @@ class Planner:
                 tally.changes.append((item.change, item.input.label))
         return found
 
-    def _of_external(self, flow: Flow, action: Action, problems: list[Problem]) -> Action:
+    def _of_external(self, flow: Flow, facts: FlowFacts, action: Action, problems: list[Problem]) -> Action:
         """A flow that was given by its id is never deleted, and can be started once."""
         hint = "make a new flow on the service and name its id"
         if action is Action.REBUILD:
             message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
             problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
             return Action.BLOCKED
-        if action is Action.REDO and self._options.redo(flow.name):
+        if action is Action.REDO and self._options.redoes(facts):
             message = f"the flow {flow.flow_id} was started, and can be started once"
             problems.append(Problem("manifest", message, hint, flow.place, flow.name))
             return Action.BLOCKED

@@ -62,6 +62,12 @@ class Preparation:
         """Whether sources that are at fault hold nothing else up (`--keep-going`)."""
         return self._options.keep_going
 
+    @property
+    def capped(self) -> bool:
+        """Whether no more flows may be started than were counted: those that come later were held against no cap."""
+        limits = self._limits
+        return self._options.start and (limits.max_starts is not None or limits.max_cost is not None)
+
     async def look(self) -> Survey:
         """The whole plan, and all that is wrong with it. Raises Stop."""
         return await asyncio.to_thread(self._surveyor.survey)
@@ -156,7 +162,10 @@ class BatchRun:
         # Before anything is created: a late start of what was given up would be paid for, too.
         await self._shutdown.in_time(self._cleanup.delete_orphans())
         if left.works:
-            starts = Starts(self._starts_per_run, left.unsettled)
+            most = self._starts_per_run
+            if self._preparation.capped:
+                most = left.requests.begun if most is None else min(most, left.requests.begun)
+            starts = Starts(most, left.unsettled)
             try:
                 await self._shutdown.in_time(self._stages().run(starts))
             finally:

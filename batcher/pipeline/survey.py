@@ -205,7 +205,7 @@ def redo_left(journal: JournalView, found: Survey) -> Problem | None:
 
 def _each_time(name: str, options: Options) -> bool:
     """Whether --redo asks to pay for this flow again, and would each time that it is said."""
-    return options.redo(name) and not (isinstance(options.redo, Chosen) and options.redo.once(name))
+    return options.redo(name) and not (isinstance(options.redo, Chosen) and options.redo.attempt(name) is not None)
 
 
 def _count(report: Report, plan: FlowPlan) -> None:

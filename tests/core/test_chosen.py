@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from batcher.core.chosen import Chosen, literal
+from batcher.core.facts import FlowFacts
+from batcher.core.lifecycle import FlowState
+from batcher.core.planning import Options
 
 
 def test_names_and_patterns_match_and_the_rest_is_missed() -> None:
@@ -32,3 +37,13 @@ def test_a_name_is_spelled_as_a_pattern_that_stands_for_it_alone(name: str) -> N
     chosen = Chosen("--redo", [literal(name)])
     assert chosen(name)
     assert not chosen(name + "x")
+
+
+def test_list_that_says_the_attempt_means_that_one_only() -> None:
+    chosen = Chosen("--redo", ["chair", "stool"], attempts={"chair": "id-1"})
+    options = Options(redo=chosen)
+    started = FlowFacts("chair", FlowState.STARTED, "id-1")
+    assert options.redoes(started)
+    assert not options.redoes(replace(started, flow_id="id-2")), "it was made again since, perhaps a moment ago"
+    assert options.redoes(FlowFacts("stool", FlowState.STARTED, "id-7"))
+    assert not options.redoes(FlowFacts("sofa", FlowState.STARTED, "id-8"))

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batcher.api import Settings, run
 from batcher.core.errors import Reason, Stop
 from batcher.core.facts import FileStat
-from batcher.core.model import Input, Problem
+from batcher.core.model import Flow, Input, Problem
+from batcher.core.price import parse_price
 from batcher.pipeline.operation import Operation
 from batcher.pipeline.ports import Seen
 from batcher.sandbox import Sandbox, parse_fault
 
-from .batch import LIMITS, Batch, files, order_faults
+from .batch import LIMITS, Batch, files, order_faults, read_record
 
 pytestmark = pytest.mark.anyio
 WRITES = ("create", "upload", "start")
@@ -118,3 +121,29 @@ async def test_run_that_ends_in_the_middle_of_a_walk_ends_in_order(tmp_path: Pat
         report = await batch.run(sandbox.url)
         assert report.exit_code == 0
         await batch.judge(sandbox.url, report)
+
+
+@pytest.mark.parametrize(
+    "caps", [{"max_starts": 5}, {"price_per_start": parse_price("1 EUR"), "max_cost": parse_price("5 EUR")}]
+)
+async def test_flows_that_come_after_the_look_at_all_do_not_pass_a_cap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: dict[str, Any]
+) -> None:
+    """Where the plan was too large to keep the manifest is walked again: files have come since."""
+    monkeypatch.setattr("batcher.pipeline.planner.KEEP", 0)
+    batch = Batch(tmp_path, files(tmp_path, 1), flows=5, limits=replace(LIMITS, **caps))
+    manifest = batch.manifest("")
+    walks = 0
+
+    def flows() -> Iterator[Flow | Problem]:
+        nonlocal walks
+        walks += 1
+        batch.flows = 5 if walks == 1 else 8
+        return batch._flows()
+
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        report = await run(replace(manifest, endpoint=sandbox.url, flows=flows), Settings())
+        record = (await read_record(sandbox.url))["flows"]
+    assert walks > 1
+    assert report.exit_code == 0, report.problems or report.stop
+    assert sum(flow["starts"] for flow in record) == 5

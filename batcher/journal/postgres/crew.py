@@ -40,6 +40,8 @@ class PostgresCrew:
         self._values = {"run": run, "lease": lease_s, "most": most, "place": place}
         self.lease_s = lease_s
         self.leads = False  # it plans, and sweeps
+        self.may_redo = True  # what --redo names: not where others have begun anew while this run was away
+        self._lineage: int | None = None  # of the sessions that it has been in
 
     @property
     def bounded(self) -> bool:
@@ -72,8 +74,8 @@ class PostgresCrew:
     async def join(self, digest: str) -> None:
         """Become a member. `digest`: of the manifest. Raises UsageError where a run that is alive has another."""
 
-        async def work(connection: Connection) -> None:
-            number, known, _, swept, *_ = await row(connection, "session")
+        async def work(connection: Connection) -> int:
+            number, known, _, swept, *_, lineage = await row(connection, "session")
             await self._expel(connection)
             others = await rows(connection, "another_place")
             if others and not swept and known != digest:
@@ -81,18 +83,29 @@ class PostgresCrew:
                                  "bring the same manifest to both; or wait until that run has ended")  # fmt: skip
             if not others or swept:  # those that are there are about to leave
                 number += 1
-                await self._begin_session(connection, {"session": number, "digest": digest})
+                resumed = lineage == self._lineage
+                lineage = lineage if resumed else number
+                await self._begin_session(connection, {"session": number, "digest": digest}, resumed=resumed)
             await execute(connection, "join", {**self._values, "session": number, "backend": self._link.backend})
+            return int(lineage)
 
         self._queue.forget()
         self.leads = False
         await self._link.run(_install)
-        await self._do(work, member=False)
+        lineage = await self._do(work, member=False)
+        self.may_redo = self.may_redo and self._lineage in (None, lineage)
+        self._lineage = lineage
 
-    @staticmethod
-    async def _begin_session(connection: Connection, values: dict[str, object]) -> None:
+    async def _begin_session(self, connection: Connection, values: dict[str, object], *, resumed: bool) -> None:
+        """`resumed`: by a run that was in the one before, so that what was paid for again, and started, counts on."""
+        if resumed:
+            names = await Queue.picked(connection)
+            begun = await row(connection, "starts_of", {"names": names})
+            await self._add_starts(connection, begun[0] - len(names))  # the others are planned, and counted, anew
+        else:
+            await execute(connection, "forget_redone", {})
         await Queue.clear(connection)
-        for name in ("begin_session", "forget_crew", "forget_lacking", "forget_redone", "forget_claims"):
+        for name in ("resume_session" if resumed else "begin_session", "forget_crew", "forget_lacking", "forget_claims"):
             await execute(connection, name, values)
 
     async def _expel(self, connection: Connection) -> None:
@@ -106,7 +119,7 @@ class PostgresCrew:
         """A sign of life, for this run and for the jobs that it holds. Raises ClaimLost where it is too late."""
 
         async def work(connection: Connection) -> Heard:
-            session, _, planned, swept, totals, prober, failed = await row(connection, "session")
+            session, _, planned, swept, totals, prober, failed, _ = await row(connection, "session")
             await self._expel(connection)
             if not await rows(connection, "is_member", self._values):
                 raise ClaimLost
@@ -183,12 +196,14 @@ class PostgresCrew:
         self.leads = False
 
     async def put(self, jobs: Sequence[Job]) -> None:
-        """Let these wait in the queue, each once; what was paid for again in this session is not again."""
+        """Let these wait in the queue, each once; what was paid for again in this session, or in one before it that it goes on
+        with, is not again."""
 
         async def work(connection: Connection) -> None:
-            redone = [job.name for job in jobs if job.redo_of is not None]
-            new = {one[0] for one in await rows(connection, "put_redone", {"names": redone})} if redone else set()
-            await Queue.put(connection, [job for job in jobs if job.redo_of is None or job.name in new])
+            redone = [job for job in jobs if job.redo_of is not None]
+            values = {"names": [job.name for job in redone], "ids": [job.redo_of for job in redone]}
+            may = {one[0] for one in await rows(connection, "put_redone", values)} if redone else set()
+            await Queue.put(connection, [job for job in jobs if job.redo_of is None or job.name in may])
 
         await self._lead(work)
 
@@ -217,7 +232,8 @@ class PostgresCrew:
         """So many jobs at most, which are this run's from now on; as many as may yet be started."""
 
         async def work(connection: Connection) -> list[Job]:
-            jobs, new = await self._queue.take(connection, count, await self._room(connection, count))
+            room = await self._room(connection, count)
+            jobs, new = await self._queue.take(connection, count, room if self.bounded else None)
             await self._add_starts(connection, new)
             return jobs
 

@@ -11,11 +11,22 @@ SELECT pg_advisory_unlock(hashtext(current_schema() || ' queue'));
 SELECT 1 FROM crew WHERE id=%(run)s AND left_at IS NULL FOR SHARE;
 
 -- name: session
-SELECT number, digest, planned, swept, totals, prober, failed_probes FROM session FOR UPDATE;
+SELECT number, digest, planned, swept, totals, prober, failed_probes, lineage FROM session FOR UPDATE;
 
 -- name: begin_session
 UPDATE session SET number=%(session)s, digest=%(digest)s, planned=false, swept=false, totals='{}', starts=0, prober=NULL,
+    failed_probes=0, lineage=%(session)s;
+
+-- name: resume_session
+-- Begun again by a run that was in the one before.
+UPDATE session SET number=%(session)s, digest=%(digest)s, planned=false, swept=false, totals='{}', prober=NULL,
     failed_probes=0;
+
+-- name: picked_jobs
+SELECT payload FROM pgqueuer WHERE status='picked';
+
+-- name: starts_of
+SELECT count(*) FROM flows WHERE name = ANY(%(names)s::text[]) AND state IN ('starting', 'started');
 
 -- name: forget_crew
 DELETE FROM crew WHERE left_at IS NOT NULL;
@@ -90,7 +101,9 @@ WHERE l.locktype='advisory' AND l.granted AND a.state_change <= clock_timestamp(
 UPDATE crew SET lacking=%(lacking)s WHERE id=%(run)s;
 
 -- name: put_redone
-INSERT INTO redone SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING RETURNING flow;
+-- Those that may be paid for again: not yet in this lineage, or in the same attempt, of which a job was lost.
+INSERT INTO redone(flow, redo_of) SELECT * FROM unnest(%(names)s::text[], %(ids)s::text[])
+ON CONFLICT (flow) DO UPDATE SET redo_of=redone.redo_of WHERE redone.redo_of = excluded.redo_of RETURNING flow;
 
 -- name: planned
 UPDATE session SET planned=true, totals=%(totals)s;
@@ -109,6 +122,10 @@ ANALYZE pgqueuer;
 
 -- name: own_jobs
 SELECT id FROM pgqueuer WHERE id = ANY(%(ids)s) AND queue_manager_id=%(manager)s AND status='picked' FOR UPDATE;
+
+-- name: stale_jobs
+-- Of runs that are dead. By the heartbeat, as PgQueuer tells them.
+SELECT id FROM pgqueuer WHERE status='picked' AND heartbeat < now() - make_interval(secs => %(lease)s);
 
 -- name: jobs_left
 -- Not counted: a look at one of them takes as long however many there are.

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import uuid4
 
 from pgqueuer.adapters.drivers.psycopg import PsycopgDriver
@@ -26,7 +26,9 @@ from .crew_statements import execute, rows
 from .link import Connection
 
 FLOW: Final = QueueEntrypoint("flow")
+_Entrypoints: TypeAlias = "dict[QueueEntrypoint, EntrypointExecutionParameter]"
 _UNLIMITED: Final = {FLOW: EntrypointExecutionParameter(concurrency_limit=0)}
+_NOTHING_NEW: Final = {FLOW: EntrypointExecutionParameter(concurrency_limit=1)}  # but what has lost its run
 
 
 class Queue:
@@ -81,19 +83,36 @@ class Queue:
         looks at it by itself, within a minute or so."""
         await execute(connection, "analyze_queue", {})
 
-    async def take(self, connection: Connection, count: int, room: int) -> tuple[list[Job], int]:
-        """So many jobs at most, in their order, those first whose run has died; and how many are new, at most `room`. Others
-        were taken by an attempt whose commit nobody has answered. They are held from `took` on."""
+    @staticmethod
+    async def picked(connection: Connection) -> list[str]:
+        """The names of the flows that runs held."""
+        return [_job_of(one[0]).name for one in await rows(connection, "picked_jobs")]
+
+    async def take(self, connection: Connection, count: int, room: int | None) -> tuple[list[Job], int]:
+        """So many jobs at most, in their order; and how many are new, at most `room` (None: no bound). Others were taken by an
+        attempt whose commit nobody has answered, or by runs that have died: they need no room, for they had it. They are held
+        from `took` on."""
         ours = await self._own(connection, self._taken)
-        more = min(count - len(ours), room)
-        found = await _queries(connection).dequeue(more, _UNLIMITED, self._me, self._most, self._lease) if more > 0 else []
+        found: list[QueueJob] = []
+        stale: set[int] = set()
+        if room is not None:
+            stale = {one[0] for one in await rows(connection, "stale_jobs", {"lease": self._lease.total_seconds()})}
+            if stale:  # as long as one is picked, this lets nothing new go
+                found = await self._dequeue(connection, count - len(ours), _NOTHING_NEW)
+        left = count - len(ours) - len(found)
+        found += await self._dequeue(connection, left if room is None else min(left, room), _UNLIMITED)
         self._taken.clear()
         jobs: list[Job] = []
         for one in [*ours, *found]:
-            name, redo_of = json.loads(one.payload or b"[]")
-            self._taken[name] = one
-            jobs.append(Job(name, redo_of))
-        return jobs, len(found)
+            job = _job_of(one.payload)
+            self._taken[job.name] = one
+            jobs.append(job)
+        return jobs, sum(int(one.id) not in stale for one in found)
+
+    async def _dequeue(self, connection: Connection, count: int, entrypoints: _Entrypoints) -> list[QueueJob]:
+        if count <= 0:
+            return []
+        return await _queries(connection).dequeue(count, entrypoints, self._me, self._most, self._lease)
 
     def took(self) -> None:
         """That is committed."""
@@ -136,6 +155,11 @@ class Queue:
     def _drop(self, names: Sequence[str]) -> None:
         for name in names:
             self._held.pop(name, None)
+
+
+def _job_of(payload: bytes | None) -> Job:
+    name, redo_of = json.loads(payload or b"[]")
+    return Job(name, redo_of)
 
 
 def _queries(connection: Connection) -> Queries:

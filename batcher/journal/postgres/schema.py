@@ -16,7 +16,7 @@ from ...host.failpoint import failpoint
 from .address import DatabaseAddress
 from .statements import SQL, Connection, ask
 
-SCHEMA: Final = 2  # as many files as there are
+SCHEMA: Final = 3  # as many files as there are
 
 
 def lock_key(schema: str, what: str) -> int:

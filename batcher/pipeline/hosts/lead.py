@@ -41,6 +41,8 @@ class Lead:
         self._left: Survey | None = None  # what is to be done, once that is known
         self._work: Iterator[FlowPlan | Problem] | None = None
         self._lacking: list[Problem] = []  # sources that this run lacks, and another may have
+        self._counted = 0  # flows that have work and were handed out
+        self._not_redone = False  # something was to be paid for again, and was left alone
         self._as_seen_here = NOT_SURVEYED  # the counts of the look that found them lacking
         self.failed = False  # the batch must not begin: it is said why
 
@@ -51,6 +53,7 @@ class Lead:
         if not await self._crew.try_lead():
             return False
         self._left = self._work = None
+        self._counted = 0
         await self._journal.take_lead()
         return True
 
@@ -104,7 +107,17 @@ class Lead:
         if self._work is None:
             left = self._left
             self._work = self._planner.work() if left is not None and (left.works or left.lacking) else iter(())
-        return (plan for plan in self._work if isinstance(plan, FlowPlan) and (plan.action.works or plan.lacks_sources))
+        return (plan for plan in self._work if isinstance(plan, FlowPlan) and self._is_for_queue(plan))
+
+    def _is_for_queue(self, plan: FlowPlan) -> bool:
+        """What would be paid for again is left alone where another run may have paid for it meanwhile."""
+        if plan.action is Action.REDO and not self._crew.may_redo:
+            self._not_redone = True
+            return False
+        if self._left is not None and self._preparation.capped and plan.action.works:
+            self._counted += 1
+            return self._counted <= self._left.requests.begun  # others have come since, and were held against no cap
+        return plan.action.works or plan.lacks_sources
 
     def some_jobs(self) -> list[Job]:
         """In `JobPlans`' thread: the next ones for the queue."""
@@ -112,6 +125,11 @@ class Lead:
 
     async def planned(self) -> None:
         """The queue is full. What this run has done itself by now is told with its heartbeats."""
+        if self._not_redone:
+            self._not_redone = False
+            message = "this run was away for longer than its lease, and others began anew: it pays for no flow again"
+            hint = "look at the batch with status, then ask again for what is left"
+            self._reporter.problem(Problem("unsettled", message, hint))
         flows, inputs = self._reporter.report.flows, self._reporter.report.inputs
         await self._crew.planned(Totals(flows.total, inputs.total, flows.started - flows.started_now,
                                         inputs.uploaded - inputs.uploaded_now, inputs.bytes - inputs.bytes_now))  # fmt: skip

@@ -21,6 +21,7 @@ class Crew(Protocol):
 
     lease_s: float
     leads: bool  # it plans, and sweeps
+    may_redo: bool  # what --redo names: not where others have begun anew while this run was away
 
     @property
     def bounded(self) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from batcher.core.crew import Done, Heartbeat
+from batcher.core.crew import Done, Heartbeat, Job, Totals
+from batcher.core.errors import ClaimLost
 from batcher.journal.postgres.address import DatabaseAddress
 from tests.postgres import journal_at, server
 
@@ -33,8 +34,8 @@ def address(tmp_path: Path) -> Iterator[DatabaseAddress]:
 
 
 @asynccontextmanager
-async def crew(address: DatabaseAddress, run: str) -> AsyncIterator[PostgresCrew]:
-    made = PostgresCrew(address, run, f"host {run}", lease_s=LEASE_S, most=4, held=4, starts=None)
+async def crew(address: DatabaseAddress, run: str, starts: int | None = None) -> AsyncIterator[PostgresCrew]:
+    made = PostgresCrew(address, run, f"host {run}", lease_s=LEASE_S, most=4, held=4, starts=starts)
     await made.join("digest")
     try:
         yield made
@@ -118,6 +119,45 @@ async def test_run_that_was_thrown_out_of_a_transaction_begins_it_again(address:
             return tries
 
         assert await asyncio.wait_for(a._do(work), 10) == 2
+
+
+async def taken(of: PostgresCrew, count: int) -> list[str]:
+    return [job.name for job in await of.take(count)]
+
+
+async def planned(of: PostgresCrew, *jobs: Job) -> None:
+    assert await of.try_lead()
+    await of.put(jobs)
+    await of.planned(Totals())
+
+
+async def test_runs_that_lost_their_leases_go_on_with_what_they_were_asked_for(address: DatabaseAddress) -> None:
+    """A laptop that slept: what it had paid for again is not paid for again, and what it had not begun still is."""
+    async with crew(address, "a", starts=3) as a:
+        await planned(a, Job("x", "id-1"), Job("y", "id-2"), Job("z", "id-3"))
+        assert await taken(a, 2) == ["x", "y"]
+        await a.done(["x"], 0, Done(1))
+        await asyncio.sleep(1.5 * LEASE_S)
+        with pytest.raises(ClaimLost):
+            await a.beat(TOLD)
+        await a.join("digest")
+        assert a.may_redo
+        await planned(a, Job("x", "id-9"), Job("y", "id-2"), Job("z", "id-3"))  # x is another one by now
+        assert await taken(a, 9) == ["y", "z"], "of three starts one is used: the job that was lost has given its back"
+        await a.give_back(["y", "z"])
+
+
+async def test_run_that_comes_back_to_what_others_began_pays_for_nothing_again(address: DatabaseAddress) -> None:
+    async with crew(address, "a") as a:
+        await planned(a, Job("x", "id-1"))
+        await asyncio.sleep(1.5 * LEASE_S)
+        async with crew(address, "b") as b:
+            assert b.may_redo, "it is asked for by somebody who has just come"
+            await a.join("digest")
+            assert not a.may_redo
+        await asyncio.sleep(1.5 * LEASE_S)
+        await a.join("digest")
+        assert not a.may_redo, "nor later"
 
 
 def test_library_says_nothing_by_itself() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import psycopg
@@ -50,6 +51,34 @@ async def test_job_that_was_taken_without_an_answer_is_given_once_more(tmp_path:
             await queue.take(connection, 1, 1)
         assert await take(other, 1, 1) == (["d"], 1), "what was not committed is anybody's"
         assert await take(queue, 1, 1) == ([], 0)
+
+
+async def test_job_of_a_run_that_died_needs_no_room_and_is_not_counted_again(tmp_path: Path) -> None:
+    """It was counted when it was taken first. Without room for it (--max-starts) the others would wait for it for ever."""
+    journal_at(tmp_path).close()
+    died, other = Queue(0.05, 10), Queue(0.05, 10)
+    async with await _connected(tmp_path) as connection:
+        await Queue.install(connection)
+        await Queue.put(connection, [Job(name) for name in "abcdef"])
+        async with connection.transaction():  # "a" waits again, before those that the dead run holds
+            assert [job.name for job in (await died.take(connection, 1, 1))[0]] == ["a"]
+        died.took()
+        async with connection.transaction():
+            assert (await died.take(connection, 2, 2))[1] == 2
+        died.took()
+        async with connection.transaction():
+            await died.give_back(connection, ["a"], 0.0)
+        await asyncio.sleep(0.2)
+        async with connection.transaction():
+            jobs, new = await other.take(connection, 5, 0)
+        assert ([job.name for job in jobs], new) == (["b", "c"], 0)
+        other.took()
+        async with connection.transaction():
+            assert await other.take(connection, 5, 0) == ([], 0), "nothing new without room"
+        async with connection.transaction():
+            await other.beat(connection)
+            jobs, new = await other.take(connection, 5, 2)
+        assert ([job.name for job in jobs], new) == (["a", "d"], 2)
 
 
 async def test_what_is_left_is_told_without_counting(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ class MemoryCrew:
         self._held: set[str] = set()
         self.lease_s = lease_s
         self.leads = False
+        self.may_redo = True
 
     def halt(self) -> None: ...
     async def close(self) -> None:
