@@ -109,7 +109,7 @@ async def test_journals_beside_it_are_found_whatever_their_schema(tmp_path: Path
     older(path, 1)
     before = path.read_bytes()
     (sibling,) = siblings(manifest, path.parent, shared=False)
-    assert (sibling.path, sibling.batch, sibling.told) == (path, "other", False)
+    assert (sibling.path, sibling.batch, sibling.self_described) == (path, "other", False)
     with closing(read_sibling(sibling)) as journal:
         assert journal.count_flows() == 2
     assert path.read_bytes() == before

@@ -46,7 +46,7 @@ async def test_journal_of_a_manifest_that_was_renamed_goes_on_with_its_batch(tmp
     assert journal_of(now, folder, shared=shared) == path
     assert journal_of(replace(now, batch="another"), folder, shared=shared) != path
     (sibling,) = siblings(now, folder, shared=shared)
-    assert (sibling.path, sibling.batch, sibling.here, sibling.told, sibling.gone) == (path, "was", True, True, True)
+    assert (sibling.path, sibling.batch, sibling.here, sibling.self_described, sibling.gone) == (path, "was", True, True, True)
 
 
 async def test_journal_with_flows_of_its_own_asks_for_no_others(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from .address import DatabaseAddress
 from .crew_statements import execute, row, rows
 from .link import Connection, Link
 from .queue import Queue
+from .sessions import begin_session, install
 
 IDLE_S: Final = 10.0  # a transaction whose run says nothing more is ended after a quarter of its lease, and after so long
 
@@ -85,28 +86,16 @@ class PostgresCrew:
                 number += 1
                 resumed = lineage == self._lineage
                 lineage = lineage if resumed else number
-                await self._begin_session(connection, {"session": number, "digest": digest}, resumed=resumed)
+                await begin_session(connection, number, digest, resumed=resumed)
             await execute(connection, "join", {**self._values, "session": number, "backend": self._link.backend})
             return int(lineage)
 
         self._queue.forget()
         self.leads = False
-        await self._link.run(_install)
+        await self._link.run(install)
         lineage = await self._do(work, member=False)
         self.may_redo = self.may_redo and self._lineage in (None, lineage)
         self._lineage = lineage
-
-    async def _begin_session(self, connection: Connection, values: dict[str, object], *, resumed: bool) -> None:
-        """`resumed`: by a run that was in the one before, so that what was paid for again, and started, counts on."""
-        if resumed:
-            names = await Queue.picked(connection)
-            begun = await row(connection, "starts_of", {"names": names})
-            await self._add_starts(connection, begun[0] - len(names))  # the others are planned, and counted, anew
-        else:
-            await execute(connection, "forget_redone", {})
-        await Queue.clear(connection)
-        for name in ("resume_session" if resumed else "begin_session", "forget_crew", "forget_lacking", "forget_claims"):
-            await execute(connection, name, values)
 
     async def _expel(self, connection: Connection) -> None:
         """Runs that are dead, or frozen, are members no more. What they had done stays counted."""
@@ -302,12 +291,3 @@ class PostgresCrew:
 
 async def _reserve(connection: Connection, values: dict[str, object]) -> float:
     return max(0.0, float((await row(connection, "reserve", values))[0]))
-
-
-async def _install(connection: Connection) -> None:
-    """One at a time; whoever loses the connection in the middle lets go of the lock."""
-    await execute(connection, "lock_queue_install", {})
-    try:
-        await Queue.install(connection)
-    finally:
-        await execute(connection, "unlock_queue_install", {})

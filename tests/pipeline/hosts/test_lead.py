@@ -32,6 +32,7 @@ class Host:
         self.resigned = 0
         self.judged: list[Problem] | None = None
         self.may_redo = True
+        self.capped = False
         self.plans: list[FlowPlan] = []
 
     async def resign(self, *, lacking: bool) -> None:
