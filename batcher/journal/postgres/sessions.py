@@ -11,8 +11,8 @@ from .queue import Queue
 
 
 async def begin_session(connection: Connection, number: int, digest: str, *, resumed: bool) -> None:
-    """Within a transaction. `digest`: of the manifest. `resumed`: by a run that was in the session before, so that what was paid
-    for again, and how many flows were started, counts on."""
+    """Within a transaction. `digest`: of the manifest. `resumed`: by a run that was in the session before, so that what was
+    paid for again, and how many flows were started, counts on."""
     if resumed:
         names = await Queue.picked(connection)
         begun = await row(connection, "starts_of", {"names": names})

@@ -56,7 +56,7 @@ async def test_job_that_was_taken_without_an_answer_is_given_once_more(tmp_path:
 async def test_job_of_a_run_that_died_needs_no_room_and_is_not_counted_again(tmp_path: Path) -> None:
     """It was counted when it was taken first. Without room for it (--max-starts) the others would wait for it for ever."""
     journal_at(tmp_path).close()
-    died, other = Queue(0.05, 10), Queue(0.05, 10)
+    died, other = Queue(2.0, 10), Queue(2.0, 10)
     async with await _connected(tmp_path) as connection:
         await Queue.install(connection)
         await Queue.put(connection, [Job(name) for name in "abcdef"])
@@ -68,7 +68,7 @@ async def test_job_of_a_run_that_died_needs_no_room_and_is_not_counted_again(tmp
         died.took()
         async with connection.transaction():
             await died.give_back(connection, ["a"], 0.0)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(2.2)
         async with connection.transaction():
             jobs, new = await other.take(connection, 5, 0)
         assert ([job.name for job in jobs], new) == (["b", "c"], 0)
