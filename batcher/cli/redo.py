@@ -14,7 +14,7 @@ from ..core.chosen import listed, plain
 from ..core.errors import UsageError
 from ..core.facts import FlowFacts
 from ..core.model import Manifest, Place
-from ..journal.open import State, read_journal
+from ..journal.open import State, at_primary, read_journal
 from .output import say
 from .readable import count
 
@@ -59,7 +59,7 @@ def _read(path: str) -> str:
 
 def _made_again(manifest: Manifest, state: State | None, attempts: dict[str, str]) -> list[str]:
     """The names whose flow is another one by now than the list is about."""
-    journal = read_journal(manifest, state) if attempts else None
+    journal = read_journal(manifest, at_primary(state)) if attempts else None
     if journal is None:
         return []
     with closing(journal):

@@ -77,6 +77,12 @@ def open_crew(manifest: Manifest, state: DatabaseAddress, run: str, *, lease_s: 
                 starts=limits.starts_per_run)  # fmt: skip
 
 
+def at_primary(state: State | None) -> State | None:
+    """For a look that decides what is paid for: of a database's servers only one that takes writes, never a hot standby, which
+    may lag behind."""
+    return state.at_primary() if isinstance(state, DatabaseAddress) else state
+
+
 def run_name() -> str:
     """Of this process among the runs of a batch: where it is, and what no other is called."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -85,7 +91,8 @@ def run_name() -> str:
 def read_journal(manifest: Manifest, state: State | None, *, next_run: bool = False) -> JournalView | None:
     """Look at the manifest's journal, without its lock and without a write; None where nothing was run yet. `next_run`: it
     tells what the next run will find: what was announced and never left is as if never announced; a database cannot tell.
-    Raises JournalError, UsageError, and Stop where the database is away."""
+    Where the address lets it a hot standby may answer; see `at_primary`. Raises JournalError, UsageError, and Stop where the
+    database is away."""
     if isinstance(state, DatabaseAddress):
         return _read_database(state.of(manifest))
     path = journal_path(manifest, state)
@@ -117,7 +124,7 @@ def empty_journal() -> Journal:
 def require_journal(manifest: Manifest, state: State | None) -> None:
     """Raises UsageError where nothing was run yet."""
     if isinstance(state, DatabaseAddress):
-        journal = read_journal(manifest, state)
+        journal = read_journal(manifest, state.at_primary())
         if journal is not None:
             journal.close()
             return

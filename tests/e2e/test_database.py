@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batcher.journal.postgres.address import DatabaseAddress
-from tests.postgres import server
+from tests.postgres import own_server, server
 
 from .conftest import Service, batcher, begin, write_batch
 
@@ -98,3 +98,26 @@ def test_command_that_must_be_alone_is_told_of_a_run(service: Service, state: st
     finally:
         process.terminate()
         process.communicate()
+
+
+def test_hot_standby_that_lags_is_never_asked_what_is_started(service: Service, tmp_path: Path) -> None:
+    primary = own_server()
+    standby = primary.standby()
+    write_batch(tmp_path, 2, 1)
+    url = standby.before(primary)
+    words = ("--endpoint", service.url, "--json")
+
+    def run(manifest: str, state: str, code: int = 0) -> int:
+        ended = batcher(tmp_path, "run", manifest, "--state", state, *words)
+        assert ended.returncode == code, ended.stderr
+        return json.loads(ended.stdout)["flows"]["started_now"] if code == 0 else 0
+
+    standby.stand_still(primary)
+    assert run("m.yaml", url) == 2
+    for more in ("load_balance_hosts=random", "load_balance_hosts=random", "target_session_attrs=any"):
+        assert run("m.yaml", f"{url}&{more}") == 0
+    assert json.loads(batcher(tmp_path, "status", "m.yaml", "--state", url, *words).stdout)["flows"]["started"] == 0  # it lags
+    assert batcher(tmp_path, "collect", "m.yaml", "--to", "out", "--state", url, *words).returncode == 0
+    (tmp_path / "m.yaml").rename(tmp_path / "n.yaml")
+    run("n.yaml", url, code=12)
+    assert [flow["starts"] for flow in service.record()["flows"] if not flow["deleted"]] == [1, 1]

@@ -28,10 +28,11 @@ _QUOTED: Final = re.compile(r'"[^"]*"')
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
     """A database, and the schema in it ("": made from the batch and its endpoint, see `of`). `parameters` are libpq's, and
-    may hold a password: they are never shown."""
+    may hold a password: they are never shown. `primary`: of its servers only one that takes writes will do."""
 
     parameters: tuple[tuple[str, str], ...] = field(repr=False)
     schema: str = ""
+    primary: bool = False
 
     @classmethod
     def parse(cls, text: str) -> DatabaseAddress:
@@ -53,6 +54,16 @@ class DatabaseAddress:
         slug = re.sub("[^a-z0-9]+", "_", manifest.batch.lower()).strip("_")[:SLUG_CHARS]
         text = f"{manifest.batch}\0{manifest.endpoint}"
         return replace(self, schema=f"batcher_{slug}_{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}")
+
+    def at_primary(self) -> DatabaseAddress:
+        """For whoever writes, or decides by what he reads what is paid for: a hot standby may not know yet what was started."""
+        return replace(self, primary=True)
+
+    def connecting(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """What libpq is given: `ours` where the address says nothing else. Where only the primary will do that is no matter of
+        taste, so neither the address, nor a service file, nor PGTARGETSESSIONATTRS is asked for it."""
+        given = {**ours, **dict(self.parameters)}
+        return {**given, "target_session_attrs": "read-write"} if self.primary else given
 
     @property
     def has_password(self) -> bool:

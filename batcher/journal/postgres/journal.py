@@ -48,7 +48,9 @@ class PostgresJournal(LineReader):
     `run`: the name of this run, as others see it on its flows. `exclusive`: no other run is at it, and this one may change
     every flow; else it changes those that it claims, and with the lead those that nobody has claimed. Raises Locked where
     others are at it, UsageError where the database refuses, Stop(UNAVAILABLE) where it is away, JournalError where it holds
-    something else. `about`: what it says of itself. Close it when done."""
+    something else. `about`: what it says of itself. Close it when done.
+
+    It reads where it writes: a hot standby that lags would tell of a flow that is started as one that is not."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class PostgresJournal(LineReader):
         run: str,
         exclusive: bool,
     ) -> None:
+        address = address.at_primary()
         self._patience = Patience(AWAY_S)
         self._batch = batch
         self._exclusive = exclusive

@@ -74,7 +74,7 @@ class Patience:
 
 
 class Line:
-    """`session`: settings of its connections; `writes`: a server that only reads is none for it. `begun` is called with each
+    """`session`: settings of its connections; `writes`: with plans of its own for what it writes. `begun` is called with each
     new one. Raises Stop(UNAVAILABLE) where the database is away for too long, and psycopg's own errors where it says no, which
     `user_error` makes ours."""
 
@@ -149,10 +149,8 @@ class Line:
             self._drop()
 
     def _connect(self) -> Connection:
-        given = dict(self._address.parameters)
-        if self._writes:
-            given.setdefault("target_session_attrs", "read-write")
-        connection = psycopg.connect(**{**_TCP, **given}, autocommit=True)  # type: ignore[arg-type]  # libpq's, as text
+        given = self._address.connecting(_TCP)
+        connection = psycopg.connect(**given, autocommit=True)  # type: ignore[arg-type]  # libpq's, as text
         if self._writes:  # with plans of ours (`statements`): where psycopg has some too, it throws all away at a rollback
             connection.prepare_threshold = None
         try:

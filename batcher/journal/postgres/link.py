@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import psycopg
-from psycopg.errors import IdleInTransactionSessionTimeout
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg.sql import Identifier
 
 from ...core.errors import Reason, Stop
@@ -27,7 +27,9 @@ KEPT_ALIVE: Final = {"connect_timeout": "5", "keepalives_idle": "5", "keepalives
 # The same in the server: a host that is gone without a word would keep its locks there for two hours.
 _SESSION: Final = {"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3",
                    "tcp_user_timeout": "10000"}  # fmt: skip
-_LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, IdleInTransactionSessionTimeout, TimeoutError)
+# A server that takes no writes any more has become a standby: the primary is another one, or will be.
+_LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError, IdleInTransactionSessionTimeout, ReadOnlySqlTransaction,
+                TimeoutError)  # fmt: skip
 
 T = TypeVar("T")
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
@@ -38,7 +40,7 @@ class Link:
     may wait for its next statement; then the server ends it, for others wait for its rows."""
 
     def __init__(self, address: DatabaseAddress, lost: Callable[[], None], *, idle_s: float) -> None:
-        self._address = address
+        self._address = address.at_primary()
         idle = f"{round(1000 * idle_s)}ms"
         self._session = {**_SESSION, "search_path": Identifier(address.schema).as_string(),
                          "idle_in_transaction_session_timeout": idle}  # fmt: skip
@@ -89,7 +91,7 @@ class Link:
             pass
 
     async def _connect(self) -> Connection:
-        given = {**KEPT_ALIVE, **dict(self._address.parameters)}
+        given = self._address.connecting(KEPT_ALIVE)
         connection = await psycopg.AsyncConnection.connect(autocommit=True, **given)  # type: ignore[arg-type]  # as libpq takes it
         await connection.execute(SQL["set_session"], (list(self._session), list(self._session.values())))
         self.backend = connection.info.backend_pid
