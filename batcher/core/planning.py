@@ -14,8 +14,10 @@ from typing import Final
 from .chosen import Chosen
 from .facts import FileStat, FlowFacts, InputFacts
 from .lifecycle import FlowState, InputState
-from .model import Flow, Input, Problem
+from .media import other_spellings
+from .model import JSON, Absent, Flow, Input, Problem
 from .rows import row
+from .tags import spec_digest
 
 CHANGES_KEPT: Final = 1000  # labels per flow; the rest is counted
 
@@ -44,6 +46,16 @@ def change_of(
     if sha256 is None:
         return Change.SAME if trust and facts.stat == file_stat else Change.HASH
     return Change.SAME if facts.sha256 == sha256 else Change.DIFFERS
+
+
+def digest_sent(facts: InputFacts | None, plain: str, sent: str, additional: JSON | Absent) -> bytes:
+    """The spec digest of what is meant, to be held against the row: the plain type's; or the row's own, where it was taken over
+    another spelling of that type, as the service wanted it (journals of up to now). `sent`: how it is spelled now."""
+    meant = spec_digest(plain, additional)
+    if facts is not None and facts.spec_digest != meant:
+        others = (spec_digest(other, additional) for other in (sent, *other_spellings(plain)))
+        return facts.spec_digest if facts.spec_digest in others else meant
+    return meant
 
 
 class Action(Enum):
@@ -169,7 +181,7 @@ def decide(
 
 @row(frozen=True, slots=True)
 class InputPlan:
-    """One input with all that is known before it is read. `mime` is the type as it is sent."""
+    """One input with all that is known before it is read. `mime` is the type as it is sent; the digest is the plain type's."""
 
     input: Input
     key: bytes

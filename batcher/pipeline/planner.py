@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..core.facts import FileStat, FlowFacts, InputFacts
 from ..core.lifecycle import FlowState
+from ..core.media import plain_type
 from ..core.model import Flow, Input, Manifest, Problem
 from ..core.planning import (
     CHANGES_KEPT,
@@ -26,6 +27,7 @@ from ..core.planning import (
     Tally,
     change_of,
     decide,
+    digest_sent,
     elsewhere,
 )
 from ..core.suggestion import did_you_mean
@@ -270,13 +272,14 @@ class Planner:
         mime = self._sources.mime(item, types, seen)
         if isinstance(mime, Problem):
             return mime
-        meant = spec_digest(mime, item.additional)
+        plain = plain_type(mime)
+        sent = digest_sent(row, plain, mime, item.additional)
         sha256: bytes | None = None
-        found = change_of(row, meant, file_stat, None, trust=not self._options.checksum and item.source.stat_tells)
+        found = change_of(row, sent, file_stat, None, trust=not self._options.checksum and item.source.stat_tells)
         if found is Change.HASH:
             digest = self._sources.digest(item)
             if isinstance(digest, Problem):
                 return digest
             sha256 = digest
-            found = change_of(row, meant, file_stat, sha256, trust=False)
-        return InputPlan(item, key, file_stat, mime, meant, found, row, sha256)
+            found = change_of(row, sent, file_stat, sha256, trust=False)
+        return InputPlan(item, key, file_stat, mime, spec_digest(plain, item.additional), found, row, sha256)

@@ -8,7 +8,9 @@ import pytest
 
 from batcher.core.facts import FileStat, FlowFacts, InputFacts
 from batcher.core.lifecycle import FlowState, InputState
-from batcher.core.planning import Action, Change, Options, Tally, change_of, decide
+from batcher.core.model import ABSENT, JSON
+from batcher.core.planning import Action, Change, Options, Tally, change_of, decide, digest_sent
+from batcher.core.tags import spec_digest
 
 KEY = b"k" * 16
 MEANINGS = [b"m" * 16, b"n" * 16]
@@ -36,6 +38,22 @@ def test_standing_over_all_combinations(state: InputState) -> None:
         else:
             assert found is Change.HASH
             assert read is None, "once it was read it can be told"
+
+
+@pytest.mark.parametrize("additional", [ABSENT, {}, {"n": 1}, [1]])
+@pytest.mark.parametrize(("kept", "meant", "same"), [
+    ("image/jpeg", "image/jpeg", True), ("image/jpg", "image/jpeg", True), ("image/tif", "image/tiff", True),
+    ("IMAGE/Jpeg", "image/jpeg", True), ("image/png", "image/jpeg", False), ("image/jpg", "image/tiff", False),
+])  # fmt: skip
+def test_digest_over_another_spelling_of_the_type_is_no_change(kept: str, meant: str, same: bool, additional: JSON) -> None:
+    """`IMAGE/Jpeg`: as the service spells it now."""
+    row = InputFacts(KEY, InputState.ACCEPTED, DIGESTS[0], spec_digest(kept, additional), PRINTS[0])
+    digest = digest_sent(row, meant, "IMAGE/Jpeg", additional)
+    found = change_of(row, digest, PRINTS[0], None, trust=True)
+    assert found is (Change.SAME if same else Change.DIFFERS)
+    assert digest_sent(None, meant, "IMAGE/Jpeg", additional) == spec_digest(meant, additional)
+    other = digest_sent(row, meant, "IMAGE/Jpeg", {"another": 1})
+    assert change_of(row, other, PRINTS[0], None, trust=True) is Change.DIFFERS
 
 
 def test_what_the_journal_does_not_know_is_new() -> None:

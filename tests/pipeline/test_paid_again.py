@@ -1,0 +1,78 @@
+"""What was started is paid for again only where what it was started with is known to be something else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batcher.api import MemoryJournal, Settings, run
+from batcher.core.facts import InputFacts, PutInput
+from batcher.core.lifecycle import FlowState
+from batcher.core.model import ABSENT
+from batcher.core.planning import Options
+from batcher.core.tags import spec_digest
+from batcher.sandbox import Readings, Sandbox
+
+from .batch import Batch, read_record
+
+pytestmark = pytest.mark.anyio
+
+CHANGED = Settings(options=Options(resubmit_changed=True))
+CHANGED_READ = Settings(options=Options(resubmit_changed=True, checksum=True))
+
+
+def jpegs(folder: Path) -> Batch:
+    """One flow of two, of which one carries an `additional`."""
+    paths = [folder / "a.jpg", folder / "b.jpg"]
+    for path in paths:
+        path.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(900))
+    return Batch(folder, paths, flows=1)
+
+
+async def starts(url: str) -> list[int]:
+    """Of each flow on the service."""
+    return [flow["starts"] for flow in (await read_record(url))["flows"]]
+
+
+async def test_what_the_service_spells_in_its_own_way_is_not_paid_for_again(tmp_path: Path) -> None:
+    batch = jpegs(tmp_path)
+    async with Sandbox(tmp_path / "service", readings=Readings.parse("jpeg=image/jpg"), processing_s=0.05) as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        for settings in (CHANGED_READ, CHANGED_READ):
+            assert (await batch.run(sandbox.url, settings)).exit_code == 0
+        for path in batch.paths:
+            os.utime(path)
+        report = await batch.run(sandbox.url, CHANGED)
+        assert (report.exit_code, report.flows.changed) == (0, 0)
+        assert await starts(sandbox.url) == [1], "nothing has changed"
+        batch.paths[0].write_bytes(b"\xff\xd8\xff\xe0another")
+        assert (await batch.run(sandbox.url, CHANGED)).exit_code == 0
+        assert await starts(sandbox.url) == [1, 1], "this is a change, and was asked for"
+
+
+@pytest.mark.parametrize("start", [True, False])
+@pytest.mark.parametrize("now", ["image/jpg", "image/jpeg"])
+async def test_rows_that_took_the_digest_over_the_other_spelling_are_no_change(tmp_path: Path, start: bool, now: str) -> None:
+    """As batcher wrote them until now: neither is a started flow paid for again, nor one that is not started built anew."""
+    batch, journal = jpegs(tmp_path), MemoryJournal()
+    async with Sandbox(tmp_path / "service", readings=Readings.parse(f"jpeg={now}"), processing_s=0.05) as sandbox:
+        manifest = batch.manifest(sandbox.url)
+        await run(manifest, Settings(options=Options(start=start)), journal=journal)
+        await journal.record(*(PutInput("flow 0", old_row(row)) for row in list(journal.input_rows("flow 0"))))
+        for path in batch.paths:
+            os.utime(path)
+        report = await run(manifest, CHANGED, journal=journal)
+        assert (report.exit_code, report.flows.changed, report.flows.rebuilt) == (0, 0, 0)
+        facts = journal.flow("flow 0")
+        assert facts is not None
+        assert facts.state is FlowState.STARTED
+        assert await starts(sandbox.url) == [1], "neither another, nor one built anew"
+
+
+def old_row(row: InputFacts) -> InputFacts:
+    """Of what was sent as image/jpg, with the `additional` that `Batch` gives it."""
+    (additional,) = [one for one in ({}, {"n": 1}) if row.spec_digest == spec_digest("image/jpeg", one or ABSENT)]
+    return replace(row, spec_digest=spec_digest("image/jpg", additional or ABSENT))
