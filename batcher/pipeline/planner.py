@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..core.facts import FileStat, FlowFacts, InputFacts
 from ..core.lifecycle import FlowState
-from ..core.media import plain_type
+from ..core.media import TEXT, plain_type
 from ..core.model import Flow, Input, Manifest, Problem
 from ..core.planning import (
     CHANGES_KEPT,
@@ -56,7 +56,8 @@ class _Walked:
 
 
 class Planner:
-    """`templates` is asked only when a flow is not done: a run that has nothing to do sends nothing."""
+    """`templates` is asked only when a flow is not done, or is to be compared with what may be paid for again and a file does
+    not tell its type: a run that has nothing to do sends nothing."""
 
     def __init__(
         self, manifest: Manifest, journal: JournalView, sources: Sources, options: Options,
@@ -238,9 +239,9 @@ class Planner:
 
     def _inputs(self, inputs: FlowInputs, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         flow = inputs.flow
-        types = None
-        if flow.template is not None and not (facts is not None and facts.is_started):
-            types = (self._templates() or {}).get(flow.template)
+        started = facts is not None and facts.is_started
+        types = None if started else self._types(flow)
+        untold = self._types_where_untold(flow, facts) if started else None
         asked = facts is not None and facts.state is not FlowState.PLANNED
         input_keys = InputKeys(self.manifest.batch, flow.name)
         for step in self._ahead.steps(inputs, inside=True):
@@ -253,8 +254,17 @@ class Planner:
                 looked.append((item, seen, input_keys.next(item), file_stat))
             keys = [one[2] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
-            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types) for one in looked)
+            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types, untold) for one in looked)
             yield from plans if self._images is None else self._looked_into(list(plans), self._images)
+
+    def _types(self, flow: Flow) -> tuple[str, ...] | None:
+        return (self._templates() or {}).get(flow.template) if flow.template is not None else None
+
+    def _types_where_untold(self, flow: Flow, facts: FlowFacts | None) -> Callable[[], tuple[str, ...] | None]:
+        """What the template of a started flow takes, for a file that does not tell its type. It was sent as a text, for no
+        other can be sent so; the service is asked where the flow may be paid for again."""
+        again = self._options.resubmit_changed or self._options.redo(flow.name) or self._failed(facts)
+        return lambda: self._types(flow) if again else (TEXT,)
 
     @staticmethod
     def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
@@ -267,9 +277,12 @@ class Planner:
 
     def _input(
         self, item: Input, seen: Seen | None, key: bytes, file_stat: FileStat, row: InputFacts | None,
-        types: tuple[str, ...] | None,
+        types: tuple[str, ...] | None, untold: Callable[[], tuple[str, ...] | None] | None,
     ) -> InputPlan | Problem:  # fmt: skip
+        """`untold`: the types, where they are asked for only if it does not tell its own."""
         mime = self._sources.mime(item, types, seen)
+        if isinstance(mime, Problem) and untold is not None:
+            mime = self._sources.mime(item, untold(), seen)
         if isinstance(mime, Problem):
             return mime
         plain = plain_type(mime)

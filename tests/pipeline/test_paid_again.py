@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from batcher import load_manifest
 from batcher.api import MemoryJournal, Settings, run
 from batcher.core.facts import InputFacts, PutInput
 from batcher.core.lifecycle import FlowState
@@ -16,12 +17,13 @@ from batcher.core.planning import Options
 from batcher.core.tags import spec_digest
 from batcher.sandbox import Readings, Sandbox
 
-from .batch import Batch, read_record
+from .batch import Batch, read_record, sent
 
 pytestmark = pytest.mark.anyio
 
 CHANGED = Settings(options=Options(resubmit_changed=True))
 CHANGED_READ = Settings(options=Options(resubmit_changed=True, checksum=True))
+REDO = Settings(options=Options(redo=lambda name: True))
 
 
 def jpegs(folder: Path) -> Batch:
@@ -76,3 +78,43 @@ def old_row(row: InputFacts) -> InputFacts:
     """Of what was sent as image/jpg, with the `additional` that `Batch` gives it."""
     (additional,) = [one for one in ({}, {"n": 1}) if row.spec_digest == spec_digest("image/jpeg", one or ABSENT)]
     return replace(row, spec_digest=spec_digest("image/jpg", additional or ABSENT))
+
+
+async def test_prompt_whose_name_tells_no_type_is_compared_and_paid_for_again_as_asked(tmp_path: Path) -> None:
+    """Its type follows from the template; of a started flow that is asked only where it may be paid for again."""
+    prompt = tmp_path / "stool.prompt"
+    prompt.write_text("a stool")
+    (tmp_path / "m.yaml").write_text("""
+version: 1
+flows: [{name: stool, template: model_generate_fromprompt, inputs: [stool.prompt]}]
+""")
+    async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
+        manifest = load_manifest(tmp_path / "m.yaml", env={}, endpoint=sandbox.url)
+        assert (await run(manifest, Settings())).exit_code == 0
+        assert (await run(manifest, REDO)).flows.started_now == 1
+        assert await starts(sandbox.url) == [1, 1]
+        os.utime(prompt)
+        assert (await run(manifest, CHANGED)).exit_code == 0
+        assert await starts(sandbox.url) == [1, 1], "nothing has changed"
+        prompt.write_text("a large stool")
+        before = len(await sent(sandbox.url))
+        report = await run(manifest, Settings())
+        assert (report.exit_code, report.flows.changed, len(await sent(sandbox.url))) == (0, 1, before)
+        assert (await run(manifest, CHANGED)).flows.started_now == 1
+        assert await starts(sandbox.url) == [1, 1, 1]
+
+
+async def test_file_that_has_lost_its_type_is_not_begun_anew(tmp_path: Path) -> None:
+    """It was sent as an image. A text under its name can be no input of this template, and the flow stays done."""
+    image = tmp_path / "image"
+    image.write_bytes(b"\xff\xd8\xff\xe0" + os.urandom(900))
+    batch = Batch(tmp_path, [image], flows=1)
+    async with Sandbox(tmp_path / "service", processing_s=0.05) as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        image.write_bytes(b"an error message")
+        assert (await batch.run(sandbox.url)).flows.changed == 1
+        for settings in (CHANGED, REDO):
+            await batch.run(sandbox.url, settings)
+        report = await batch.run(sandbox.url, REDO)
+        assert (report.exit_code, report.problems[0].message) == (4, "the type of image cannot be told")
+        assert [flow["starts"] for flow in (await read_record(sandbox.url))["flows"]] == [1]
