@@ -119,6 +119,12 @@ class Tally:
                     self.sent += 1
                     self.sent_bytes += size
 
+    def take_for_sent(self) -> None:
+        """Of a started flow that cannot be compared: all of them were sent, as they are now or otherwise."""
+        self.same, self.sent, self.sent_bytes = self.total, self.total, self.total_bytes
+        self.new = self.new_bytes = self.new_encoded = self.differs = self.unknown = self.resent = 0
+        self.changes.clear()
+
     @property
     def there(self) -> int:
         """Those that may be on the service."""
@@ -150,6 +156,12 @@ def elsewhere(facts: FlowFacts | None, given: str | None) -> bool:
     return facts.flow_id != given and (facts.external or given is not None)
 
 
+def is_comparable(facts: FlowFacts) -> bool:
+    """Whether it is known what a started flow was started with. It is not where its row has no digest: its start came late,
+    after it had been given up, or it was adopted and could not be compared. Such a flow never counts as changed."""
+    return facts.spec_digest != b""
+
+
 def decide(
     facts: FlowFacts | None, spec_digest: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, options: Options,
     given: str | None = None, *, failed: bool = False,
@@ -160,11 +172,13 @@ def decide(
     (`Tally.there`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
-    differs = tally.differs > 0 or (facts is not None and (facts.spec_digest != spec_digest or elsewhere(facts, given)))
+    differs = tally.differs > 0 or (facts is not None and facts.spec_digest != spec_digest)
+    another = elsewhere(facts, given)
     if facts is not None and state is FlowState.STARTED:
         if options.redo(facts.name) or (failed and options.redo_failed):
             return Action.BLOCKED if problems else Action.REDO
-        if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
+        # What has gone since is no change: a started flow needs its sources no longer.
+        if another or (is_comparable(facts) and (tally.new or differs)):
             return Action.CHANGED if problems or not options.resubmit_changed else Action.REDO
         return Action.DONE
     if state is FlowState.STARTING:  # whatever has become of its sources: it may be paid for
@@ -176,7 +190,22 @@ def decide(
     if state is FlowState.PLANNED:
         return Action.NEW
     taken_out = on_service > tally.there
-    return Action.REBUILD if differs or taken_out else Action.RESUME
+    return Action.REBUILD if differs or another or taken_out else Action.RESUME
+
+
+def of_external(flow: Flow, action: Action, options: Options, problems: list[Problem]) -> Action:
+    """The action for a flow that was given by its id, which is never deleted, and can be started once; what is wrong joins the
+    `problems`."""
+    hint = "make a new flow on the service and name its id"
+    if action is Action.REBUILD:
+        message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
+        problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
+        return Action.BLOCKED
+    if action is Action.REDO and options.redo(flow.name):
+        message = f"the flow {flow.flow_id} was started, and can be started once"
+        problems.append(Problem("manifest", message, hint, flow.place, flow.name))
+        return Action.BLOCKED
+    return Action.CHANGED if action is Action.REDO else action
 
 
 @row(frozen=True, slots=True)

@@ -29,6 +29,8 @@ from ..core.planning import (
     decide,
     digest_sent,
     elsewhere,
+    is_comparable,
+    of_external,
 )
 from ..core.suggestion import did_you_mean
 from ..core.tags import InputKeys, flow_spec_digest, spec_digest, stat_bytes
@@ -126,9 +128,7 @@ class Planner:
         sent = flow_spec_digest(flow.template, flow.parameters, flow.additional)
         if facts is not None and facts.is_started:
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(inputs, sent)
-            done = looked is not None and looked[0] == facts.stat_digest
-            if done and not self._options.checksum and not self._options.redo(flow.name) and not self._failed(facts):
-                assert looked is not None  # by `done`
+            if looked is not None and self._is_done(facts, looked[0]):
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
             inputs = replace(self._ahead.inputs_of(flow), facts=facts, on_service=inputs.on_service)
@@ -146,6 +146,11 @@ class Planner:
             size += file_stat.size
             hashed.update(stat_bytes(item, file_stat))
         return hashed.digest(), count, size
+
+    def _is_done(self, facts: FlowFacts, stat_digest: bytes) -> bool:
+        """Whether its file stats are enough to tell that there is nothing to do."""
+        same = facts.stat_digest == stat_digest and not self._options.checksum
+        return (same or not is_comparable(facts)) and not self._options.redo(facts.name) and not self._failed(facts)
 
     def _failed(self, facts: FlowFacts | None) -> bool:
         """Whether it is to be paid for again as one that failed. By its id, so that no attempt is paid for twice; one that was
@@ -166,11 +171,13 @@ class Planner:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
+        if facts is not None and started and not is_comparable(facts):
+            tally.take_for_sent()
         tally.removed = max(0, inputs.on_service - tally.there)
         action = decide(facts, sent, tally, inputs.on_service, bool(problems), waiting, self._options, flow.flow_id,
                         failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
-            action = self._of_external(flow, action, problems)
+            action = of_external(flow, action, self._options, problems)
         if action is Action.REDO and walked.gone:  # to be paid for again it needs them
             problems += walked.gone
             action = Action.BLOCKED
@@ -209,19 +216,6 @@ class Planner:
             if compared and item.change in _CHANGES and len(tally.changes) < CHANGES_KEPT:
                 tally.changes.append((item.change, item.input.label))
         return found
-
-    def _of_external(self, flow: Flow, action: Action, problems: list[Problem]) -> Action:
-        """A flow that was given by its id is never deleted, and can be started once."""
-        hint = "make a new flow on the service and name its id"
-        if action is Action.REBUILD:
-            message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
-            problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
-            return Action.BLOCKED
-        if action is Action.REDO and self._options.redo(flow.name):
-            message = f"the flow {flow.flow_id} was started, and can be started once"
-            problems.append(Problem("manifest", message, hint, flow.place, flow.name))
-            return Action.BLOCKED
-        return Action.CHANGED if action is Action.REDO else action
 
     def _of_template(self, flow: Flow) -> list[Problem]:
         known = self._templates() if flow.template is not None else None

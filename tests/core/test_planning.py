@@ -61,6 +61,16 @@ def test_what_the_journal_does_not_know_is_new() -> None:
                for m, p, d, t in product(MEANINGS, PRINTS, DIGESTS, [True, False]))  # fmt: skip
 
 
+@pytest.mark.parametrize("tally", [Tally(total=2, new=2), Tally(total=2, differs=2), Tally(total=2, same=2)])
+def test_flow_of_which_is_not_known_what_it_was_started_with_never_counts_as_changed(tally: Tally) -> None:
+    """Only by its name is it paid for again; or in place of another one, as the manifest says."""
+    facts = FlowFacts("f", FlowState.STARTED, "id")
+    for problems, options in product((False, True), (Options(resubmit_changed=True), Options(checksum=True), Options())):
+        assert decide(facts, MEANINGS[0], tally, 0, problems, False, options) is Action.DONE
+    assert decide(facts, MEANINGS[0], tally, 0, False, False, Options(redo=lambda name: True)) is Action.REDO
+    assert decide(facts, MEANINGS[0], tally, 0, False, False, Options(), given="another") is Action.CHANGED
+
+
 @pytest.mark.parametrize("state", [None, *FlowState])
 def test_decide_over_all_combinations(state: FlowState | None) -> None:
     for meaning_differs, new, differs, same, taken_out, problems, waiting, resubmit, redo in product(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,12 @@ from batcher import load_manifest
 from batcher.api import MemoryJournal, Settings, run
 from batcher.core.facts import InputFacts, PutInput
 from batcher.core.lifecycle import FlowState
-from batcher.core.model import ABSENT
+from batcher.core.model import ABSENT, Limits
 from batcher.core.planning import Options
 from batcher.core.tags import spec_digest
-from batcher.sandbox import Readings, Sandbox
+from batcher.sandbox import Readings, Sandbox, parse_fault
 
-from .batch import Batch, read_record, sent
+from .batch import Batch, files, read_record, sent
 
 pytestmark = pytest.mark.anyio
 
@@ -118,3 +119,33 @@ async def test_file_that_has_lost_its_type_is_not_begun_anew(tmp_path: Path) -> 
         report = await batch.run(sandbox.url, REDO)
         assert (report.exit_code, report.problems[0].message) == (4, "the type of image cannot be told")
         assert [flow["starts"] for flow in (await read_record(sandbox.url))["flows"]] == [1]
+
+
+@pytest.mark.parametrize("edit", ["nothing", "touched", "another content", "a source is gone"])
+async def test_flow_whose_start_came_late_is_paid_for_again_only_by_its_name(tmp_path: Path, edit: str) -> None:
+    """It was given up and could not be deleted; then its start was done after all. What it was started with is not known."""
+    batch = Batch(tmp_path, files(tmp_path, 4)[2:], flows=1, limits=Limits(settle_s=0.5, timeout_s=0.5, retries=0))
+    faults = [parse_fault(text) for text in ("start:nth=1,late_commit=3s", "delete:first=3,status=503")]
+    async with Sandbox(tmp_path / "service", faults=faults, processing_s=0.05) as sandbox:
+        assert (await batch.run(sandbox.url, CHANGED)).exit_code == 5
+        assert await starts(sandbox.url) == [0]
+        await asyncio.sleep(3)
+        assert await starts(sandbox.url) == [1], "it was done late"
+        if edit == "touched":
+            os.utime(batch.paths[0])
+        elif edit == "another content":
+            batch.paths[0].write_bytes(b"\x89PNG\r\n\x1a\nanother")
+        late = await batch.run(sandbox.url, CHANGED)
+        assert (late.exit_code, late.flows.started_now) == (12, 0)
+        if edit == "a source is gone":
+            batch.paths[0].unlink()
+        for settings in (CHANGED, CHANGED_READ, Settings()):
+            report = await batch.run(sandbox.url, settings)
+            assert (report.exit_code, report.flows.started, report.flows.changed, report.flows.pending) == (0, 1, 0, 0)
+            assert report.inputs.uploaded == report.inputs.total == 2
+            assert [problem.kind for problem in report.problems] == ["note"] * settings.options.resubmit_changed
+        assert await starts(sandbox.url) == [1], "nobody has asked for it by its name"
+        if edit != "a source is gone":
+            assert (await batch.run(sandbox.url, REDO)).flows.started_now == 1
+            assert (await batch.run(sandbox.url, CHANGED_READ)).problems == [], "from now on it is known"
+            assert await starts(sandbox.url) == [1, 1]
