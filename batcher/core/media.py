@@ -46,7 +46,7 @@ INPUT_TYPES: Final = frozenset({*IMAGES, GLB, TEXT})
 INPUT_SUFFIXES: Final = {suffix: mime for mime in (*IMAGES, GLB, TEXT) for suffix in SUFFIXES[mime]}
 _SPELLINGS: Final = {"image/jpg": "image/jpeg", "image/tif": "image/tiff"}
 _INPUT_SPELLINGS: Final = {**_SPELLINGS, "prompt": TEXT, "text": TEXT}
-# Of outputs only: an input's type is sent as the manifest spells it, and digests of what was sent take it in.
+# Of outputs only: digests of what was sent take an input's plain type in.
 _OUTPUT_SPELLINGS: Final = {
     **_SPELLINGS, "model/x-stl": "model/stl", "application/sla": "model/stl", "model/x-ply": "model/ply",
     "application/ply": "model/ply", "application/fbx": "model/fbx", "application/x-fbx": "model/fbx",
@@ -79,6 +79,12 @@ def plain_output_type(declared: str) -> str:
 
 def _bare(mime: str) -> str:
     return mime.partition(";")[0].strip().lower()
+
+
+@lru_cache(64)
+def other_spellings(plain: str) -> tuple[str, ...]:
+    """The other media types that a plain type of an input may be sent as."""
+    return tuple(other for other, mime in _SPELLINGS.items() if mime == plain)
 
 
 @lru_cache(16)

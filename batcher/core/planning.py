@@ -14,8 +14,10 @@ from typing import Final
 from .chosen import Chosen
 from .facts import FileStat, FlowFacts, InputFacts
 from .lifecycle import FlowState, InputState
-from .model import Flow, Input, Problem
+from .media import other_spellings
+from .model import JSON, Absent, Flow, Input, Problem
 from .rows import row
+from .tags import spec_digest
 
 CHANGES_KEPT: Final = 1000  # labels per flow; the rest is counted
 
@@ -44,6 +46,15 @@ def change_of(
     if sha256 is None:
         return Change.SAME if trust and facts.stat == file_stat else Change.HASH
     return Change.SAME if facts.sha256 == sha256 else Change.DIFFERS
+
+
+def digest_sent(facts: InputFacts | None, meant: bytes, plain: str, sent: str, additional: JSON | Absent) -> bytes:
+    """The spec digest to be held against the row: `meant`, the plain type's; or the row's own, where it was taken over another
+    spelling of that type, as the service wanted it (journals of up to now). `sent`: how it is spelled now."""
+    if facts is not None and facts.spec_digest != meant:
+        others = (spec_digest(other, additional) for other in (sent, *other_spellings(plain)))
+        return facts.spec_digest if facts.spec_digest in others else meant
+    return meant
 
 
 class Action(Enum):
@@ -107,6 +118,12 @@ class Tally:
                     self.sent += 1
                     self.sent_bytes += size
 
+    def take_for_sent(self) -> None:
+        """Of a started flow that cannot be compared: all of them were sent, as they are now or otherwise."""
+        self.same, self.sent, self.sent_bytes = self.total, self.total, self.total_bytes
+        self.new = self.new_bytes = self.new_encoded = self.differs = self.unknown = self.resent = 0
+        self.changes.clear()
+
     @property
     def there(self) -> int:
         """Those that may be on the service."""
@@ -143,6 +160,12 @@ def elsewhere(facts: FlowFacts | None, given: str | None) -> bool:
     return facts.flow_id != given and (facts.external or given is not None)
 
 
+def is_comparable(facts: FlowFacts) -> bool:
+    """Whether it is known what a started flow was started with. It is not where its row has no digest: its start came late,
+    after it had been given up, or it was adopted and could not be compared. Such a flow never counts as changed."""
+    return facts.spec_digest != b""
+
+
 def decide(
     facts: FlowFacts | None, spec_digest: bytes, tally: Tally, on_service: int, problems: bool, waiting: bool, options: Options,
     given: str | None = None, *, failed: bool = False,
@@ -153,11 +176,13 @@ def decide(
     (`Tally.there`), an input was taken out of the manifest. `given` is the `flow_id` that the manifest names.
     """
     state = facts.state if facts is not None else FlowState.PLANNED
-    differs = tally.differs > 0 or (facts is not None and (facts.spec_digest != spec_digest or elsewhere(facts, given)))
+    differs = tally.differs > 0 or (facts is not None and facts.spec_digest != spec_digest)
+    another = elsewhere(facts, given)
     if facts is not None and state is FlowState.STARTED:
         if options.redoes(facts) or (failed and options.redo_failed):
             return Action.BLOCKED if problems else Action.REDO
-        if tally.new or differs:  # what has gone since is no change: a started flow needs its sources no longer
+        # What has gone since is no change: a started flow needs its sources no longer.
+        if another or (is_comparable(facts) and (tally.new or differs)):
             return Action.CHANGED if problems or not options.resubmit_changed else Action.REDO
         return Action.DONE
     if state is FlowState.STARTING:  # whatever has become of its sources: it may be paid for
@@ -169,12 +194,27 @@ def decide(
     if state is FlowState.PLANNED:
         return Action.NEW
     taken_out = on_service > tally.there
-    return Action.REBUILD if differs or taken_out else Action.RESUME
+    return Action.REBUILD if differs or another or taken_out else Action.RESUME
+
+
+def of_external(flow: Flow, facts: FlowFacts, action: Action, options: Options, problems: list[Problem]) -> Action:
+    """The action for a flow that was given by its id, which is never deleted, and can be started once; what is wrong joins the
+    `problems`."""
+    hint = "make a new flow on the service and name its id"
+    if action is Action.REBUILD:
+        message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
+        problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
+        return Action.BLOCKED
+    if action is Action.REDO and options.redoes(facts):
+        message = f"the flow {flow.flow_id} was started, and can be started once"
+        problems.append(Problem("manifest", message, hint, flow.place, flow.name))
+        return Action.BLOCKED
+    return Action.CHANGED if action is Action.REDO else action
 
 
 @row(frozen=True, slots=True)
 class InputPlan:
-    """One input with all that is known before it is read. `mime` is the type as it is sent."""
+    """One input with all that is known before it is read. `mime` is the type as it is sent; the digest is the plain type's."""
 
     input: Input
     key: bytes

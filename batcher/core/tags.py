@@ -80,7 +80,8 @@ def stat_bytes(item: Input, file_stat: FileStat) -> bytes:
 
 
 def spec_digest(mime: str, additional: JSON | Absent) -> bytes:
-    """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same."""
+    """What is sent beside the content, as 16 bytes: two inputs with equal keys, contents and meanings are the same. `mime`: in
+    its plain spelling, however the service spells it."""
     return _bare(mime) if additional is ABSENT else _digest(mime.encode(), b"=" + canonical(additional))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import Enum
 
 from ..core.errors import Reason, Stop
 from ..core.facts import AddOrphan, FlowFacts, InputFacts, PutFlow, PutInput
@@ -23,6 +24,13 @@ from .planner import Planner
 from .ports import Clock, Sources
 from .requests import Requests
 from .survey import Survey, Surveyor
+
+
+class _Unlike(Enum):
+    """Why a flow's inputs are not taken for the manifest's."""
+
+    DIFFERS = "differs"
+    NOT_KNOWN = "not known"
 
 
 class _Shown:
@@ -79,25 +87,27 @@ class Adoption:
 
     async def _adopt_one(self, plan: FlowPlan, remote: RemoteFlow) -> bool:
         """Whether it was taken over: an open flow whose inputs are the manifest's; a started one always, for it is
-        paid for (where its inputs differ, or cannot carry a tag, the plan will say that it changed)."""
+        paid for. Where its inputs differ the plan will say that it changed; where they cannot be compared (they carry no tag,
+        or a source is at fault) its row has no digests, and it will not (`core.planning.is_comparable`)."""
         rows = await self._rows(plan, remote)
         started = not remote.unstarted
-        if rows is None and not started:
+        if not started and not isinstance(rows, list):
             return False
         facts = FlowFacts(plan.flow.name, generation=plan.facts.generation if plan.facts is not None else 0)
-        if rows is not None:
+        if isinstance(rows, list):
             facts = replace(facts, spec_digest=plan.spec_digest, stat_digest=plan.stat_digest, inputs=plan.tally.total,
                             size_bytes=plan.tally.total_bytes)  # fmt: skip
+        elif rows is _Unlike.DIFFERS:
+            facts = replace(facts, spec_digest=plan.spec_digest)  # and no rows: all of its inputs count as new
         event = FlowEvent.START_SEEN if started else FlowEvent.CREATED
         at = self._clock.wall() if started else None
         start_after = None if started else self._journal.now() + self._settle_s
         facts = facts.on(event, flow_id=remote.flow_id, started_at=at, start_after=start_after)
-        await self._journal.record(PutFlow(facts), *(rows or ()))
+        await self._journal.record(PutFlow(facts), *(rows if isinstance(rows, list) else ()))
         return True
 
-    async def _rows(self, plan: FlowPlan, remote: RemoteFlow) -> list[PutInput] | None:
-        """The rows of the flow's inputs where they are the manifest's; None where they are not. Raises Stop where the
-        service does not tell."""
+    async def _rows(self, plan: FlowPlan, remote: RemoteFlow) -> list[PutInput] | _Unlike:
+        """The rows of the flow's inputs where they are the manifest's. Raises Stop where the service does not tell."""
         listed = await self._requests.ask_list(
             Call.INPUTS, _Shown, lambda client, shown: client.inputs(remote.flow_id, shown.take)
         )
@@ -106,14 +116,14 @@ class Adoption:
                        listed.status)  # fmt: skip
         shown, listing = listed
         if shown.unknown or not listing.whole:
-            return None
+            return _Unlike.NOT_KNOWN
         rows: list[PutInput] = []
         for item in await asyncio.to_thread(lambda: list(self._planner.inputs(plan.flow, None))):
-            if isinstance(item, Problem):
-                return None
-            sha256 = await asyncio.to_thread(self._sources.digest, item.input)
-            if isinstance(sha256, Problem) or shown.digests.pop(item.key, None) != sha256:
-                return None  # one that is not listed may have been sent, and is never sent into the same flow again
+            sha256 = item if isinstance(item, Problem) else await asyncio.to_thread(self._sources.digest, item.input)
+            if isinstance(sha256, Problem) or isinstance(item, Problem):
+                return _Unlike.NOT_KNOWN
+            if shown.digests.pop(item.key, None) != sha256:  # not listed: perhaps sent, and never sent there again
+                return _Unlike.DIFFERS
             row = InputFacts(item.key, sha256=sha256, spec_digest=item.spec_digest, stat=item.stat)
             rows.append(PutInput(plan.flow.name, row.on(InputEvent.ANNOUNCE).on(InputEvent.ACCEPT)))
-        return None if shown.digests else rows
+        return _Unlike.DIFFERS if shown.digests else rows

@@ -25,6 +25,7 @@ from .requests import Requests
 from .retries import Retries
 
 FRESH_S: Final = 0.05  # a flow that was seen unstarted longer ago is looked at again before it is deleted
+STARTED_LATE: Final = "started late; what it was started with is not known; --redo NAME pays for it again"
 LOOK_S: Final = 600.0  # so long after a delete that was answered with 404 runs look whether the flow is still listed
 
 
@@ -133,12 +134,11 @@ class Orphans:
         facts = await self._journal.look(lambda journal: journal.flow(name))
         taken = facts is not None and facts.state is FlowState.PLANNED
         if facts is not None and taken:
-            # With no sums: what it was started with is no longer known, so the next run says that it changed.
+            # With no digests: the row's own may be those of what was to follow it (see `core.planning.is_comparable`).
             facts = replace(facts, spec_digest=b"", stat_digest=b"", content=b"")
-            facts = facts.on(FlowEvent.START_SEEN, flow_id=found.flow_id, started_at=self._clock.wall())
+            facts = facts.on(FlowEvent.START_SEEN, flow_id=found.flow_id, started_at=self._clock.wall(), problem=None)
             records.append(PutFlow(facts))
         await self._journal.record(*records)
-        hint = "its files changed, but an earlier start came late; --resubmit-changed pays for it again" if taken else (
-            "look at it on the service")  # fmt: skip
+        hint = STARTED_LATE if taken else "look at it on the service"
         self._reporter.problem(Problem("unsettled", message, hint, flow=name))
         return facts if taken else None

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ..core.facts import FileStat, FlowFacts, InputFacts
 from ..core.lifecycle import FlowState
+from ..core.media import TEXT, plain_type
 from ..core.model import Flow, Input, Manifest, Problem
 from ..core.planning import (
     CHANGES_KEPT,
@@ -26,7 +27,10 @@ from ..core.planning import (
     Tally,
     change_of,
     decide,
+    digest_sent,
     elsewhere,
+    is_comparable,
+    of_external,
 )
 from ..core.suggestion import did_you_mean
 from ..core.tags import InputKeys, flow_spec_digest, spec_digest, stat_bytes
@@ -54,7 +58,8 @@ class _Walked:
 
 
 class Planner:
-    """`templates` is asked only when a flow is not done: a run that has nothing to do sends nothing."""
+    """`templates` is asked only when a flow is not done, or is to be compared with what may be paid for again and a file does
+    not tell its type: a run that has nothing to do sends nothing."""
 
     def __init__(
         self, manifest: Manifest, journal: JournalView, sources: Sources, options: Options,
@@ -123,9 +128,7 @@ class Planner:
         sent = flow_spec_digest(flow.template, flow.parameters, flow.additional)
         if facts is not None and facts.is_started:
             looked = None if elsewhere(facts, flow.flow_id) else self._quick(inputs, sent)
-            done = looked is not None and looked[0] == facts.stat_digest
-            if done and not self._options.checksum and not self._options.redoes(facts) and not self._failed(facts):
-                assert looked is not None  # by `done`
+            if looked is not None and self._is_done(facts, looked[0]):
                 tally = Tally(total=looked[1], total_bytes=looked[2], same=looked[1], sent=looked[1], sent_bytes=looked[2])
                 return FlowPlan(flow, Action.DONE, facts, sent, facts.stat_digest, tally, (), lambda: iter(()))
             inputs = replace(self._ahead.inputs_of(flow), facts=facts, on_service=inputs.on_service)
@@ -143,6 +146,11 @@ class Planner:
             size += file_stat.size
             hashed.update(stat_bytes(item, file_stat))
         return hashed.digest(), count, size
+
+    def _is_done(self, facts: FlowFacts, stat_digest: bytes) -> bool:
+        """Whether its file stats are enough to tell that there is nothing to do."""
+        same = facts.stat_digest == stat_digest and not self._options.checksum
+        return (same or not is_comparable(facts)) and not self._options.redoes(facts) and not self._failed(facts)
 
     def _failed(self, facts: FlowFacts | None) -> bool:
         """Whether it is to be paid for again as one that failed. By its id, so that no attempt is paid for twice; one that was
@@ -163,11 +171,13 @@ class Planner:
             problems += self._of_template(flow)
         if not tally.total and not problems and not waiting and not started:
             problems.append(Problem("manifest", "the flow has no inputs", "add some", flow.place, flow.name))
+        if facts is not None and started and not is_comparable(facts):
+            tally.take_for_sent()
         tally.removed = max(0, inputs.on_service - tally.there)
         action = decide(facts, sent, tally, inputs.on_service, bool(problems), waiting, self._options, flow.flow_id,
                         failed=self._failed(facts))  # fmt: skip
         if facts is not None and flow.flow_id is not None and flow.flow_id == facts.flow_id:
-            action = self._of_external(flow, facts, action, problems)
+            action = of_external(flow, facts, action, self._options, problems)
         if action is Action.REDO and walked.gone:  # to be paid for again it needs them
             problems += walked.gone
             action = Action.BLOCKED
@@ -207,19 +217,6 @@ class Planner:
                 tally.changes.append((item.change, item.input.label))
         return found
 
-    def _of_external(self, flow: Flow, facts: FlowFacts, action: Action, problems: list[Problem]) -> Action:
-        """A flow that was given by its id is never deleted, and can be started once."""
-        hint = "make a new flow on the service and name its id"
-        if action is Action.REBUILD:
-            message = f"its inputs changed after they were sent, and batcher does not delete the flow {flow.flow_id}"
-            problems.append(Problem("unsettled", message, hint, flow.place, flow.name))
-            return Action.BLOCKED
-        if action is Action.REDO and self._options.redoes(facts):
-            message = f"the flow {flow.flow_id} was started, and can be started once"
-            problems.append(Problem("manifest", message, hint, flow.place, flow.name))
-            return Action.BLOCKED
-        return Action.CHANGED if action is Action.REDO else action
-
     def _of_template(self, flow: Flow) -> list[Problem]:
         known = self._templates() if flow.template is not None else None
         if known is None or flow.template in known:
@@ -236,9 +233,9 @@ class Planner:
 
     def _inputs(self, inputs: FlowInputs, facts: FlowFacts | None) -> Iterator[InputPlan | Problem]:
         flow = inputs.flow
-        types = None
-        if flow.template is not None and not (facts is not None and facts.is_started):
-            types = (self._templates() or {}).get(flow.template)
+        started = facts is not None and facts.is_started
+        types = None if started else self._types(flow)
+        untold = self._types_where_untold(flow, facts) if started else None
         asked = facts is not None and facts.state is not FlowState.PLANNED
         input_keys = InputKeys(self.manifest.batch, flow.name)
         for step in self._ahead.steps(inputs, inside=True):
@@ -251,8 +248,17 @@ class Planner:
                 looked.append((item, seen, input_keys.next(item), file_stat))
             keys = [one[2] for one in looked if not isinstance(one, Problem)]
             rows = self._journal.inputs(flow.name, keys) if asked else {}
-            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types) for one in looked)
+            plans = (one if isinstance(one, Problem) else self._input(*one, rows.get(one[2]), types, untold) for one in looked)
             yield from plans if self._images is None else self._looked_into(list(plans), self._images)
+
+    def _types(self, flow: Flow) -> tuple[str, ...] | None:
+        return (self._templates() or {}).get(flow.template) if flow.template is not None else None
+
+    def _types_where_untold(self, flow: Flow, facts: FlowFacts | None) -> Callable[[], tuple[str, ...] | None]:
+        """What the template of a started flow takes, for a file that does not tell its type. It was sent as a text, for no
+        other can be sent so; the service is asked where the flow may be paid for again."""
+        again = self._options.resubmit_changed or (facts is not None and self._options.redoes(facts)) or self._failed(facts)
+        return lambda: self._types(flow) if again else (TEXT,)
 
     @staticmethod
     def _looked_into(plans: list[InputPlan | Problem], images: ImageLook) -> Iterator[InputPlan | Problem]:
@@ -265,18 +271,23 @@ class Planner:
 
     def _input(
         self, item: Input, seen: Seen | None, key: bytes, file_stat: FileStat, row: InputFacts | None,
-        types: tuple[str, ...] | None,
+        types: tuple[str, ...] | None, untold: Callable[[], tuple[str, ...] | None] | None,
     ) -> InputPlan | Problem:  # fmt: skip
+        """`untold`: the types, where they are asked for only if it does not tell its own."""
         mime = self._sources.mime(item, types, seen)
+        if isinstance(mime, Problem) and untold is not None:
+            mime = self._sources.mime(item, untold(), seen)
         if isinstance(mime, Problem):
             return mime
-        meant = spec_digest(mime, item.additional)
+        plain = plain_type(mime)
+        meant = spec_digest(plain, item.additional)
+        sent = digest_sent(row, meant, plain, mime, item.additional)
         sha256: bytes | None = None
-        found = change_of(row, meant, file_stat, None, trust=not self._options.checksum and item.source.stat_tells)
+        found = change_of(row, sent, file_stat, None, trust=not self._options.checksum and item.source.stat_tells)
         if found is Change.HASH:
             digest = self._sources.digest(item)
             if isinstance(digest, Problem):
                 return digest
             sha256 = digest
-            found = change_of(row, meant, file_stat, sha256, trust=False)
+            found = change_of(row, sent, file_stat, sha256, trust=False)
         return InputPlan(item, key, file_stat, mime, meant, found, row, sha256)

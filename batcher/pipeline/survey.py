@@ -17,7 +17,7 @@ from ..core.errors import Stop
 from ..core.forecast import RequestForecast, anew, over_caps
 from ..core.lifecycle import FlowState
 from ..core.model import Limits, Problem
-from ..core.planning import Action, FlowPlan, Options, elsewhere
+from ..core.planning import Action, FlowPlan, Options, elsewhere, is_comparable
 from ..core.report import Report
 from ..journal.ports import JournalView
 from .planner import Planner
@@ -129,8 +129,8 @@ class Surveyor:
                 options.redo(item.flow.name)  # so that it knows which names there are
                 found.count(item, options, manifest.limits)
                 _count(report, item)
-                if item.action is Action.CHANGED:
-                    self._reporter.problem(_changed(item, options))
+                if (told := _of_started(item, options)) is not None:
+                    self._reporter.problem(told)
         except Stop:
             report.put_surveyed()  # the part that was seen would read as the whole
             raise
@@ -219,6 +219,17 @@ def _count(report: Report, plan: FlowPlan) -> None:
     report.inputs.failed += tally.faulty if blocked else 0
     report.inputs.uploaded += 0 if again else tally.sent + (tally.faulty if started else 0)  # whose sources have gone since
     report.inputs.bytes += 0 if again else tally.sent_bytes
+
+
+def _of_started(plan: FlowPlan, options: Options) -> Problem | None:
+    """That it changed after its start; or, where that is asked for, that this cannot be told."""
+    if plan.action is Action.CHANGED:
+        return _changed(plan, options)
+    asked = plan.action is Action.DONE and (options.resubmit_changed or options.adopt)
+    if not asked or plan.facts is None or is_comparable(plan.facts):
+        return None
+    hint = "it was started late, or adopted; --redo NAME pays for it again"
+    return Problem("note", "what it was started with is not known", hint, plan.flow.place, plan.flow.name)
 
 
 def _changed(plan: FlowPlan, options: Options) -> Problem:

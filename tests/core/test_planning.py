@@ -8,7 +8,9 @@ import pytest
 
 from batcher.core.facts import FileStat, FlowFacts, InputFacts
 from batcher.core.lifecycle import FlowState, InputState
-from batcher.core.planning import Action, Change, Options, Tally, change_of, decide
+from batcher.core.model import ABSENT, JSON
+from batcher.core.planning import Action, Change, Options, Tally, change_of, decide, digest_sent
+from batcher.core.tags import spec_digest
 
 KEY = b"k" * 16
 MEANINGS = [b"m" * 16, b"n" * 16]
@@ -38,9 +40,35 @@ def test_standing_over_all_combinations(state: InputState) -> None:
             assert read is None, "once it was read it can be told"
 
 
+@pytest.mark.parametrize("additional", [ABSENT, {}, {"n": 1}, [1]])
+@pytest.mark.parametrize(("kept", "meant", "same"), [
+    ("image/jpeg", "image/jpeg", True), ("image/jpg", "image/jpeg", True), ("image/tif", "image/tiff", True),
+    ("IMAGE/Jpeg", "image/jpeg", True), ("image/png", "image/jpeg", False), ("image/jpg", "image/tiff", False),
+])  # fmt: skip
+def test_digest_over_another_spelling_of_the_type_is_no_change(kept: str, meant: str, same: bool, additional: JSON) -> None:
+    """`IMAGE/Jpeg`: as the service spells it now."""
+    row = InputFacts(KEY, InputState.ACCEPTED, DIGESTS[0], spec_digest(kept, additional), PRINTS[0])
+    digest = digest_sent(row, spec_digest(meant, additional), meant, "IMAGE/Jpeg", additional)
+    found = change_of(row, digest, PRINTS[0], None, trust=True)
+    assert found is (Change.SAME if same else Change.DIFFERS)
+    assert digest_sent(None, spec_digest(meant, additional), meant, "IMAGE/Jpeg", additional) == spec_digest(meant, additional)
+    other = digest_sent(row, spec_digest(meant, {"another": 1}), meant, "IMAGE/Jpeg", {"another": 1})
+    assert change_of(row, other, PRINTS[0], None, trust=True) is Change.DIFFERS
+
+
 def test_what_the_journal_does_not_know_is_new() -> None:
     assert all(change_of(None, m, p, d, trust=t) is Change.NEW
                for m, p, d, t in product(MEANINGS, PRINTS, DIGESTS, [True, False]))  # fmt: skip
+
+
+@pytest.mark.parametrize("tally", [Tally(total=2, new=2), Tally(total=2, differs=2), Tally(total=2, same=2)])
+def test_flow_of_which_is_not_known_what_it_was_started_with_never_counts_as_changed(tally: Tally) -> None:
+    """Only by its name is it paid for again; or in place of another one, as the manifest says."""
+    facts = FlowFacts("f", FlowState.STARTED, "id")
+    for problems, options in product((False, True), (Options(resubmit_changed=True), Options(checksum=True), Options())):
+        assert decide(facts, MEANINGS[0], tally, 0, problems, False, options) is Action.DONE
+    assert decide(facts, MEANINGS[0], tally, 0, False, False, Options(redo=lambda name: True)) is Action.REDO
+    assert decide(facts, MEANINGS[0], tally, 0, False, False, Options(), given="another") is Action.CHANGED
 
 
 @pytest.mark.parametrize("state", [None, *FlowState])

@@ -206,8 +206,10 @@ def test_flow_that_turns_out_to_be_started_is_neither_deleted_nor_built_anew(ser
     result = batcher(tmp_path, *words)
     assert result.returncode == 12
     assert "was to be deleted, but the service says that it is completed" in result.stderr
-    again = batcher(tmp_path, *words, "--json")
-    assert (again.returncode, json.loads(again.stdout)["flows"]["changed"]) == (0, 1)
+    assert "started late; what it was started with is not known; --redo NAME pays for it again" in result.stderr
+    again = batcher(tmp_path, *words, "--resubmit-changed", "--json")
+    flows = json.loads(again.stdout)["flows"]
+    assert (again.returncode, flows["started"], flows["changed"], flows["pending"]) == (0, 1, 0, 0)
     (flow,) = service.record()["flows"]
     assert (flow["starts"], flow["deleted"]) == (1, False)
 

@@ -25,8 +25,20 @@ async def test_adopting_never_pays_again_for_what_was_started(tmp_path: Path) ->
             path.unlink()
         only = Options(adopt=True, only=lambda name: name == "flow 1")
         assert (await batch.run(sandbox.url, Settings(only))).flows.started_now == 0
-        report = await batch.run(sandbox.url)
-        assert (report.exit_code, report.flows.started_now, report.flows.changed) == (0, 0, 4)
+        report = await batch.run(sandbox.url, Settings(Options(resubmit_changed=True)))
+        assert (report.exit_code, report.flows.started, report.flows.started_now, report.flows.changed) == (0, 4, 0, 0)
+        assert [problem.message for problem in report.problems] == ["what it was started with is not known"] * 4
+
+
+async def test_started_flow_with_other_inputs_is_adopted_as_changed(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4)[2:], flows=2)
+    async with Sandbox(tmp_path / "sandbox") as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        lose_journal(tmp_path)
+        batch.paths[0].write_bytes(b"\x89PNG\r\n\x1a\nanother")
+        for adopt in (True, False):
+            report = await batch.run(sandbox.url, Settings(Options(adopt=adopt)))
+            assert (report.exit_code, report.flows.started_now, report.flows.changed) == (0, 0, 2)
 
 
 async def test_open_flow_with_a_missing_input_is_not_adopted(tmp_path: Path) -> None:
