@@ -30,10 +30,10 @@ from .journal.open import at_primary, empty_journal, open_journal, read_journal,
 from .journal.ports import Journal, JournalView
 from .known_elsewhere import known_elsewhere
 from .pipeline.build import Build
-from .pipeline.flow_list import FlowList, no_list, unknown_flows
+from .pipeline.flow_list import FlowList, newer_flows, no_list, unknown_flows
 from .pipeline.operation import Operation
 from .pipeline.survey import Survey
-from .pipeline.unknown_flows import problem_of_list
+from .pipeline.unknown_flows import asks, problem_of_list
 from .settings import DEFAULT_SETTINGS, LEASE_S, Settings, load_manifest
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ async def plan(
             notes: list[Problem] = []
             if (elsewhere := await asyncio.to_thread(known_elsewhere, manifest, settings.state)) is not None:
                 (notes if elsewhere.kind == "note" else found.problems).append(elsewhere)
-            if found.works and not journal.unknown_flows_checked and not found.problems:
+            if asks(found, checked=journal.unknown_flows_checked) and not found.problems:
                 found.problems += await _unknown_flows(build.flow_list, journal, manifest.batch)
     finally:
         journal.close()
@@ -176,7 +176,9 @@ async def _unknown_flows(flow_list: FlowList, journal: JournalView, batch: str) 
     listed = await flow_list.read()
     if isinstance(listed, Verdict):
         raise no_list(listed)
-    problem = problem_of_list(batch, listed, unknown_flows(journal, listed))
+    checked = journal.unknown_flows_checked
+    unknown = [] if checked else unknown_flows(journal, listed)
+    problem = problem_of_list(batch, listed, unknown, newer_flows(journal, listed), checked=checked)
     return [problem] if problem is not None else []
 
 

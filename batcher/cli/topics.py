@@ -84,7 +84,9 @@ def _state() -> str:
         "sandbox keeps its own store in .batcher/sandbox.",
         f"If the journal is lost, a run finds the batch's flows on the service and stops with {ExitCode.UNSETTLED} rather than "
         "pay twice: "
-        "restore it, or let --adopt take over what it finds, by tag and content. `batcher clean` lists, and with --yes "
+        "restore it, or let --adopt take over what it finds, by tag and content. So it does where a copy from before was put "
+        "back, which lacks what was paid for since. What was deleted on the service (collect --delete-remote) is not found "
+        "there: without its journal it is paid for again. `batcher clean` lists, and with --yes "
         "deletes, flows that were never started.",
         "To begin again on the sandbox, delete .batcher/.",
     )

@@ -17,7 +17,10 @@ from ..core.output_names import path_digest
 
 Row: TypeAlias = "tuple[Any, ...]"  # as sqlite3 gives it
 
-RESTORE: Final = "put a copy of it back, or move it away and run --adopt"
+RESTORE: Final = (
+    "put back a copy from after its last run (an older one would pay again for what came since: the service's list shows "
+    "that, and the run stops), or move it away and run --adopt"
+)
 INPUT_VALUES: Final = 12  # of one row: its flow's id, and what `input_facts` takes
 _INPUT_STATES: Final = {state.value: state for state in InputState}
 _NONE: Final = type(None)

@@ -24,6 +24,7 @@ from .shutdown import Shutdown
 
 KNOWN: Final = 16  # of its first flows, and as many of its last, must be on a list of flows that is to be believed
 IDS_KEPT: Final = 1000  # of the beginning, and of the end, of such a list
+STEP: Final = 500  # flows whose rows are asked for at once
 
 
 @dataclass(slots=True)
@@ -157,4 +158,18 @@ def unknown_flows(journal: JournalView, listed: ListedFlows) -> list[RemoteFlow]
     if found:  # those that were taken over have the tags of a journal that was lost
         known = {facts.flow_id for facts in journal.flows()} | {flow_id for flow_id, _ in journal.orphans()}
         found = [flow for flow in found if flow.flow_id not in known]
+    return found
+
+
+def newer_flows(journal: JournalView, listed: ListedFlows) -> list[RemoteFlow]:
+    """Flows on the list that were created with this journal, by their tags, and of which it knows nothing: then it is a copy
+    from before. No other reason can be: `generation` is durable before the create leaves, it only grows, and no row of a flow
+    is ever deleted. The list has to be asked for before the rows are."""
+    owner = journal.owner
+    ours = [(flow.tag, flow) for flow in listed.flows.values() if flow.tag is not None and flow.tag.owner == owner]
+    found: list[RemoteFlow] = []
+    for at in range(0, len(ours), STEP):
+        some = ours[at : at + STEP]
+        rows = journal.flows_named([tag.flow for tag, _ in some])
+        found += [flow for tag, flow in some if tag.number > (rows[tag.flow].generation if tag.flow in rows else 0)]
     return found

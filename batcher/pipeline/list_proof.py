@@ -9,7 +9,8 @@ that list is one page of many they are not, and all of them are paid for again. 
 started: a list that shows at most N flows, and showed N, cannot become longer by it. So the list that follows must show the
 new flow, and all that were there before, and be longer. Cut off oldest first, the new flow is not on it; newest first, one
 of the earlier ones has dropped out; in any other order it is no longer than before. (What is cut off by other rules, such as
-by the age of flows, can only be found out by asking the provider.)
+by the age of flows, can only be found out by asking the provider.) And it has to show the new flow with its tag: a list
+without `additional` tells of no flow whose it is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ LIST_ADVICE: Final = (
     "delete flows on the service that are done with, until its list shows all; or ask its provider how the list is paged"
 )
 ADVICE: Final = f"put the journal back if there was one; {LIST_ADVICE}"
+NO_TAG: Final = "the list of flows does not show what is in their `additional`, the tag that tells whose a flow is"
+TAG_ADVICE: Final = "put the journal back if there was one; ask the service's provider for a list that shows `additional`"
 
 
 class ListProof:
@@ -95,7 +98,7 @@ class ListProof:
             await self._orphans.delete(shown, flow.name)
         if why:
             message = f"{why}; whether the batch was paid for before cannot be told"
-            self._shutdown.end(Stop(Reason.UNSETTLED, message, ADVICE))
+            self._shutdown.end(Stop(Reason.UNSETTLED, message, TAG_ADVICE if why.startswith(NO_TAG) else ADVICE))
         self._needed, self._before = False, None
         await self._journal.record(UnknownFlowsChecked())
 
@@ -125,6 +128,9 @@ class ListProof:
         part = f"the list of flows, which shows {count:,}, seems to be a part of them"
         if id_hash(flow_id) not in names:
             return f"{part}: a flow that was made just now is not on it"
+        listed = next((flow for flow in after.flows.values() if flow.flow_id == flow_id), None)
+        if listed is None or listed.tag is None or listed.tag.owner != self._journal.owner:
+            return f"{NO_TAG}: the flow {flow_id}, which was made just now, is listed without it"
         if before is None:
             return ""
         _, earlier = await asyncio.to_thread(before.ids.distinct)

@@ -50,6 +50,7 @@ class Survey:
     removed: int = 0  # inputs that were sent and are no longer in the manifest
     unsettled: int = 0  # flows whose start an earlier run had announced
     creating: int = 0  # flows whose create an earlier run had announced
+    creates: bool = False  # flows may be made on the service
     unknown: int = 0  # inputs that no reply was seen to
     paid: int = 0  # starts so far, of all flows that the journal knows
     again: dict[str, str | None] = field(default_factory=dict)  # what --redo names, and the ids that are paid for already
@@ -79,6 +80,7 @@ class Survey:
         self.bytes += tally.total_bytes
         self.unsettled += plan.action.works and plan.is_starting
         self.creating += plan.action.works and plan.facts is not None and plan.facts.state is FlowState.CREATING
+        self.creates = self.creates or (plan.action.works and _creates(plan))
         self.unknown += tally.unknown
         if self.requests.count(plan, options, limits.starts_per_run):
             again = anew(plan.action)
@@ -93,6 +95,7 @@ class Survey:
     def set_lacking_aside(self, report: Report) -> None:
         """Flows that lack nothing but sources are neither wrong nor failed: another run may have these."""
         self.problems = [problem for problem in self.problems if problem.flow not in self.lacking]
+        self.creates = self.creates or bool(self.lacking)
         report.flows.failed -= len(self.lacking)
         report.inputs.failed -= self.lacking_inputs
 
@@ -146,7 +149,7 @@ class Surveyor:
         if self._images is not None:
             self._images.whole = True
         if found.works:
-            self._count_looks(found.requests, options)
+            self._count_looks(found, options)
         self._reporter.emit("planned", flows=found.flows, inputs=found.inputs, bytes=found.bytes, to_send=found.to_send,
                             to_send_bytes=found.to_send_bytes, starts=found.requests.starts,
                             problems=len(found.problems))  # fmt: skip
@@ -162,11 +165,14 @@ class Surveyor:
         self._reporter.report.put_surveyed()
         return self.survey()
 
-    def _count_looks(self, requests: RequestForecast, options: Options) -> None:
+    def _count_looks(self, found: Survey, options: Options) -> None:
         """The requests that belong to no single flow."""
+        requests = found.requests
         requests.looks += 1  # the templates
         if options.adopt or not self._journal.unknown_flows_checked:
             requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
+        else:
+            requests.looks += found.creates
         requests.looks += self._journal.watch_until > self._clock.wall()
         requests.deletes += len(self._journal.orphans())
 
@@ -206,6 +212,12 @@ def redo_left(journal: JournalView, found: Survey) -> Problem | None:
 def _each_time(name: str, options: Options) -> bool:
     """Whether --redo asks to pay for this flow again, and would each time that it is said."""
     return options.redo(name) and not (isinstance(options.redo, Chosen) and options.redo.attempt(name) is not None)
+
+
+def _creates(plan: FlowPlan) -> bool:
+    """Whether it is made on the service, again perhaps."""
+    creating = plan.facts is not None and plan.facts.state is FlowState.CREATING
+    return plan.flow.flow_id is None and (plan.action is not Action.RESUME or creating)
 
 
 def _count(report: Report, plan: FlowPlan) -> None:

@@ -69,6 +69,7 @@ def test_flow_tag_comes_back_as_it_went(batch: str, flow: str, owner: str, build
     sent = json.loads(json.dumps(with_flow_tag(own, tag)))
     assert read_flow_tag(sent) == tag
     assert read_flow_tag(sent).owner == owner
+    assert read_flow_tag(sent).number == build
     assert sent == {**own, "batcher": tag.json()}
 
 
@@ -147,3 +148,8 @@ def test_meanings_and_idents_are_equal_only_for_equal_values(one: object, other:
     assert (spec_digest("image/png", one) == spec_digest("image/png", other)) == same
     assert (untagged_ident(b"s" * 32, one) == untagged_ident(b"s" * 32, other)) == same
     assert spec_digest("image/png", ABSENT) != spec_digest("image/png", {})
+
+
+def test_build_that_is_none_of_ours_has_no_number() -> None:
+    for build in ("", "owner", "owner-", "owner-x", "owner-١", "owner-²", "owner-1 ", "owner-" + 5000 * "9"):
+        assert FlowTag("b", "f", "k", build).number == 0

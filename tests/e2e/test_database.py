@@ -121,3 +121,33 @@ def test_hot_standby_that_lags_is_never_asked_what_is_started(service: Service, 
     (tmp_path / "m.yaml").rename(tmp_path / "n.yaml")
     run("n.yaml", url, code=12)
     assert [flow["starts"] for flow in service.record()["flows"] if not flow["deleted"]] == [1, 1]
+
+
+def test_database_that_was_restored_from_before_pays_for_nothing_again(service: Service, state: str, tmp_path: Path) -> None:
+    def command(state: str, *words: str) -> tuple[int, str]:
+        ended = batcher(tmp_path, *words, "m.yaml", "--endpoint", service.url, "--state", state)
+        return ended.returncode, ended.stderr + ended.stdout
+
+    write_batch(tmp_path, 4, 1)
+    lines = (tmp_path / "m.yaml").read_text().splitlines()
+
+    def flows(count: int) -> None:
+        (tmp_path / "m.yaml").write_text("\n".join(lines[: 3 + 3 * count]))
+
+    flows(1)
+    assert command(state, "run")[0] == 0
+    name = state.partition("?")[0].rpartition("/")[2]
+    copy = f"c{os.urandom(6).hex()}"
+    with server().connect() as beside:
+        beside.execute(f"CREATE DATABASE {copy} TEMPLATE {name}")
+    flows(3)
+    assert command(state, "run")[0] == 0
+    older = state.replace(f"/{name}?", f"/{copy}?")
+    for words in (["plan"], ["run"]):
+        code, said = command(older, *words)
+        assert code == 12, said
+        assert "the journal is a copy from before" in said
+    assert command(older, "run", "--adopt")[0] == 0
+    flows(4)
+    assert command(older, "run")[0] == 0
+    assert [flow["starts"] for flow in service.record()["flows"]] == [1, 1, 1, 1]

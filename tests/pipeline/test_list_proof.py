@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from .batch import Batch, files, order_faults, read_record
 from .paged import NOT_FOLLOWED, QUICK, lists, lose_journal, make_flows, ours, read, service
@@ -80,3 +86,63 @@ async def test_first_flow_that_is_refused_leaves_the_look_to_the_next_one(tmp_pa
         await order_faults(sandbox.url, "create:nth=1,status=422")
         assert (await batch.run(sandbox.url)).exit_code == 12
         assert "start" not in (await read_record(sandbox.url))["requests"]
+
+
+@asynccontextmanager
+async def without_tags(service: str) -> AsyncIterator[str]:
+    """The same service, whose list of flows does not show their `additional`."""
+
+    async def answer(request: web.Request) -> web.Response:
+        headers = {name: request.headers[name] for name in ("Authorization", "Content-Type") if name in request.headers}
+        url, body = f"{service}{request.path_qs}", await request.read()
+        async with session.request(request.method, url, headers=headers, data=body) as reply:
+            content = await reply.read()
+            if (request.method, request.path) == ("GET", "/flows"):
+                document = json.loads(content)
+                for flow in document["flows"]:
+                    del flow["additional"]
+                content = json.dumps(document).encode()
+            return web.Response(status=reply.status, body=content, content_type=reply.content_type)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    async with aiohttp.ClientSession() as session:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()
+
+
+async def test_list_that_shows_no_tags_proves_nothing(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=QUICK)
+    async with service(tmp_path, "pages=none") as sandbox, without_tags(sandbox.url) as url:
+        report = await batch.run(url)
+        record = await read_record(sandbox.url)
+        assert report.stop is not None
+        assert (report.exit_code, "listed without it" in report.stop.message) == (12, True), report.stop
+        assert "`additional`" in report.stop.hint
+        assert not {"upload", "start"} & set(record["requests"])
+        assert [flow["deleted"] for flow in record["flows"]] == [True]
+
+
+async def test_create_is_not_sent_again_on_the_word_of_a_list_without_tags(tmp_path: Path) -> None:
+    """It would be made twice, and both started: the first one cannot be found."""
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=QUICK)
+    async with service(tmp_path, "pages=none") as sandbox, without_tags(sandbox.url) as url:
+        assert (await batch.run(sandbox.url)).exit_code == 0
+        for path in (tmp_path / ".batcher").glob("m-*"):  # as if it had been this address all along
+            path.rename(path.with_name(path.name.replace(mark(sandbox.url), mark(url))))
+        batch.flows = 2
+        await order_faults(sandbox.url, "create:nth=1,lost_reply=close")
+        report = await batch.run(url)
+        assert report.exit_code == 12
+        assert any("listed without it" in problem.message for problem in report.problems), report.problems
+        assert sum(flow["starts"] for flow in (await read_record(sandbox.url))["flows"]) == 1
+
+
+def mark(url: str) -> str:
+    """What the journal's name has of its endpoint."""
+    return hashlib.sha256(url.encode()).hexdigest()[:8]
