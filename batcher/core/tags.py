@@ -17,6 +17,7 @@ from .facts import FileStat
 from .model import ABSENT, JSON, TAG, Absent, Input, TextSource
 
 KEY_BYTES: Final = 16
+DIGITS: Final = 18  # of a generation's number, at most
 _MODULUS: Final = 1 << 256
 
 
@@ -129,6 +130,12 @@ class FlowTag:
     @property
     def owner(self) -> str:
         return self.generation.rpartition("-")[0]
+
+    @property
+    def number(self) -> int:
+        """Which create of the flow it comes from: the journal's row had this `generation` then. 0 where it does not tell."""
+        digits = self.generation.rpartition("-")[2]
+        return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= DIGITS else 0
 
 
 def flow_tag(batch: str, owner: str, flow: str, generation: int) -> FlowTag:

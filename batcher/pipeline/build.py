@@ -128,8 +128,8 @@ class Build:
     @cached_property
     def preparation(self) -> Preparation:
         operation = self._operation
-        adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._clock,
-                            self._settle_s)  # fmt: skip
+        adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._reporter,
+                            self._clock, self._settle_s)  # fmt: skip
         unknown_flows = UnknownFlows(self.flow_list, self._journal, self.list_proof, adoption, self._reporter, self._batch,
                                      adopt=operation.options.adopt)  # fmt: skip
         return Preparation(self.surveyor, unknown_flows, self._reporter, self._shutdown, operation.options,

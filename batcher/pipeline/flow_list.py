@@ -156,5 +156,7 @@ def unknown_flows(journal: JournalView, listed: ListedFlows) -> list[RemoteFlow]
     found = [flow for flow in listed.flows.values() if flow.tag is not None and flow.tag.owner != owner]
     if found:  # those that were taken over have the tags of a journal that was lost
         known = {facts.flow_id for facts in journal.flows()} | {flow_id for flow_id, _ in journal.orphans()}
+        attempts = journal.attempts(list({flow.tag.flow for flow in found if flow.tag is not None}))
+        known |= {one.flow_id for of_flow in attempts.values() for one in of_flow}
         found = [flow for flow in found if flow.flow_id not in known]
     return found
