@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from ..core.adopting import Match, preference
+from ..core.collecting import Ids
 from ..core.errors import Reason, Stop
 from ..core.facts import AddOrphan, AttemptFacts, FlowFacts, InputFacts, PutAttempt, PutFlow, PutInput, Record
 from ..core.lifecycle import FlowEvent, FlowState, InputEvent
@@ -32,13 +33,15 @@ NAMED: Final = 3  # flows in a message
 
 
 class _Shown:
-    """A flow's inputs by their tags: key → digest, and how many have none of their own."""
+    """A flow's inputs by their tags: key → digest, and how many have none of their own; `ids`: of all."""
 
     def __init__(self) -> None:
         self.digests: dict[bytes, bytes] = {}
         self.unknown = 0
+        self.ids = Ids()
 
     def take(self, asset: RemoteInput) -> None:
+        self.ids.add(asset.asset_id or repr(asset))
         tag = read_input_tag(asset.additional)
         if tag is None or tag[0] in self.digests:
             self.unknown += 1
@@ -48,9 +51,10 @@ class _Shown:
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """A flow, held against the manifest. `rows`: of its inputs, unless they differ."""
+    """A flow, held against the manifest. `inputs`: how many the service lists; `rows`: of them, unless they differ."""
 
     remote: RemoteFlow
+    inputs: int = 0
     match: Match = Match.DIFFERS
     rows: Sequence[PutInput] = ()
 
@@ -133,7 +137,8 @@ class Adoption:
     def _records(self, row: FlowFacts, plan: FlowPlan | None, one: _Compared) -> list[Record]:
         """By which it is taken over. Where its inputs differ the plan will say that it changed."""
         started = not one.remote.unstarted
-        facts = FlowFacts(row.name, generation=row.generation)
+        # With the number of what it was started with: fewer outputs than that are not all of them.
+        facts = FlowFacts(row.name, generation=row.generation, inputs=one.inputs)
         if plan is not None and one.match is not Match.DIFFERS:
             facts = replace(facts, spec_digest=plan.spec_digest, stat_digest=plan.stat_digest, inputs=plan.tally.total,
                             size_bytes=plan.tally.total_bytes)  # fmt: skip
@@ -157,26 +162,27 @@ class Adoption:
             raise Stop(Reason.UNAVAILABLE, f"a flow's inputs cannot be listed: {listed.message}", "run --adopt again",
                        listed.status)  # fmt: skip
         shown, listing = listed
+        differs = _Compared(remote, len(shown.ids.distinct()))
         if plan is None:
-            return _Compared(remote)
+            return differs
         untagged = 0  # of the manifest's
         unseen = not listing.whole
         rows: list[PutInput] = []
         for item in await asyncio.to_thread(lambda: list(self._planner.inputs(plan.flow, None))):
             if isinstance(item, Problem):
-                return _Compared(remote)
+                return differs
             sha256 = await asyncio.to_thread(self._sources.digest, item.input)
             if isinstance(sha256, Problem):
-                return _Compared(remote)
+                return differs
             tagged = can_carry_tag(item.input.additional)
             untagged += not tagged
             there = shown.digests.pop(item.key, None) if tagged else sha256
             if there != sha256 and not (there is None and unseen):
-                return _Compared(remote)  # one that is not listed may have been sent, and is never sent there again
+                return differs  # one that is not listed may have been sent, and is never sent there again
             rows.append(self._row(plan, item, sha256, tagged=tagged))
         if shown.digests or (shown.unknown != untagged and not unseen) or shown.unknown > untagged:
-            return _Compared(remote)
-        return _Compared(remote, Match.UNTOLD if untagged or unseen else Match.SAME, rows)
+            return differs
+        return replace(differs, match=Match.UNTOLD if untagged or unseen else Match.SAME, rows=rows)
 
     @staticmethod
     def _row(plan: FlowPlan, item: InputPlan, sha256: bytes, *, tagged: bool) -> PutInput:

@@ -124,3 +124,24 @@ async def test_what_is_paid_for_and_has_left_the_manifest_is_taken_over_and_coll
         batch.flows = 4
         report = await batch.run(sandbox.url)
         assert (report.exit_code, report.flows.started_now) == (0, 1), "they are back, and paid for"
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_list_of_outputs_that_lags_loses_none_of_a_flow_that_does_not_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:  # fmt: skip
+    monkeypatch.setattr("batcher.pipeline.collect.output_list.RELIST_S", (0.01, 0.01))
+    batch = Batch(tmp_path, files(tmp_path, 5)[2:], flows=1, limits=QUICK)
+    async with sandbox_of(tmp_path, readings="output_delay=60") as sandbox:
+        await batch.run(sandbox.url)
+        lose_journal(tmp_path)
+        batch.paths[1].write_bytes(batch.paths[0].read_bytes())
+        batch.flows = 0 if left else 1
+        assert (await batch.run(sandbox.url, ADOPT)).exit_code == 0
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out", delete_remote=True)
+        assert report.exit_code == 12, "it lists the first of three only"
+        assert not (await read_record(sandbox.url))["flows"][0]["deleted"]
+        await read(sandbox.url, "output_delay=0")
+        report = await collect(batch.manifest(sandbox.url), tmp_path / "out", delete_remote=True)
+        assert (report.exit_code, len(outputs(tmp_path / "out"))) == (0, 3)
+        assert (await read_record(sandbox.url))["flows"][0]["deleted"]
