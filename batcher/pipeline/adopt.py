@@ -90,6 +90,8 @@ class Adoption:
         was started is paid for, and taken over whatever has become of its inputs. Returns what is left to do."""
         by_name: dict[str, list[RemoteFlow]] = {}
         for flow in remote:
+            if flow.gone:  # whether it was started cannot be told any more
+                continue
             by_name.setdefault(_tag(flow).flow, []).append(flow)
         everything = self._planner.of_all()
         plans = await asyncio.to_thread(lambda: [plan for plan in everything.flows() if isinstance(plan, FlowPlan)])

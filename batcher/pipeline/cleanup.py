@@ -142,7 +142,7 @@ class Cleanup:
     async def _forget_deleted(self, listed: ListedFlows) -> None:
         """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
         asked for: that the list does not show it proves nothing."""
-        shown = {flow.flow_id for flow in listed.flows.values()}
+        shown = {flow.flow_id for flow in listed.flows.values() if not flow.gone}
         for facts in await self._journal.look(lambda journal: list(journal.flows())):
             if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in shown:
                 continue

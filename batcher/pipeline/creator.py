@@ -89,7 +89,7 @@ class Creator:
                 return
             listed, why = looked if isinstance(looked, tuple) else (looked, "")
             found = listed.flows.get(wanted)
-            if found is not None:
+            if found is not None and not found.gone:
                 self._reporter.emit("flow_found", flow.name, flow_id=found.flow_id)
                 self._journal.post(flow.on(FlowEvent.CREATED, flow_id=found.flow_id, settle_deadline=None))
                 return
