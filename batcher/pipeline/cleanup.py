@@ -94,7 +94,7 @@ class Cleanup:
         if why:
             message = f"whether lost creates left flows behind cannot be told: {why}"
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
-        for flow in listed.flows.values():
+        for flow in listed.of_batch:
             if flow.tag is None or flow.tag.owner != self._journal.owner or not flow.unstarted:
                 continue
             facts = await self._flow(flow.tag.flow)
@@ -114,7 +114,7 @@ class Cleanup:
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
         found = [
             Unstarted(flow.flow_id, flow.tag.flow)
-            for flow in listed.flows.values()
+            for flow in listed.of_batch
             if flow.tag is not None and flow.unstarted
         ]
         return await self._delete_unstarted(found, listed) if yes else found
@@ -142,7 +142,7 @@ class Cleanup:
     async def _forget_deleted(self, listed: ListedFlows) -> None:
         """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
         asked for: that the list does not show it proves nothing."""
-        shown = {flow.flow_id for flow in listed.flows.values() if not flow.gone}
+        shown = {flow.flow_id for flow in listed.of_batch if not flow.gone}
         for facts in await self._journal.look(lambda journal: list(journal.flows())):
             if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in shown:
                 continue
