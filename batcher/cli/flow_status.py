@@ -80,7 +80,8 @@ class StatusLine:
 
     @property
     def started(self) -> bool:
-        return self.facts.state is FlowState.STARTED
+        """By its row; or, where that does not tell what came of its start, by what the service has shown since."""
+        return self.facts.is_started or (self.facts.is_starting and self.end is not None)
 
     @property
     def status(self) -> FlowStatus:

@@ -7,10 +7,14 @@ edge, read by the pipeline.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .model import JSON
 from .rows import row
 from .tags import FlowTag
+
+# Not among the service's documented states: others keep what was deleted for a while, and show it.
+GONE_STATES: Final = frozenset({"deleted", "deleting", "removed", "removing", "purged"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,11 @@ class RemoteFlow:
     def unstarted(self) -> bool:
         """Whether nothing shows that it was started: it was not, or no state is shown."""
         return self.state in ("created", "")
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was deleted, though it is still shown: neither started nor to be started, as if it were not there."""
+        return self.state in GONE_STATES
 
 
 @row(frozen=True, slots=True)

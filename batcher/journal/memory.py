@@ -158,6 +158,9 @@ class MemoryJournal:
         with self._turn:
             return iter(list(self._flows.values()))
 
+    def starting(self) -> Sequence[FlowFacts]:
+        return sorted((facts for facts in self.flows() if facts.is_starting), key=lambda facts: facts.name)
+
     def flows_and_ends(self) -> Iterator[tuple[FlowFacts, EndFacts | None]]:
         return ((facts, None if facts.flow_id is None else self.end(facts.flow_id)) for facts in self.flows())
 

@@ -69,6 +69,9 @@ class JournalView(Protocol):
     def flows_and_ends(self) -> Iterator[tuple[FlowFacts, EndFacts | None]]:
         """All in the same order, each with its end: that of the flow which has its id on the service."""
 
+    def starting(self) -> Sequence[FlowFacts]:
+        """Those with a start that was announced, and whose outcome is not known, in the order of their names."""
+
     def count_flows(self) -> int: ...
     def name_of(self, flow_id: str) -> str | None:
         """The name of the flow that has this id on the service."""

@@ -45,6 +45,11 @@ SELECT name, state, flow_id, generation, external, spec_digest, stat_digest, con
     inputs, size_bytes, started_at, problem, sum
 FROM flows WHERE state IN ('creating', 'starting') OR settle_deadline IS NOT NULL OR start_after IS NOT NULL;
 
+-- name: starting_flows
+SELECT name, state, flow_id, generation, external, spec_digest, stat_digest, content, settle_deadline, start_after,
+    inputs, size_bytes, started_at, problem, sum
+FROM flows WHERE state='starting' ORDER BY name;
+
 -- name: flow_row_id
 SELECT id FROM flows WHERE name=?;
 

@@ -111,6 +111,13 @@ class JournalReader(Reader):
         for page in super()._flow_pages():
             yield [as_it_left(facts, self._batch, self._left) for facts in page]
 
+    def starting(self) -> Sequence[FlowFacts]:
+        found = super().starting()
+        if self._batch is None:
+            return found
+        rows = (as_it_left(facts, self._batch, self._left) for facts in found)
+        return [facts for facts in rows if facts.is_starting]
+
     def flows_named(self, names: Sequence[str]) -> Mapping[str, FlowFacts]:
         found = super().flows_named(names)
         if self._batch is None:

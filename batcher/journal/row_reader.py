@@ -84,6 +84,9 @@ class RowReader(ABC):
             last = page[-1][-1]
             yield [flow_facts(row[:-1]) for row in page]
 
+    def starting(self) -> Sequence[FlowFacts]:
+        return [flow_facts(row) for row in self._ask("starting_flows")]
+
     def count_flows(self) -> int:
         return int(self._ask("count_flows")[0][0])
 

@@ -19,6 +19,7 @@ from .adopt import Adoption
 from .cleanup import Cleanup
 from .flow_list import FlowList
 from .key_rotation import KeyRotation
+from .left_starts import LeftStarts
 from .list_proof import ListProof
 from .operation import Operation
 from .orphans import Orphans
@@ -85,7 +86,9 @@ class Build:
 
     @cached_property
     def cleanup(self) -> Cleanup:
-        return Cleanup(self.requests, self._journal, self.flow_list, self.orphans, self._reporter)
+        left_starts = LeftStarts(self._operation.manifest, self.requests, self._journal, self._reporter, self._shutdown,
+                                 self._clock)  # fmt: skip
+        return Cleanup(self.requests, self._journal, self.flow_list, self.orphans, left_starts, self._reporter)
 
     # ---- planning
 
@@ -125,8 +128,8 @@ class Build:
     @cached_property
     def preparation(self) -> Preparation:
         operation = self._operation
-        adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._clock,
-                            self._settle_s)  # fmt: skip
+        adoption = Adoption(self.planner, self.surveyor, self.requests, self._journal, operation.sources, self._reporter,
+                            self._clock, self._settle_s)  # fmt: skip
         unknown_flows = UnknownFlows(self.flow_list, self._journal, self.list_proof, adoption, self._reporter, self._batch,
                                      adopt=operation.options.adopt)  # fmt: skip
         return Preparation(self.surveyor, unknown_flows, self._reporter, self._shutdown, operation.options,

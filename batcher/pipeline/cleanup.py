@@ -1,7 +1,8 @@
 """What must not stay on the service: orphans of this run and of earlier ones, and, for `clean`, all that was never started.
 
 In: the journal's orphans, the service's list of flows. Out: deletions, and problems for what could not be deleted. Made once
-for each operation; called by `run` before its first create and at its end, and by the public API for `clean`.
+for each operation; called by `run` before its first create and at its end, and by the public API for `clean`. Before a run
+deletes, `left_starts` tells what became of starts that nobody else asks about.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..core.remote import RemoteFlow
 from ..core.retry import Kind, Verdict
 from ..journal.ports import Journal
 from .flow_list import FlowList, ListedFlows, no_list
+from .left_starts import LeftStarts
 from .list_proof import LIST_ADVICE
 from .orphans import Orphans
 from .reporter import Reporter
@@ -23,7 +25,11 @@ from .requests import Requests
 
 
 class Cleanup:
-    def __init__(self, requests: Requests, journal: Journal, flow_list: FlowList, orphans: Orphans, reporter: Reporter) -> None:
+    def __init__(
+        self, requests: Requests, journal: Journal, flow_list: FlowList, orphans: Orphans, left_starts: LeftStarts,
+        reporter: Reporter,
+    ) -> None:  # fmt: skip
+        self.left_starts = left_starts
         self._requests = requests
         self._journal = journal
         self._flow_list = flow_list
@@ -31,6 +37,11 @@ class Cleanup:
         self._reporter = reporter
 
     # ---- in a run
+
+    async def begin(self) -> None:
+        """Before anything is created: a late start of what was given up would be paid for, too. For a run that is alone."""
+        await self.left_starts.settle(await self.left_starts.names())
+        await self.delete_orphans()
 
     async def delete_orphans(self, but: frozenset[str] = frozenset()) -> frozenset[str]:
         """Delete what the journal has as orphans, but for those; returns the ids."""
@@ -83,7 +94,7 @@ class Cleanup:
         if why:
             message = f"whether lost creates left flows behind cannot be told: {why}"
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
-        for flow in listed.flows.values():
+        for flow in listed.of_batch:
             if flow.tag is None or flow.tag.owner != self._journal.owner or not flow.unstarted:
                 continue
             facts = await self._flow(flow.tag.flow)
@@ -103,7 +114,7 @@ class Cleanup:
             self._reporter.problem(Problem("unsettled", message, LIST_ADVICE))
         found = [
             Unstarted(flow.flow_id, flow.tag.flow)
-            for flow in listed.flows.values()
+            for flow in listed.of_batch
             if flow.tag is not None and flow.unstarted
         ]
         return await self._delete_unstarted(found, listed) if yes else found
@@ -131,7 +142,7 @@ class Cleanup:
     async def _forget_deleted(self, listed: ListedFlows) -> None:
         """Open flows of ours that the service no longer knows: somebody deleted them, so they are to be built anew. Each is
         asked for: that the list does not show it proves nothing."""
-        shown = {flow.flow_id for flow in listed.flows.values()}
+        shown = {flow.flow_id for flow in listed.of_batch if not flow.gone}
         for facts in await self._journal.look(lambda journal: list(journal.flows())):
             if facts.state is not FlowState.OPEN or facts.external or facts.flow_id is None or facts.flow_id in shown:
                 continue

@@ -7,20 +7,24 @@ for each run; called by the opener.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from ..core.facts import WATCH_S, Watch
 from ..core.lifecycle import FlowEvent
-from ..core.retry import Call, Kind, Verdict
+from ..core.retry import Call, Fault, Kind, Reply, Verdict
 from ..core.tags import FlowTag, flow_key, flow_tag, with_flow_tag
 from ..journal.ports import Journal
 from .flow_list import FlowList
 from .flow_run import FlowRun
 from .list_proof import LIST_ADVICE
+from .ports import Client
 from .problems import problem_from_read, problem_from_verdict, problem_of
 from .reporter import Reporter
 from .requests import Requests
 from .retries import Retries
 from .shutdown import Shutdown
+
+ANSWERED_S: Final = 86400.0  # so long twins are looked for after a 503: who has answered does it at once, or never
 
 
 class Creator:
@@ -54,19 +58,24 @@ class Creator:
         await self._journal.record(announced)
         additional = with_flow_tag(spec.additional, self._tag(flow))
         key = flow_key(self._batch, flow.name)
-        result = await self._requests.ask(
-            Call.CREATE,
-            lambda client: client.create(
+        watch: list[Watch] = []
+
+        async def attempt(client: Client) -> str | Reply | Fault:
+            answer = await client.create(
                 spec.template or "", spec.parameters, additional, lambda: self._journal.mark_sent(key)
-            ),
-        )
+            )
+            if isinstance(answer, Reply) and answer.status >= 500:  # a 503 is sent again, and may have been done all the same
+                watch[:] = [Watch(self._journal.now() + ANSWERED_S)]
+            return answer
+
+        result = await self._requests.ask(Call.CREATE, attempt)
         if isinstance(result, str):
             self._reporter.emit("flow_created", flow.name, flow_id=result, template=spec.template)
-            self._journal.post(flow.on(FlowEvent.CREATED, flow_id=result, settle_deadline=None))
+            self._journal.post(flow.on(FlowEvent.CREATED, flow_id=result, settle_deadline=None), *watch)
         elif result.kind is Kind.UNKNOWN:
             await self._unknown(flow, result)
         else:
-            self._journal.post(flow.on(FlowEvent.NOT_CREATED))
+            self._journal.post(flow.on(FlowEvent.NOT_CREATED), *watch)
             self._reporter.flow_failed(flow, problem_from_verdict(result, flow, "the flow was not created"))
 
     async def _unknown(self, flow: FlowRun, verdict: Verdict) -> None:
@@ -89,7 +98,7 @@ class Creator:
                 return
             listed, why = looked if isinstance(looked, tuple) else (looked, "")
             found = listed.flows.get(wanted)
-            if found is not None:
+            if found is not None and not found.gone:
                 self._reporter.emit("flow_found", flow.name, flow_id=found.flow_id)
                 self._journal.post(flow.on(FlowEvent.CREATED, flow_id=found.flow_id, settle_deadline=None))
                 return

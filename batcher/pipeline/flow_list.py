@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from ..core.errors import Reason, Stop
@@ -54,13 +55,19 @@ def id_hash(flow_id: str | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ListedFlows:
-    """One list of flows. `flows` are the batch's, by their tags' `name`; `unlisted` are ids that the journal knew before it
-    was asked for, and that it does not show."""
+    """One list of flows. `flows` are the batch's, by their tags' `name`; `twins` those whose tag another one has, too;
+    `unlisted` are ids that the journal knew before it was asked for, and that it does not show."""
 
     listing: Listing
     flows: Mapping[str, RemoteFlow]
     ids: FlowIds
     unlisted: tuple[str, ...]
+    twins: tuple[RemoteFlow, ...] = ()
+
+    @property
+    def of_batch(self) -> Iterator[RemoteFlow]:
+        """All of the batch."""
+        return chain(self.flows.values(), self.twins)
 
 
 class _FlowsTaken:
@@ -69,6 +76,7 @@ class _FlowsTaken:
     def __init__(self, batch: str, known: frozenset[str]) -> None:
         self._batch = batch
         self.flows: dict[str, RemoteFlow] = {}
+        self.twins: list[RemoteFlow] = []
         self.unlisted = set(known)
         self.ids = FlowIds()
 
@@ -76,7 +84,11 @@ class _FlowsTaken:
         self.ids.add(flow.flow_id)
         self.unlisted.discard(flow.flow_id)
         if flow.tag is not None and flow.tag.batch == self._batch:
-            self.flows[flow.tag.name] = flow
+            known = self.flows.setdefault(flow.tag.name, flow)
+            if known.flow_id != flow.flow_id:
+                if known.gone:
+                    self.flows[flow.tag.name], flow = flow, known
+                self.twins.append(flow)
 
 
 class FlowList:
@@ -137,7 +149,7 @@ class FlowList:
         if isinstance(found, Verdict):
             return found
         taken, listing = found
-        return ListedFlows(listing, taken.flows, taken.ids, tuple(sorted(taken.unlisted)))
+        return ListedFlows(listing, taken.flows, taken.ids, tuple(sorted(taken.unlisted)), tuple(taken.twins))
 
 
 def no_list(verdict: Verdict) -> Stop:
@@ -154,9 +166,11 @@ def not_whole(listed: ListedFlows) -> str:
 def unknown_flows(journal: JournalView, listed: ListedFlows) -> list[RemoteFlow]:
     """Flows of the batch on the list that the journal knows nothing of."""
     owner = journal.owner
-    found = [flow for flow in listed.flows.values() if flow.tag is not None and flow.tag.owner != owner]
+    found = [flow for flow in listed.of_batch if flow.tag is not None and flow.tag.owner != owner]
     if found:  # those that were taken over have the tags of a journal that was lost
         known = {facts.flow_id for facts in journal.flows()} | {flow_id for flow_id, _ in journal.orphans()}
+        attempts = journal.attempts(list({flow.tag.flow for flow in found if flow.tag is not None}))
+        known |= {one.flow_id for of_flow in attempts.values() for one in of_flow}
         found = [flow for flow in found if flow.flow_id not in known]
     return found
 

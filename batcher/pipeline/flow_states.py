@@ -53,7 +53,7 @@ class FlowStates:
         def take(flow: RemoteFlow) -> None:
             nonlocal seen
             seen += 1
-            if flow.flow_id in flow_ids:
+            if flow.flow_id in flow_ids and not flow.gone:  # that one is asked for by itself
                 shown[flow.flow_id] = flow
 
         async def listing(client: Client) -> Listing | Reply | Fault:

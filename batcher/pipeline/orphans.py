@@ -21,7 +21,7 @@ from .flow_run import FlowRun
 from .ports import Client, Clock
 from .problems import problem_from_read
 from .reporter import Reporter
-from .requests import Requests
+from .requests import Requests, gone
 from .retries import Retries
 
 FRESH_S: Final = 0.05  # a flow that was seen unstarted longer ago is looked at again before it is deleted
@@ -54,6 +54,8 @@ class Orphans:
         found = await self._requests.flow(flow_id)
         if isinstance(found, RemoteFlow) and found.unstarted:
             verdict = await self._send(flow_id, self._clock.steady())
+            if isinstance(verdict, RemoteFlow) and verdict.gone:
+                verdict = gone(verdict)
             if isinstance(verdict, RemoteFlow):
                 return await self._started_after_all(verdict, name)
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):

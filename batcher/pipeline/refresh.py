@@ -1,7 +1,7 @@
 """What has become of started flows: the service is asked, and shows it. It reads, and writes nothing anywhere.
 
-In: the journal's started flows whose end is not settled. Out: `Refreshed`, with the rows that the journal should have. Made by
-`build`, called by the public API, which keeps them. Bounded in flows, in requests and in time.
+In: the journal's started flows whose end is not settled, and those whose start is not. Out: `Refreshed`, with the rows that the
+journal should have. Made by `build`, called by the public API, which keeps them. Bounded in flows, in requests and in time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Final
 from ..core.collecting import Step, as_shown, step
 from ..core.errors import Reason, Stop
 from ..core.facts import EndFacts, FlowFacts, PutEnd, Remote
-from ..core.lifecycle import FlowState
 from ..core.model import Problem
 from ..core.planning import Options
 from ..core.remote import RemoteFlow
@@ -93,6 +92,10 @@ class Refresh:
             facts, end = flows[flow_id]
             if isinstance(answer, Verdict):
                 self._say(facts, flow_id, answer)
+            elif answer.unstarted and facts.is_starting:
+                if not self._journal.held:  # else a run may be at it
+                    message = f"its start is not settled, and the service does not show the flow {flow_id} as started"
+                    self._reporter.problem(Problem("note", message, "batcher run settles it", flow=facts.name))
             elif answer.state == "created":
                 message = f"the journal says that it was started, and the service that the flow {flow_id} is `created`"
                 hint = "look at it on the service; --redo NAME builds it anew"
@@ -109,16 +112,18 @@ class Refresh:
             found.before[shown.flow_id] = end
 
     def _candidates(self) -> Iterator[tuple[FlowFacts, EndFacts | None]]:
-        """Started flows that run, as far as is known, or that the service may have completed since they failed."""
+        """Started flows that run, as far as is known, or that the service may have completed since they failed; and those
+        whose start is not settled."""
         for facts, end in self._journal.flows_and_ends():
-            if facts.state is not FlowState.STARTED or facts.flow_id is None or not self._options.only(facts.name):
+            if not facts.maybe_paid or facts.flow_id is None or not self._options.only(facts.name):
                 continue
             if end is None or (step(end.state) is not Step.FETCH and end.remote is Remote.KEPT):
                 yield facts, end
 
     def _say(self, facts: FlowFacts, flow_id: str, verdict: Verdict) -> None:
         if verdict.kind is Kind.GONE:
-            message = f"the service does not know the flow {flow_id}, which was started"
+            what = "whose start is not settled" if facts.is_starting else "which was started"
+            message = f"the service does not know the flow {flow_id}, {what}"
             problem = Problem("unsettled", message, "another account's key? was it deleted there?", flow=facts.name, status=404)
         else:
             away = verdict.kind in (Kind.THROTTLED, Kind.UNAVAILABLE)

@@ -98,8 +98,9 @@ class Requests:
         return await self.ask(call, attempt)
 
     async def flow(self, flow_id: str) -> RemoteFlow | Verdict:
-        """One flow as the service shows it."""
-        return await self.ask(Call.FLOW, lambda client: client.flow(flow_id))
+        """One flow as the service shows it. One that was deleted, and is still shown as that, is gone."""
+        found = await self.ask(Call.FLOW, lambda client: client.flow(flow_id))
+        return gone(found) if isinstance(found, RemoteFlow) and found.gone else found
 
     def end(self) -> None:
         """The run has come to its end: where every request of one kind was denied (402, 403), it ends with that."""
@@ -168,3 +169,8 @@ class Requests:
 
     def _fatal(self, verdict: Verdict) -> NoReturn:
         self._shutdown.end(self._access.stop_of(verdict))
+
+
+def gone(flow: RemoteFlow) -> Verdict:
+    """What a flow in such a state is answered with: as one that the service does not know."""
+    return Verdict(Kind.GONE, f"it is {flow.state}", 404)

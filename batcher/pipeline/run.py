@@ -4,7 +4,8 @@ In: its parts, as `build` made them. Out: a report. Called by the public API. It
 the next: it is the only place that knows all three.
 
     Preparation   survey → problems → unknown flows → caps         no request writes before it lets the run go on
-    Cleanup       orphans of earlier runs are deleted               else a late start of one is paid for beside the new flow
+    Cleanup       starts that nobody plans are settled
+                  orphans of earlier runs are deleted               else a late start of one is paid for beside the new flow
     Stages        Producer ═ Payload ═▶ Workers ─ FlowRun ─▶ Finalizer ─▶ started, or back to the Producer
     Cleanup       sweep: orphans, twins of lost creates
 """
@@ -159,8 +160,7 @@ class BatchRun:
         left = await self._preparation.prepare()
         if left is None:
             return
-        # Before anything is created: a late start of what was given up would be paid for, too.
-        await self._shutdown.in_time(self._cleanup.delete_orphans())
+        await self._shutdown.in_time(self._cleanup.begin())
         if left.works:
             most = self._starts_per_run
             if self._preparation.capped:

@@ -127,6 +127,13 @@ async def test_flows_that_are_on_the_service_are_named_from_both_ends(journal) -
     assert set(journal.some_flow_ids(5)) == {f"id-{n}" for n in range(1, 8)}
 
 
+async def test_starts_without_an_outcome_are_told_by_name(journal) -> None:
+    names = ["b", "a", "ä", "B"]
+    rows = [replace(FLOW, name=name, state=FlowState.STARTING, flow_id=f"id-{name}") for name in names]
+    await journal.record(PutFlow(FLOW), *map(PutFlow, rows))
+    assert journal.starting() == sorted(rows, key=lambda facts: facts.name)
+
+
 async def test_orphans_and_watch_are_kept(journal) -> None:
     await journal.record(AddOrphan("id-1", "a"), AddOrphan("id-2", "b"), AddOrphan("id-1", "a"), Watch(77.0))
     assert journal.orphans() == [("id-1", "a"), ("id-2", "b")]

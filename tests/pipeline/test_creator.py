@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batcher.api import Settings
+from batcher.api import Settings, clean
 from batcher.core.planning import Options
 from batcher.sandbox import Sandbox, parse_fault
 
@@ -72,3 +72,26 @@ async def test_create_that_the_part_shows_is_found_and_its_twins_stay_an_open_qu
         report = await batch.run(sandbox.url)
         flows = (await read_record(sandbox.url))["flows"]
     assert (report.exit_code, [flow["starts"] for flow in flows]) == (0, [1, 1, 1])
+
+
+async def test_create_that_was_done_and_answered_with_503_leaves_no_twin(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=2, limits=QUICK)
+    faults = [parse_fault("create:nth=1,error_after_commit=503")]
+    async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert (report.exit_code, len(flows)) == (0, 3)
+
+
+async def test_clean_knows_both_flows_of_one_tag(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=QUICK)
+    faults = [parse_fault(text) for text in ("create:nth=1,error_after_commit=503", "flows:after=3,status=400")]
+    async with Sandbox(tmp_path / "sandbox", faults=faults) as sandbox:
+        assert (await batch.run(sandbox.url, Settings(Options(start=False)))).exit_code in (0, 12)
+        await order_faults(sandbox.url)
+        found, _ = await clean(batch.manifest(sandbox.url), Settings(), False)
+        there = [flow["flow_id"] for flow in (await read_record(sandbox.url))["flows"] if not flow["deleted"]]
+        assert sorted(flow.flow_id for flow in found) == sorted(there)
+        report = await batch.run(sandbox.url)
+        await batch.judge(sandbox.url, report)
+        assert report.exit_code == 0

@@ -8,13 +8,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from batcher.api import MemoryJournal, Settings, run
+from batcher.api import MemoryJournal, Settings, clean, refresh, run
 from batcher.core.abandoning import abandon
 from batcher.core.model import Limits
 from batcher.core.planning import Options
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import Batch, files, read_record
+from .paged import QUICK
+from .soft_deletion import soft_deletion
 
 pytestmark = pytest.mark.anyio
 
@@ -72,3 +74,20 @@ async def test_flow_is_looked_at_again_where_its_deletion_had_to_wait(tmp_path: 
         flows = (await read_record(sandbox.url))["flows"]
         assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(1, False)], "nobody pays twice"
         assert report.exit_code == 12
+
+
+async def test_flow_that_is_shown_as_deleted_is_gone(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=QUICK)
+    async with Sandbox(tmp_path / "sandbox") as sandbox, soft_deletion(sandbox.url) as (url, service):
+        await batch.run(url, Settings(Options(start=False)))
+        batch.paths[0].write_bytes(batch.paths[0].read_bytes() + b"changed")
+        report = await batch.run(url)
+        assert (report.exit_code, report.flows.started_now, len(service.gone)) == (0, 1, 1), report.problems
+        found, report = await clean(batch.manifest(url), Settings(), True)
+        assert (report.exit_code, found) == (0, [])
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(0, True), (1, False)]
+        async with aiohttp.ClientSession() as session, session.delete(f"{url}/flows/{flows[1]['flow_id']}"):
+            pass
+        asked, report = await refresh(batch.manifest(url))
+        assert (asked.rows, [problem.status for problem in report.problems]) == ({}, [404])

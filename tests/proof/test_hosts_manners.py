@@ -14,7 +14,7 @@ import pytest
 
 from tests.postgres import Server, own_server
 
-from .command import KEY, Service, begin, judge, serving, until, write_batch
+from .command import KEY, PNG, Service, begin, judge, serving, until, write_batch
 
 pytest.importorskip("pgqueuer", reason="the extra `hosts` is not installed")
 psycopg = pytest.importorskip("psycopg")
@@ -56,6 +56,11 @@ class Hosts:
                 return 0
             query = f"SELECT count(*) FROM {self._schema}.crew WHERE left_at IS NULL AND {which}"
             return int(connection.execute(query).fetchone()[0])
+
+    def states(self) -> dict[str, str]:
+        """Of flows, by name."""
+        with psycopg.connect(self._server.url) as connection:
+            return dict(connection.execute(f"SELECT name, state FROM {self._schema}.flows").fetchall())
 
     def run(self, *words: str, folder: Path | None = None, command: str = "run") -> subprocess.CompletedProcess[str]:
         return ended(self.begin(*words, folder=folder, command=command))
@@ -281,3 +286,30 @@ def test_results_are_brought_by_whoever_is_there_each_once(hosts: Hosts, service
     assert len(list(to.rglob("*.glb"))) == 30
     assert len((to / "results.jsonl").read_text().splitlines()) == 30
     assert service.count("output") <= 30 + 16, "but for those of the one that was killed, each was asked for once"
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_start_that_a_dead_run_left_is_settled_by_the_leader_though_the_file_is_gone(
+    hosts: Hosts, service: Service, done: bool
+) -> None:  # fmt: skip
+    inbox = hosts.folder / "inbox"
+    inbox.mkdir()
+    (inbox / "a.png").write_bytes(PNG + b"a" * 900)
+    (hosts.folder / "m.yaml").write_text(
+        "version: 1\nlimits: {settle: 1s}\nflows:\n- each: {glob: 'inbox/*.png'}\n  name: '{stem}'\n"
+        "  template: model_generate_fromimage\n  inputs: ['{path}']\n"
+    )
+    service.order("start:lost_reply=hang" if done else "start:late_commit=60s")
+    first = hosts.begin("--lease", "2s")
+    until(lambda: hosts.states() == {"a": "starting"} if service.count("upload") else False)
+    if done:
+        until(lambda: service.get("record")["flows"][0]["starts"] == 1)
+    first.kill()
+    first.communicate()
+    service.order()
+    (inbox / "a.png").unlink()
+    second = hosts.run("--lease", "2s")
+    assert second.returncode == 0, second.stderr
+    assert hosts.states() == {"a": "started" if done else "planned"}
+    (flow,) = service.get("record")["flows"]
+    assert (flow["starts"], flow["deleted"]) == (int(done), not done)

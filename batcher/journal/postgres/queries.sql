@@ -82,6 +82,11 @@ SELECT name, state, flow_id, generation, external, spec_digest, stat_digest, con
     size_bytes, started_at, problem, NULL, id
 FROM flows WHERE id > %s ORDER BY id LIMIT %s;
 
+-- name: starting_flows
+SELECT name, state, flow_id, generation, external, spec_digest, stat_digest, content, settle_deadline, start_after, inputs,
+    size_bytes, started_at, problem, NULL
+FROM flows WHERE state = 'starting' ORDER BY name COLLATE "C";
+
 -- name: flow_name_of
 SELECT name FROM flows WHERE flow_id = %s ORDER BY id LIMIT 1;
 

@@ -21,6 +21,7 @@ from .bringing import Bringing
 from .pacing import Deadline, FlowTurns
 from .results import Results
 from .started_flows import StartedFlows
+from .unsettled_starts import UnsettledStarts
 from .waiting import Waiting
 from .watched import Watched
 
@@ -121,9 +122,11 @@ class Window:
 
 class Collector:
     def __init__(
-        self, started: StartedFlows, window: Window, results: Results, reporter: Reporter, shutdown: Shutdown
-    ) -> None:
+        self, started: StartedFlows, unsettled_starts: UnsettledStarts, window: Window, results: Results, reporter: Reporter,
+        shutdown: Shutdown,
+    ) -> None:  # fmt: skip
         self._started = started
+        self._unsettled_starts = unsettled_starts
         self._window = window
         self._results = results
         self._reporter = reporter
@@ -138,6 +141,7 @@ class Collector:
             self._started.close()
 
     async def _run(self) -> None:
+        self._started.begun = await self._shutdown.in_time(self._unsettled_starts.begun())
         if not await self._started.survey():
             return  # names are given once: better none than others than were meant
         async with anyio.create_task_group() as outer:

@@ -54,6 +54,10 @@ class Deletion:
             message = f"the flow {end.flow_id} was given by its id, and batcher does not delete it"
             self._reporter.problem(watched, "changed", message, "")
             return
+        if watched.facts.is_starting:  # what the journal does not know as started, a run would take for lost
+            message = f"the start of the flow {end.flow_id} is not settled in the journal; it was not deleted"
+            self._reporter.problem(watched, "unsettled", message, "batcher run settles it; then collect again")
+            return
         if end.remote is Remote.KEPT:
             if not await self._may_go(watched, end):
                 return

@@ -26,6 +26,7 @@ from .output_list import OutputList
 from .pacing import Deadline, FlowTurns
 from .results import Results
 from .started_flows import StartedFlows
+from .unsettled_starts import UnsettledStarts
 from .waiting import Waiting
 from .watched import CollectReporter
 
@@ -41,7 +42,9 @@ def collector_of(
     deadline, turns = Deadline(clock, options.wait_s), FlowTurns(shutdown, journal)
     started = StartedFlows(operation.manifest, journal, operation.options, places, options.name,
                            operation.reporter, reporter, shutdown, thread)  # fmt: skip
-    waiting = Waiting(FlowStates(requests), journal, reporter, shutdown, clock, operation.rng)
+    states = FlowStates(requests)
+    unsettled_starts = UnsettledStarts(states, journal, operation.options, operation.reporter)
+    waiting = Waiting(states, journal, reporter, shutdown, clock, operation.rng)
     naming = Naming(journal, places, options.name, thread, operation.manifest.batch)
     on_disk = OnDisk(folder, shutdown)
     download = OutputDownload(requests, folder, operation.budget, retries, reporter)
@@ -54,4 +57,4 @@ def collector_of(
     bringing = Bringing(output_list, naming, fetching, deletion, journal, reporter, options)
     window = Window(started, waiting, bringing, turns, deadline, shutdown)
     results = Results(operation.manifest, journal, folder, naming, started, shutdown)
-    return Collector(started, window, results, operation.reporter, shutdown)
+    return Collector(started, unsettled_starts, window, results, operation.reporter, shutdown)

@@ -12,7 +12,6 @@ from itertools import takewhile
 
 from ...core.collecting import UNDER_WAY, Step, step
 from ...core.facts import EndFacts, OutputFacts, OutputState, Remote
-from ...core.lifecycle import FlowState
 from ...core.model import JSON, Manifest
 from ...journal.ports import Journal
 from ..ports import Folder
@@ -43,7 +42,7 @@ class Results:
         each input that an output is missing of."""
         lacks = False
         for facts, end in self._journal.flows_and_ends():
-            if facts.state is not FlowState.STARTED or facts.flow_id is None:
+            if not self._started.is_started(facts) or facts.flow_id is None:
                 continue
             lacks = lacks or (end is not None and end.missing > 0)
             bare = True

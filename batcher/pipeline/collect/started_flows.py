@@ -7,12 +7,12 @@ The manifest is walked in a thread of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Final
 
-from ...core.lifecycle import FlowState
+from ...core.facts import FlowFacts
 from ...core.model import Flow, Input, Manifest, Problem
 from ...core.output_names import NamePattern, Places, values_of
 from ...core.planning import Options
@@ -26,7 +26,8 @@ STEP: Final = 500  # flows whose rows are asked for at once
 
 class StartedFlows:
     """`places`: filled while the manifest is walked. `pattern`: how outputs are called. `gone`: names of started flows that the
-    manifest no longer has, once it was walked."""
+    manifest no longer has, once it was walked. `begun`: ids of flows whose start is not settled, and that the service shows as
+    started; they are collected like the others."""
 
     def __init__(
         self, manifest: Manifest, journal: JournalView, options: Options, places: Places, pattern: NamePattern,
@@ -43,9 +44,13 @@ class StartedFlows:
         self._thread = thread
         self._all: Iterator[Watched] | None = None  # walked from where it was left
         self.gone: list[str] = []
+        self.begun: Set[str] = frozenset()
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def is_started(self, facts: FlowFacts) -> bool:
+        return facts.is_started or (facts.is_starting and facts.flow_id in self.begun)
 
     async def survey(self) -> bool:
         """Walk the manifest once: which places its inputs ask for, and what was started; False, with what is wrong said,
@@ -61,7 +66,7 @@ class StartedFlows:
         """In the thread."""
         only = self._options.only
         report = self._reporter.report
-        started = {facts.name for facts in self._journal.flows() if facts.state is FlowState.STARTED}
+        started = {facts.name for facts in self._journal.flows() if self.is_started(facts)}
         total = count = wrong = 0
         for item in self._manifest.flows():
             self._shutdown.check()
@@ -108,5 +113,5 @@ class StartedFlows:
             ends = self._journal.ends([facts.flow_id for facts in rows.values() if facts.flow_id is not None])
             for name, flow in some:
                 facts = rows.get(name)
-                if facts is not None and facts.state is FlowState.STARTED and facts.flow_id is not None:
+                if facts is not None and self.is_started(facts) and facts.flow_id is not None:
                     yield Watched(facts, facts.flow_id, flow, ends.get(facts.flow_id))

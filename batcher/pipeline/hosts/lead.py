@@ -44,6 +44,7 @@ class Lead:
         self._counted = 0  # flows that have work and were handed out
         self._not_redone = False  # something was to be paid for again, and was left alone
         self._as_seen_here = NOT_SURVEYED  # the counts of the look that found them lacking
+        self._asked_starts = False  # those that nobody plans
         self.failed = False  # the batch must not begin: it is said why
 
     async def take(self) -> bool:
@@ -54,6 +55,7 @@ class Lead:
             return False
         self._left = self._work = None
         self._counted = 0
+        self._asked_starts = False
         await self._journal.take_lead()
         return True
 
@@ -74,7 +76,18 @@ class Lead:
         self._left = await self._preparation.judge(found)
         self.failed = self._left is None
         if self._left is not None and not any(await self._crew.left()):
+            await self._settle_left_starts()
             await self._cleanup.delete_orphans()  # a late start of what was given up would be paid for, too
+
+    async def _settle_left_starts(self) -> None:
+        """Of flows that the manifest no longer has. They are claimed meanwhile: whatever a run that died had announced counts
+        as sent, from now on."""
+        self._asked_starts = True
+        names = await self._cleanup.left_starts.names()
+        if names:
+            await self._journal.claim(names)
+            await self._cleanup.left_starts.settle(names)
+            await self._journal.release(names)
 
     async def _hand_over(self) -> None:
         """Another run is to lead, which may have the sources."""
@@ -136,6 +149,8 @@ class Lead:
 
     async def sweep(self) -> None:
         """What was given up, and twins, as far as the service's list shows them. Raises Stop."""
+        if not self._asked_starts:  # the run that led before has died, and may not have come so far
+            await self._settle_left_starts()
         await self._cleanup.sweep()
         await self._crew.swept()
 
