@@ -55,7 +55,8 @@ class Call(Enum):
 class Reply:
     """An answer that was read to its end. `body` is the JSON value; `readable` is False where it was none.
 
-    `detail` is the service's own word, shortened and harmless to print. `retry_after_s` is in seconds from now.
+    `detail` is the service's own word, shortened and harmless to print. `retry_after_s` is in seconds from now. `not_done`:
+    what a 2xx says where, by its own word, nothing was done.
     """
 
     status: int
@@ -63,6 +64,7 @@ class Reply:
     readable: bool = True
     detail: str = ""
     retry_after_s: float | None = None
+    not_done: str = ""
 
 
 class FaultKind(Enum):
@@ -177,6 +179,10 @@ def _of_reply(call: Call, reply: Reply) -> Verdict:
     status = reply.status
     message = f"{status}" + (f": {reply.detail}" if reply.detail else "")
     if 200 <= status < 300:
+        if reply.not_done:  # of an upload the list decides; a deletion is looked at, as one that was refused
+            message = f"{status}, but it was not done: {reply.not_done}"
+            refused = call is Call.DELETE
+            return Verdict(Kind.REFUSED if refused else Kind.UNKNOWN, message, status, answered=not refused)
         if reply.readable:
             return Verdict(Kind.DONE, message, status)
         return Verdict(Kind.UNKNOWN, f"{status}, but the reply cannot be read", status, answered=True)

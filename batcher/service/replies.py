@@ -1,4 +1,4 @@
-"""What a reply's JSON says: a flow, an id, whether a start was one, a template, an asset.
+"""What a reply's JSON says: a flow, an id, whether a start was one or another write was done, a template, an asset.
 
 In: a JSON value, in whatever shape a service may give it. Out: frozen values of `core.remote`, or None where it holds none.
 Called by the client's calls. The service's facts: flows-api; where they are silent every reading is taken: `id` or `flow_id`,
@@ -25,6 +25,7 @@ REASONS: Final = (  # members under which a flow may say why it failed
     "details",
 )  # fmt: skip
 REASONS_LISTED: Final = 5
+ERRORS: Final = frozenset({"error", "errored", "fail", "failed", "failure"})  # as a `status` beside no id: of the request
 
 
 def id_of(item: object, *names: str) -> str | None:
@@ -84,6 +85,18 @@ def start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
     flow = remote_flow(body, flow_id, mask)
     error = "" if said is None else shown(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), mask)
     return StartReply(flow.state if flow is not None else "", error)
+
+
+def not_done(body: JSON, mask: Mask, *flags: str) -> str:
+    """What the 2xx of a write other than a start says where nothing was done; "" where it does not say so. `flags`: further
+    members that say no by false. An error beside an id may be of the flow or the asset that is shown, and is none of these."""
+    if not isinstance(body, dict):
+        return ""
+    said = _said({name: body[name] for name in REASONS if name in body}) or "it was not done"
+    if any(body.get(name) is False for name in ("success", "ok", *flags)):
+        return shown(said, mask)
+    failed = body.get("error") or body.get("errors") or _state(body).lower() in ERRORS
+    return shown(said, mask) if failed and id_of(body, "flow_id", "id", "asset_id") is None else ""
 
 
 def _reason(item: Mapping[str, object], mask: Mask) -> str:

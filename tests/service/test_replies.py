@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from batcher.core.bodies import SmallBody
 from batcher.core.remote import Listing, RemoteFlow, Template
 from batcher.core.retry import Call, Fault, Kind, Reply, classify
 
@@ -108,3 +109,34 @@ async def test_reply_without_a_flow_is_no_flow_in_an_unknown_state(body: object)
         found = await client.flow("7")
         assert isinstance(found, Reply)
         assert not found.readable
+
+
+UPLOADS: list[tuple[object, bool]] = [
+    (None, True), ({}, True), ({"id": "a1"}, True), ({"asset_id": "a1", "status": "processing"}, True),
+    ({"success": True}, True), ({"status": "ok"}, True), (["a1"], True), ({"ok": False}, False),
+    ({"id": "a1", "status": "error", "error": "too dark"}, True),
+    ({"success": False, "message": "secret-key-7 is busy"}, False), ({"error": "busy"}, False), ({"errors": ["busy"]}, False),
+    ({"status": "error", "message": "busy"}, False), ({"id": "a1", "success": False}, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "done"), UPLOADS)
+async def test_upload_and_deletion_count_only_where_their_replies_do_not_deny_it(body: object, done: bool) -> None:
+    async with replying(json.dumps(body).encode(), key="secret-key-7") as client:
+        sent = await client.upload("f", SmallBody(b"{}", None), lambda: None)
+        deleted = await client.delete("f")
+    assert isinstance(sent, Reply)
+    assert isinstance(deleted, Reply)
+    assert "secret" not in sent.not_done
+    verdict = classify(Call.UPLOAD, sent)
+    assert (verdict.kind, verdict.answered) == ((Kind.DONE, False) if done else (Kind.UNKNOWN, True))
+    assert classify(Call.DELETE, deleted).kind is (Kind.DONE if done else Kind.REFUSED)
+
+
+async def test_deletion_that_shows_the_flow_that_failed_is_done_unless_it_says_that_it_is_there() -> None:
+    shown = {"flow_id": "f", "state": "failed", "error": "too dark"}
+    for body, kind in ((shown, Kind.DONE), ({**shown, "deleted": False}, Kind.REFUSED), ({"deleted": True}, Kind.DONE)):
+        async with replying(json.dumps(body).encode()) as client:
+            found = await client.delete("f")
+            assert isinstance(found, Reply)
+            assert classify(Call.DELETE, found).kind is kind
