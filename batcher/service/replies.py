@@ -20,6 +20,8 @@ from .listing import plain
 ID_CHARS: Final = 300
 
 FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})  # as `plain` gives them
+FLOW_ONLY: Final = frozenset({"template", "parameters", "progress", "created_at", "started_at", "finished_at"})
+FLOW_STATES: Final = frozenset({"created", "starting", "running", "aborting", "completed", "aborted"})  # no word of an error
 REASONS: Final = (  # members under which a flow may say why it failed
     "error", "errors", "error_message", "failure_reason", "reason", "status_message", "status_reason", "message", "detail",
     "details",
@@ -62,10 +64,21 @@ def _state(item: Mapping[str, Any]) -> str:
     return next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
 
 
+def _id_in(item: Mapping[str, Any], asked: str | None) -> str | None:
+    """The id of the flow that the object tells of; without one, that which was asked for, where something else shows that it is
+    a flow: the `status` of the reply itself (`{"status": "error", "message": …}`) is no flow's state."""
+    ids = [found for name in ("flow_id", "id") if (found := id_of(item, name)) is not None]
+    if asked is None:
+        return ids[0] if ids else None
+    if ids:
+        return asked if asked in ids else None
+    return asked if not FLOW_ONLY.isdisjoint(item) or _state(item).lower() in FLOW_STATES else None
+
+
 def remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | None:
-    """`flow_id`: of the flow that was asked for."""
+    """`flow_id`: of the flow that was asked for. None: the body tells of no flow, or of another one."""
     item = _flow_in(body)
-    found = id_of(item, "flow_id", "id") or flow_id
+    found = _id_in(item, flow_id) if item is not None else None
     if item is None or found is None:
         return None
     progress = item.get("progress")

@@ -55,7 +55,7 @@ async def test_flow_that_is_none_is_not_readable_and_ids_may_be_numbers() -> Non
         assert isinstance(found, Reply)
         assert not found.readable
     async with replying(b'{"id": 7, "status": "Running"}') as client:
-        found = await client.flow("f")
+        found = await client.flow("7")
         assert isinstance(found, RemoteFlow)
         assert (found.flow_id, found.state) == ("7", "running")
 
@@ -89,6 +89,7 @@ SINGLE: list[tuple[object, str, str]] = [
     ({"status": "success", "data": {"flow": {"id": 7, "state": "created"}}}, "7", "created"),
     ({"id": "request-9", "flow": {"id": "7", "state": "created"}}, "7", "created"),
     ({"flow_id": "7", "state": "created", "data": {"id": "8", "state": "x"}}, "7", "created"),
+    ({"id": "row-1", "flow_id": "7", "state": "running"}, "7", "running"),
     ({"state": "running"}, "7", "running"),
 ]
 
@@ -103,7 +104,23 @@ async def test_flow_is_found_in_whatever_it_stands_in(body: object, flow_id: str
         assert made == flow_id if body != {"state": "running"} else isinstance(made, Reply)
 
 
-@pytest.mark.parametrize("body", [{}, {"ok": True}, {"error": "it is being migrated"}, {"data": None}, []])
+@pytest.mark.parametrize("body", [{"status": "Failed", "progress": 0.5}, {"flow": {"state": "failed", "template": "t"}}])
+async def test_flow_without_its_id_is_known_by_what_only_a_flow_has(body: dict) -> None:
+    async with answering(lambda query: body) as (client, _):
+        found = await client.flow("7")
+        assert isinstance(found, RemoteFlow)
+        assert (found.flow_id, found.state) == ("7", "failed")
+
+
+NO_FLOWS: list[object] = [
+    {}, {"ok": True}, {"error": "it is being migrated"}, {"data": None}, [], {"status": "error", "message": "busy"},
+    {"status": "failed"}, {"state": "error", "detail": "busy"}, {"status": "success", "data": None}, {"status": "ok"},
+    {"id": "request-9", "status": "error", "message": "busy"}, {"flow_id": "8", "state": "completed"},
+    {"status": "success", "data": {"id": "8", "state": "completed"}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NO_FLOWS)
 async def test_reply_without_a_flow_is_no_flow_in_an_unknown_state(body: object) -> None:
     async with answering(lambda query: body) as (client, _):
         found = await client.flow("7")
