@@ -103,8 +103,9 @@ class Kind(Enum):
 @row(frozen=True, slots=True)
 class Verdict:
     """`pause_s` is the wait that the service asked of everybody; `answered` tells the two unknowns apart: a service that
-    has answered will not do it later, one that was silent may. `lost`: the connection ended, or time was up, before any
-    word of a reply. `hint`: what to do, where that is known already."""
+    has answered will not do it later, one that was silent may. `failed`: it said that it failed (500, 502, or in words), which
+    a 2xx that cannot be read does not say: a start that was taken may show late, and be paid for twice if sent twice. `lost`:
+    the connection ended, or time was up, before any word of a reply. `hint`: what to do, where that is known already."""
 
     kind: Kind
     message: str = ""
@@ -114,6 +115,7 @@ class Verdict:
     lost: bool = False
     hint: str = ""
     no_list: bool = False  # see `FaultKind`
+    failed: bool = False
 
 
 # What a status means where no row below says otherwise. The rest: other 2xx done, 3xx unavailable (a maintenance page,
@@ -167,7 +169,7 @@ def classify(call: Call, what: Reply | Fault) -> Verdict:
         case Fault():
             cut = what.kind in (FaultKind.CUT_OFF, FaultKind.NO_LIST)
             verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=cut, lost=not cut,
-                              no_list=what.kind is FaultKind.NO_LIST)  # fmt: skip
+                              no_list=what.kind is FaultKind.NO_LIST, failed=cut and what.status in ANSWERED)  # fmt: skip
         case Reply():
             verdict = _of_reply(call, what)
     if verdict.kind is Kind.UNKNOWN and not call.writes:
@@ -194,7 +196,7 @@ def _of_reply(call: Call, reply: Reply) -> Verdict:
     if kind is Kind.UNAVAILABLE and reply.retry_after_s is not None:
         kind = Kind.THROTTLED
     pause_s = reply.retry_after_s if kind is Kind.THROTTLED else None
-    return Verdict(kind, message, status, pause_s, answered=status in ANSWERED)
+    return Verdict(kind, message, status, pause_s, answered=status in ANSWERED, failed=status in ANSWERED)
 
 
 def _is_spent(reply: Reply) -> bool:
