@@ -55,7 +55,8 @@ class Call(Enum):
 class Reply:
     """An answer that was read to its end. `body` is the JSON value; `readable` is False where it was none.
 
-    `detail` is the service's own word, shortened and harmless to print. `retry_after_s` is in seconds from now.
+    `detail` is the service's own word, shortened and harmless to print. `retry_after_s` is in seconds from now. `not_done`:
+    what a 2xx says where, by its own word, nothing was done.
     """
 
     status: int
@@ -63,6 +64,7 @@ class Reply:
     readable: bool = True
     detail: str = ""
     retry_after_s: float | None = None
+    not_done: str = ""
 
 
 class FaultKind(Enum):
@@ -101,8 +103,9 @@ class Kind(Enum):
 @row(frozen=True, slots=True)
 class Verdict:
     """`pause_s` is the wait that the service asked of everybody; `answered` tells the two unknowns apart: a service that
-    has answered will not do it later, one that was silent may. `lost`: the connection ended, or time was up, before any
-    word of a reply. `hint`: what to do, where that is known already."""
+    has answered will not do it later, one that was silent may. `failed`: it said that it failed (500, 502, or in words), which
+    a 2xx that cannot be read does not say: a start that was taken may show late, and be paid for twice if sent twice. `lost`:
+    the connection ended, or time was up, before any word of a reply. `hint`: what to do, where that is known already."""
 
     kind: Kind
     message: str = ""
@@ -112,6 +115,7 @@ class Verdict:
     lost: bool = False
     hint: str = ""
     no_list: bool = False  # see `FaultKind`
+    failed: bool = False
 
 
 # What a status means where no row below says otherwise. The rest: other 2xx done, 3xx unavailable (a maintenance page,
@@ -165,7 +169,7 @@ def classify(call: Call, what: Reply | Fault) -> Verdict:
         case Fault():
             cut = what.kind in (FaultKind.CUT_OFF, FaultKind.NO_LIST)
             verdict = Verdict(Kind.UNKNOWN, what.message, what.status, answered=cut, lost=not cut,
-                              no_list=what.kind is FaultKind.NO_LIST)  # fmt: skip
+                              no_list=what.kind is FaultKind.NO_LIST, failed=cut and what.status in ANSWERED)  # fmt: skip
         case Reply():
             verdict = _of_reply(call, what)
     if verdict.kind is Kind.UNKNOWN and not call.writes:
@@ -177,6 +181,10 @@ def _of_reply(call: Call, reply: Reply) -> Verdict:
     status = reply.status
     message = f"{status}" + (f": {reply.detail}" if reply.detail else "")
     if 200 <= status < 300:
+        if reply.not_done:  # of an upload the list decides; a deletion is looked at, as one that was refused
+            message = f"{status}, but it was not done: {reply.not_done}"
+            refused = call is Call.DELETE
+            return Verdict(Kind.REFUSED if refused else Kind.UNKNOWN, message, status, answered=not refused)
         if reply.readable:
             return Verdict(Kind.DONE, message, status)
         return Verdict(Kind.UNKNOWN, f"{status}, but the reply cannot be read", status, answered=True)
@@ -188,7 +196,7 @@ def _of_reply(call: Call, reply: Reply) -> Verdict:
     if kind is Kind.UNAVAILABLE and reply.retry_after_s is not None:
         kind = Kind.THROTTLED
     pause_s = reply.retry_after_s if kind is Kind.THROTTLED else None
-    return Verdict(kind, message, status, pause_s, answered=status in ANSWERED)
+    return Verdict(kind, message, status, pause_s, answered=status in ANSWERED, failed=status in ANSWERED)
 
 
 def _is_spent(reply: Reply) -> bool:

@@ -13,6 +13,10 @@ SELECT value FROM meta WHERE name=?;
 -- name: delete_meta
 DELETE FROM meta WHERE name=?;
 
+-- name: count_commit
+-- No row: another process has counted one meanwhile.
+UPDATE meta SET value=? WHERE name='commits' AND value=?;
+
 -- name: put_watch
 -- The latest of all.
 INSERT INTO meta(name, value) VALUES ('watch_until', ?) ON CONFLICT(name) DO UPDATE SET value=max(value, excluded.value);

@@ -27,7 +27,7 @@ from ..host.failpoint import failpoint
 from ..host.process import NOT_YOURS
 from ..host.system import to_disk, uptime
 from .clock import JournalClock, boot_name
-from .lock import hold
+from .lock import hold, hold_open, inodes_of, is_in_place, log_of
 from .queries import SQL
 from .reader import Reader
 from .records import write_records
@@ -80,7 +80,7 @@ class SqliteJournal(Reader):
         self._writing: asyncio.Task[None] | None = None  # the writer, while there is something to write
         self._lingering: _Waiter | None = None  # what it waits for while nobody waits for it
         self._rows = 0  # since the last checkpoint
-        self._failed: str | None = None  # from then on nothing is recorded any more, so nothing more is sent
+        self._failed: JournalError | None = None  # from then on nothing is recorded any more, so nothing more is sent
 
     # ---- opening
 
@@ -97,8 +97,10 @@ class SqliteJournal(Reader):
         version = version_of(self._writer, path)
         self._fresh = version == 0
         migrate(self._writer, version)
-        self._log = os.open(path.with_name(path.name + "-wal"), os.O_RDWR)
+        self._log = os.open(log_of(path), os.O_RDWR)
         opened.callback(os.close, self._log)
+        hold_open(self._log)
+        self._inodes = inodes_of(path)
         super().__init__(_connect(path, any_thread=True))
         opened.callback(self._close_reader)
         self._introduce(path, about)
@@ -119,6 +121,8 @@ class SqliteJournal(Reader):
         """Go on where an earlier process has ended, however it did."""
         self._commits = int(str(self._meta("commits") or 0))
         check(self._writer, self._commits, self._sent_marks, fresh=self._fresh)
+        self._commits += 1  # whoever else writes this journal learns of it at the next commit
+        self._writer.execute(SQL["put_meta"], ("commits", self._commits))
         self._sent_marks.committed(self._commits)
         to_disk(self._log, data_only=True)  # a run that was killed may have left commits in memory only
         self._sent_marks.synced(self._commits)
@@ -157,7 +161,7 @@ class SqliteJournal(Reader):
         self._write_soon()
         await waiter
         if self._failed is not None:
-            raise JournalError(f"the journal {self._path} cannot be written: {self._failed}", "free some space, then run again")
+            raise JournalError(self._failed.message, self._failed.hint)
 
     def post(self, *records: Record) -> None:
         self._items.append((records, None))
@@ -223,7 +227,7 @@ class SqliteJournal(Reader):
             try:
                 self._commit(records)
             except Exception as error:  # whatever it is: who waits must not wait for ever
-                self._failed = str(error)
+                self._fail(error)
                 with contextlib.suppress(sqlite3.Error):
                     self._writer.execute("ROLLBACK")
         return waiters
@@ -232,7 +236,8 @@ class SqliteJournal(Reader):
         self._may_have_orphans = self._may_have_orphans or any(isinstance(record, AddOrphan) for record in records)
         self._writer.execute("BEGIN IMMEDIATE")
         settled = write_records(self._writer, self._batch, records)
-        self._writer.execute(SQL["put_meta"], ("commits", self._commits + 1))
+        if self._writer.execute(SQL["count_commit"], (self._commits + 1, self._commits)).rowcount != 1:
+            raise JournalError(f"another run writes the journal {self._path}", "let the other run end, then run again")
         failpoint("before commit")
         self._writer.execute("COMMIT")
         self._rows += len(records)
@@ -248,13 +253,20 @@ class SqliteJournal(Reader):
         try:
             commits = self._commits
             failpoint("before sync")
+            if not is_in_place(self._inodes):
+                message = f"the journal {self._path} was removed or moved while this run was writing it"
+                raise JournalError(message, "put it back, or take over what is on the service with --adopt")
             to_disk(self._log, data_only=True)
             self._sent_marks.synced(commits)
             if self._rows >= CHECKPOINT_ROWS:
                 self._rows = 0
                 self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except Exception as error:  # whatever it is: who waits must not take it for durable
-            self._failed = str(error)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        message = f"the journal {self._path} cannot be written: {error}"
+        self._failed = error if isinstance(error, JournalError) else JournalError(message, "free some space, then run again")
 
     def close(self) -> None:
         """Write what was posted, and let go of the lock."""

@@ -114,10 +114,13 @@ class Adoption:
         for plan in plans:
             if flows := by_name.pop(plan.flow.name, []):
                 await self._take_over(plan.flow.name, plan, flows)
-        started = {name: [flow for flow in flows if not flow.unstarted] for name, flows in by_name.items()}
-        left = [name for name, flows in started.items() if flows]
-        for name in left:
-            await self._take_over(name, None, started[name])
+        left: list[str] = []
+        for name, flows in by_name.items():  # no longer in the manifest
+            if any(not flow.unstarted for flow in flows):
+                left.append(name)
+            known = [flow for flow in flows if not flow.unstarted or self._own(flow)]  # of its own the journal has to know all
+            if known:
+                await self._take_over(name, None, known)
         if left:
             names = ", ".join(f"“{name}”" for name in islice(left, NAMED)) + (" and more" if len(left) > NAMED else "")
             message = f"{len(left):,} flow(s) that are paid for and no longer in the manifest are taken over: {names}"

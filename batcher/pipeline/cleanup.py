@@ -43,8 +43,9 @@ class Cleanup:
         await self.left_starts.settle(await self.left_starts.names())
         await self.delete_orphans()
 
-    async def delete_orphans(self, but: frozenset[str] = frozenset()) -> frozenset[str]:
-        """Delete what the journal has as orphans, but for those; returns the ids."""
+    async def delete_orphans(self, but: frozenset[str] = frozenset(), *, listed: bool = False) -> frozenset[str]:
+        """Delete what the journal has as orphans, but for those; `listed`: as in `Orphans`. Returns the ids of those that it
+        still has."""
         known = await self._journal.look(lambda journal: journal.orphans())
         orphans = [(flow_id, name) for flow_id, name in known if flow_id not in but]
         for flow_id, name in orphans:
@@ -52,18 +53,19 @@ class Cleanup:
             if facts is not None and facts.flow_id == flow_id:
                 self._journal.post(ClearOrphan(flow_id))  # it is in use: whatever the journal says, it is none
             else:
-                await self._orphans.delete(flow_id, name)
+                await self._orphans.delete(flow_id, name, listed=listed)
         if orphans:
             await self._journal.record()
-        return frozenset(flow_id for flow_id, _ in orphans)
+        return frozenset(flow_id for flow_id, _ in await self._journal.look(lambda journal: journal.orphans()))
 
     async def sweep(self) -> None:
         """Delete what was given up, and twins of lost creates, as far as the service's list shows them."""
         await self._journal.record()  # what a stage has just deleted is no orphan any more
-        tried = await self.delete_orphans()
-        if await self._journal.look(lambda journal: journal.watch_until) > self._journal.now():
-            await self._find_twins()
-        await self.delete_orphans(tried)
+        left = await self.delete_orphans()
+        watched = await self._journal.look(lambda journal: journal.watch_until) > self._journal.now()
+        if watched or self._orphans.deleted_some:
+            await self._find_twins(watched)
+        await self.delete_orphans(left, listed=True)
         await self._report_left()
 
     async def _flow(self, name: str) -> FlowFacts | None:
@@ -83,9 +85,16 @@ class Cleanup:
             self._reporter.problem(problem)
         return frozenset(flow_id for flow_id, _ in left)
 
-    async def _find_twins(self) -> None:
-        """What creates that were lost have made, and no flow of the journal is, is an orphan."""
-        looked = await self._flow_list.read_surely()
+    async def _find_twins(self, watched: bool) -> None:
+        """What creates that were lost have made, and no flow of the journal is, is an orphan; so is what is listed although the
+        service said that it was deleted. `watched`: what the list does not show is an open question."""
+        if not watched:
+            found = await self._flow_list.read()
+            if isinstance(found, Verdict):
+                return
+            looked: tuple[ListedFlows, str] | Verdict = (found, "")
+        else:
+            looked = await self._flow_list.read_surely()
         if isinstance(looked, Verdict):
             message = f"whether lost creates left flows behind cannot be told: {looked.message}"
             self._reporter.problem(Problem("unavailable", message, "the next run looks again", status=looked.status))

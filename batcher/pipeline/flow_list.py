@@ -180,7 +180,7 @@ def newer_flows(journal: JournalView, listed: ListedFlows) -> list[RemoteFlow]:
     from before. No other reason can be: `generation` is durable before the create leaves, it only grows, and no row of a flow
     is ever deleted. The list has to be asked for before the rows are."""
     owner = journal.owner
-    ours = [(flow.tag, flow) for flow in listed.flows.values() if flow.tag is not None and flow.tag.owner == owner]
+    ours = [(flow.tag, flow) for flow in listed.of_batch if flow.tag is not None and flow.tag.owner == owner]
     found: list[RemoteFlow] = []
     for at in range(0, len(ours), STEP):
         some = ours[at : at + STEP]

@@ -128,7 +128,7 @@ class ListProof:
         part = f"the list of flows, which shows {count:,}, seems to be a part of them"
         if id_hash(flow_id) not in names:
             return f"{part}: a flow that was made just now is not on it"
-        listed = next((flow for flow in after.flows.values() if flow.flow_id == flow_id), None)
+        listed = next((flow for flow in after.of_batch if flow.flow_id == flow_id), None)
         if listed is None or listed.tag is None or listed.tag.owner != self._journal.owner:
             return f"{NO_TAG}: the flow {flow_id}, which was made just now, is listed without it"
         if before is None:

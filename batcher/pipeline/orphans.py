@@ -37,18 +37,24 @@ class Orphans:
         self._retries = retries
         self._clock = clock
         self._undeletable: dict[str, Verdict] = {}  # flow ids; the service refuses to delete these
-        self._shown: set[str] = set()  # flow ids; it said once that it does not know these, and showed them still
+        self._told_gone: set[str] = set()  # flow ids; it said once that these are gone
+
+    @property
+    def deleted_some(self) -> bool:
+        """Whether the service said of any that it is gone."""
+        return bool(self._told_gone)
 
     def undeletable(self, flow_id: str) -> Verdict | None:
         """What the service said where it refuses to delete this one for good."""
         return self._undeletable.get(flow_id)
 
-    async def delete(self, flow_id: str, name: str) -> FlowFacts | None:
+    async def delete(self, flow_id: str, name: str, *, listed: bool = False) -> FlowFacts | None:
         """Delete a flow that was abandoned and never started. None: it is gone, or it stays an orphan, and is tried again.
 
         Asked about first, and again before each further attempt: a service deletes what is completed, too, and a start that was
         lost may have come late. Then the flow is paid for, and this is its row from now on, unless the journal has another flow
-        for it meanwhile. Nothing is waited for between the last look and the deletion."""
+        for it meanwhile. Nothing is waited for between the last look and the deletion. `listed`: the service's list has just
+        shown it, though it may have been deleted before: it is gone only once it is not shown any more."""
         # Once more: by now another run may be at it, and then this one may not delete it any more.
         await self._journal.record(AddOrphan(flow_id, name))
         found = await self._requests.flow(flow_id)
@@ -60,13 +66,13 @@ class Orphans:
                 return await self._started_after_all(verdict, name)
             if verdict.kind is Kind.REFUSED and verdict.status in (402, 403):
                 self._undeletable[flow_id] = verdict
-            unknown = verdict.status == 404
-            if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED) and not unknown:
+            doubted = verdict.kind is Kind.DONE and (listed or verdict.status == 404)
+            if verdict.kind not in (Kind.CONFLICT, Kind.REFUSED) and not doubted:
                 self._gone(flow_id, name, verdict)
                 return None
             # Also where the service says that it does not know what it has just shown: a start of it could yet come.
             found = await self._requests.flow(flow_id)
-            if isinstance(found, RemoteFlow) and unknown:
+            if isinstance(found, RemoteFlow) and doubted:
                 self._still_there(flow_id, verdict)
         if isinstance(found, Verdict):
             self._gone(flow_id, name, found)
@@ -115,17 +121,18 @@ class Orphans:
         return [flow_id for flow_id, _ in await self._journal.look(lambda journal: journal.orphans(flow.name))]
 
     def _still_there(self, flow_id: str, verdict: Verdict) -> None:
-        """A flow is shown that the service said it does not know. Once, it may only be late to forget it."""
-        if flow_id in self._shown:
+        """A flow is shown that the service said is gone. Once, it may only be late to forget it."""
+        if flow_id in self._told_gone:
             message = f"it is still there, and the deletion was answered with {verdict.message}"
             self._undeletable[flow_id] = replace(verdict, kind=Kind.REFUSED, message=message)
-        self._shown.add(flow_id)
+        self._told_gone.add(flow_id)
 
     def _gone(self, flow_id: str, name: str, verdict: Verdict) -> None:
         """Record that it is gone, where the verdict says so. A 404 is mostly an earlier attempt that was done; the list is
         looked at all the same, for it could be mistaken."""
         if verdict.kind in (Kind.DONE, Kind.GONE):
             self._reporter.emit("flow_deleted", name, flow_id=flow_id)
+            self._told_gone.add(flow_id)
             self._journal.post(ClearOrphan(flow_id))
             if verdict.status == 404:
                 self._journal.post(Watch(self._journal.now() + LOOK_S))

@@ -77,15 +77,16 @@ class Starter:
         if answer.started:
             return None
         said = answer.error or "the reply does not say that it was started"
-        return Verdict(Kind.UNKNOWN, f"the start was answered, but {said}", answered=bool(answer.error))
+        failed = bool(answer.error)
+        return Verdict(Kind.UNKNOWN, f"the start was answered, but {said}", answered=failed, failed=failed)
 
     async def settle(self, flow: FlowRun, said: Verdict | None = None) -> NextStep:
         """A start without a reply, or one that was refused (perhaps because an earlier one arrived): the state tells.
 
-        A start that nobody answered, and that shows in no state after the settling time, is never sent again: should the
-        service take both, both are paid for. The flow is given up, deleted unless it turns out to be started, and
-        built anew. Where the service answered with an error (500, 502, or in words) it will not do it later, and the start is
-        sent again. `said`: what this run's start was answered with."""
+        A start that nobody answered, or with a 2xx that cannot be read, and that shows in no state after the settling time, is
+        never sent again: should the service take both, both are paid for. The flow is given up, deleted unless it turns out to
+        be started, and built anew. Where the service answered with an error (500, 502, or in words) it will not do it later,
+        and the start is sent again. `said`: what this run's start was answered with."""
         flow_id = flow.facts.flow_id
         assert flow_id is not None
         pauses = self._shutdown.pauses()
@@ -111,7 +112,7 @@ class Starter:
 
     async def _not_seen(self, flow: FlowRun, found: RemoteFlow, said: Verdict | None) -> NextStep:
         """The settling time is over, and the service does not show that it was started."""
-        if said is not None and said.answered:
+        if said is not None and said.failed:
             await self._journal.record(flow.on(FlowEvent.NOT_STARTED, settle_deadline=None))
             return await self._retries.try_again(flow, "the service did not start the flow")
         if not found.state:  # it may run, or have ended: then a deletion would take what is paid for

@@ -118,7 +118,7 @@ class Workers:
                 return body.fault
             if body.sha256 is not None and body.sha256 != payload.row.sha256:  # only now, of what is streamed
                 payload.row = replace(payload.row, sha256=body.sha256)
-            if isinstance(what, Reply) and 200 <= what.status < 300 and what.readable:
+            if isinstance(what, Reply) and 200 <= what.status < 300 and what.readable and not what.not_done:
                 return Verdict(Kind.DONE, status=what.status)
             return what
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -26,7 +27,7 @@ from .bandwidth import Bandwidth
 from .credentials import Key
 from .deadlines import ignore_sent
 from .endpoint import Endpoint, endpoint_of, trusted
-from .replies import created_id, remote_flow, remote_input, remote_output, start_reply, template_of
+from .replies import created_id, not_done, remote_flow, remote_input, remote_output, start_reply, template_of
 
 if TYPE_CHECKING:
     from .downloads import ByteSink
@@ -110,8 +111,8 @@ class FlowsApi:
             return flow_id if flow_id is not None else Reply(found.status, readable=False, detail="no flow_id")
         return found
 
-    def upload(self, flow_id: str, body: Body, mark_sent: Callable[[], None]) -> Coroutine[Any, Any, Reply | Fault]:
-        return self._json("POST", _inputs_of(flow_id), body, mark_sent)
+    async def upload(self, flow_id: str, body: Body, mark_sent: Callable[[], None]) -> Reply | Fault:
+        return self._by_its_word(await self._json("POST", _inputs_of(flow_id), body, mark_sent))
 
     async def start(self, flow_id: str, mark_sent: Callable[[], None]) -> StartReply | Reply | Fault:
         found = await self._json("PATCH", _path_of(flow_id), _action(Call.START), mark_sent)
@@ -123,7 +124,7 @@ class FlowsApi:
         return await self._json("PATCH", _path_of(flow_id), _action(Call.ABORT))
 
     async def delete(self, flow_id: str) -> Reply | Fault:
-        return await self._json("DELETE", _path_of(flow_id))
+        return self._by_its_word(await self._json("DELETE", _path_of(flow_id)), "deleted")
 
     async def flow(self, flow_id: str) -> RemoteFlow | Reply | Fault:
         found = await self._json("GET", _path_of(flow_id))
@@ -172,6 +173,14 @@ class FlowsApi:
     ) -> Coroutine[Any, Any, Reply | Fault]:
         """A call whose reply is JSON, of whatever status."""
         return self._transport.send(method, path, self._transport.receiver.json, body=body, mark_sent=mark_sent)
+
+    def _by_its_word(self, found: Reply | Fault, *flags: str) -> Reply | Fault:
+        """A 2xx may still say that nothing was done; `flags` as in `not_done`."""
+        if isinstance(found, Reply) and found.body is not None and 200 <= found.status < 300:
+            said = not_done(found.body, self._key.mask, *flags)
+            if said:
+                return replace(found, not_done=said)
+        return found
 
     def _list(
         self, path: str, parameters: Mapping[str, str], names: frozenset[str], each: Callable[[object], Each]

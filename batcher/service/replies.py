@@ -1,4 +1,4 @@
-"""What a reply's JSON says: a flow, an id, whether a start was one, a template, an asset.
+"""What a reply's JSON says: a flow, an id, whether a start was one or another write was done, a template, an asset.
 
 In: a JSON value, in whatever shape a service may give it. Out: frozen values of `core.remote`, or None where it holds none.
 Called by the client's calls. The service's facts: flows-api; where they are silent every reading is taken: `id` or `flow_id`,
@@ -20,11 +20,14 @@ from .listing import plain
 ID_CHARS: Final = 300
 
 FLOW_IN: Final = frozenset({"flow", "data", "result", "response", "payload", "item"})  # as `plain` gives them
+FLOW_ONLY: Final = frozenset({"template", "parameters", "progress", "created_at", "started_at", "finished_at"})
+FLOW_STATES: Final = frozenset({"created", "starting", "running", "aborting", "completed", "aborted"})  # no word of an error
 REASONS: Final = (  # members under which a flow may say why it failed
     "error", "errors", "error_message", "failure_reason", "reason", "status_message", "status_reason", "message", "detail",
     "details",
 )  # fmt: skip
 REASONS_LISTED: Final = 5
+ERRORS: Final = frozenset({"error", "errored", "fail", "failed", "failure"})  # as a `status` beside no id: of the request
 
 
 def id_of(item: object, *names: str) -> str | None:
@@ -61,10 +64,21 @@ def _state(item: Mapping[str, Any]) -> str:
     return next((item[name] for name in ("state", "status") if isinstance(item.get(name), str)), "")
 
 
+def _id_in(item: Mapping[str, Any], asked: str | None) -> str | None:
+    """The id of the flow that the object tells of; without one, that which was asked for, where something else shows that it is
+    a flow: the `status` of the reply itself (`{"status": "error", "message": …}`) is no flow's state."""
+    ids = [found for name in ("flow_id", "id") if (found := id_of(item, name)) is not None]
+    if asked is None:
+        return ids[0] if ids else None
+    if ids:
+        return asked if asked in ids else None
+    return asked if not FLOW_ONLY.isdisjoint(item) or _state(item).lower() in FLOW_STATES else None
+
+
 def remote_flow(body: object, flow_id: str | None, mask: Mask) -> RemoteFlow | None:
-    """`flow_id`: of the flow that was asked for."""
+    """`flow_id`: of the flow that was asked for. None: the body tells of no flow, or of another one."""
     item = _flow_in(body)
-    found = id_of(item, "flow_id", "id") or flow_id
+    found = _id_in(item, flow_id) if item is not None else None
     if item is None or found is None:
         return None
     progress = item.get("progress")
@@ -84,6 +98,18 @@ def start_reply(body: JSON, flow_id: str, mask: Mask) -> StartReply:
     flow = remote_flow(body, flow_id, mask)
     error = "" if said is None else shown(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False), mask)
     return StartReply(flow.state if flow is not None else "", error)
+
+
+def not_done(body: JSON, mask: Mask, *flags: str) -> str:
+    """What the 2xx of a write other than a start says where nothing was done; "" where it does not say so. `flags`: further
+    members that say no by false. An error beside an id may be of the flow or the asset that is shown, and is none of these."""
+    if not isinstance(body, dict):
+        return ""
+    said = _said({name: body[name] for name in REASONS if name in body}) or "it was not done"
+    if any(body.get(name) is False for name in ("success", "ok", *flags)):
+        return shown(said, mask)
+    failed = body.get("error") or body.get("errors") or _state(body).lower() in ERRORS
+    return shown(said, mask) if failed and id_of(body, "flow_id", "id", "asset_id") is None else ""
 
 
 def _reason(item: Mapping[str, object], mask: Mask) -> str:

@@ -35,7 +35,16 @@ def test_every_status_has_a_verdict(call: Call) -> None:
 @pytest.mark.parametrize("status", [500, 502, 504, 520, 524])
 def test_write_that_may_have_been_done_is_unknown(call: Call, status: int) -> None:
     verdict = classify(call, Reply(status))
-    assert (verdict.kind, verdict.answered) == (Kind.UNKNOWN, status in (500, 502))
+    assert (verdict.kind, verdict.answered, verdict.failed) == (Kind.UNKNOWN, status in (500, 502), status in (500, 502))
+
+
+@pytest.mark.parametrize("call", [Call.UPLOAD, Call.START])
+def test_success_that_cannot_be_read_is_answered_and_no_failure(call: Call) -> None:
+    for what in (Reply(200, readable=False), Fault(FaultKind.CUT_OFF, "", 200)):
+        verdict = classify(call, what)
+        assert (verdict.kind, verdict.answered, verdict.failed) == (Kind.UNKNOWN, True, False)
+    assert classify(call, Fault(FaultKind.CUT_OFF, "", 502)).failed
+    assert not classify(call, Fault(FaultKind.NO_ANSWER, "")).failed
 
 
 def test_silence_after_the_body_left_is_unknown_and_before_it_is_not() -> None:

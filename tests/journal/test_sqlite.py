@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -86,6 +88,41 @@ async def test_disk_that_fails_is_told_to_who_waits(tmp_path: Path, monkeypatch:
         with pytest.raises(JournalError, match="Input/output error"):
             await journal.record(PutFlow(FlowFacts("f")))
     journal.close()
+
+
+@pytest.mark.parametrize("what", ["removed", "moved"])
+async def test_journal_that_is_taken_away_is_told_to_who_waits(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "state" / "m.sqlite"
+    journal = SqliteJournal(path, "b", 15)
+    await journal.record(PutFlow(FlowFacts("f")))
+    if what == "removed":
+        shutil.rmtree(path.parent)
+    else:
+        path.parent.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        with pytest.raises(JournalError, match="was removed or moved while"):
+            await journal.record(PutFlow(FlowFacts("g")))
+    journal.close()
+
+
+async def test_of_two_that_write_one_journal_the_earlier_learns_of_it_before_it_sends_anything(tmp_path: Path) -> None:
+    """Where a file system's locks hold nobody back."""
+    path = tmp_path / "m.sqlite"
+    earlier = SqliteJournal(path, "b", 15)
+    await earlier.record(PutFlow(FlowFacts("f")))
+    for file in (earlier._log, os.open(path.with_suffix(".lock"), os.O_RDWR)):
+        fcntl.flock(file, fcntl.LOCK_UN)
+    path.with_suffix(".lock").unlink()
+    later = SqliteJournal(path, "b", 15)
+    for _ in range(2):
+        with pytest.raises(JournalError, match="another run writes the journal"):
+            await earlier.record(PutFlow(FlowFacts("f", FlowState.STARTED, "i")))
+    await later.record(PutFlow(FlowFacts("g")))
+    earlier.close()
+    await later.record(PutFlow(FlowFacts("h")))
+    later.close()
+    with closing(JournalReader(path)) as reader:
+        assert [(facts.name, facts.state) for facts in reader.flows()] == [(name, FlowState.PLANNED) for name in "fgh"]
 
 
 async def test_log_is_brought_into_the_database_now_and_then(tmp_path: Path) -> None:

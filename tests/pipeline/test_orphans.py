@@ -91,3 +91,31 @@ async def test_flow_that_is_shown_as_deleted_is_gone(tmp_path: Path) -> None:
             pass
         asked, report = await refresh(batch.manifest(url))
         assert (asked.rows, [problem.status for problem in report.problems]) == ({}, [404])
+
+
+async def test_flow_is_not_gone_where_its_deletion_says_that_it_was_not_done(tmp_path: Path) -> None:
+    """Its start was lost and comes late; until then each deletion is a 200 with an error in words."""
+    limits = Limits(settle_s=1.0, retries=4, timeout_s=1.0)
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=1, limits=limits)
+    faults = [parse_fault(text) for text in ("start:nth=1,late_commit=4s", "delete:garbage=error,when=before")]
+    async with Sandbox(tmp_path / "service", faults=faults, processing_s=0.05) as sandbox:
+        report = await batch.run(sandbox.url)
+        await asyncio.sleep(3)
+        await batch.run(sandbox.url)
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [(flow["starts"], flow["deleted"]) for flow in flows] == [(1, False)], "nobody pays twice"
+        assert report.exit_code in (5, 12), report.problems
+
+
+@pytest.mark.parametrize(("fault", "code"), [("delete:nth=1,", 0), ("delete:", 12)], ids=["once", "each time"])
+async def test_flow_that_is_listed_after_its_deletion_stays_an_orphan(tmp_path: Path, fault: str, code: int) -> None:
+    """A 200 without a word, and nothing was deleted."""
+    batch = Batch(tmp_path, files(tmp_path, 3)[2:], flows=2)
+    faults = [parse_fault(text) for text in ("inputs:nth=1,corrupt_list=foreign", f"{fault}garbage=empty,when=before")]
+    async with Sandbox(tmp_path / "service", faults=faults) as sandbox:
+        for _ in range(2):
+            report = await batch.run(sandbox.url)
+            flows = await batch.judge(sandbox.url, report)
+            assert (report.exit_code, len(flows)) == (code, 3), report.problems
+            if code:
+                assert "it is still there" in report.problems[0].message

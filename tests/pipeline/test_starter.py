@@ -18,16 +18,16 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
-@pytest.mark.parametrize("said", ["error", "created", "json", "empty"])
+@pytest.mark.parametrize("said", [*(f"garbage={kind}" for kind in ("error", "created", "json", "empty", "plain")), "truncate"])
 async def test_success_of_a_start_counts_only_once_the_state_shows_it(tmp_path: Path, said: str, done: bool) -> None:
-    """A 200 with an error, with the flow still `created`, or with no state at all, may be no start."""
+    """A 200 with an error, with the flow still `created`, with no state, that is no JSON or is cut off, may be no start."""
     batch = Batch(tmp_path, files(tmp_path, 3), flows=2)
-    fault = parse_fault(f"start:nth=1,garbage={said},when={'after' if done else 'before'}")
+    fault = parse_fault(f"start:nth=1,{said},when={'after' if done else 'before'}")
     async with Sandbox(tmp_path / "sandbox", faults=[fault]) as sandbox:
         report = await batch.run(sandbox.url)
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
-    rebuilt = not done and said != "error"  # what was answered with an error is not done later, and is started again
+    rebuilt = not done and said != "garbage=error"  # what was answered with an error is not done later, and is started again
     assert sorted(flow["deleted"] for flow in flows) == ([False, False, True] if rebuilt else [False, False])
 
 

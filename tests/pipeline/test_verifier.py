@@ -24,6 +24,15 @@ async def test_inputs_that_cannot_carry_a_tag_are_compared_by_their_data(tmp_pat
     assert report.exit_code == 0, report.problems or report.stop
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_upload_whose_success_says_that_it_was_not_done_is_settled_by_the_list(tmp_path: Path, when: str) -> None:
+    batch = Batch(tmp_path, files(tmp_path, 4), flows=1)
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault(f"upload:nth=1,garbage=error,when={when}")]) as sandbox:
+        report = await batch.run(sandbox.url)
+        flows = await batch.judge(sandbox.url, report)
+    assert (report.exit_code, len(flows)) == (0, 1), report.problems
+
+
 async def test_additional_that_speaks_of_data_does_not_pass_for_the_data(tmp_path: Path) -> None:
     batch = Batch(tmp_path, files(tmp_path, 2), additional={1: [{"data": "data:image/png;base64,QQ=="}]}, flows=1)
     async with Sandbox(tmp_path / "sandbox") as sandbox:
