@@ -173,8 +173,9 @@ class Surveyor:
             requests.looks += 1 + (requests.creates > 0)  # the second time with the first flow on it
         else:
             requests.looks += found.creates
-        requests.looks += self._journal.watch_until > self._clock.wall()
         requests.deletes += len(self._journal.orphans())
+        # The list at the end: for twins of lost creates, and whether what was deleted is gone.
+        requests.looks += self._journal.watch_until > self._clock.wall() or requests.deletes > 0
 
 
 def redo_left(journal: JournalView, found: Survey) -> Problem | None:
