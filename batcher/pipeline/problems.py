@@ -35,8 +35,7 @@ def unsettled(flow: FlowRun, message: str) -> Problem:
 def started_elsewhere(flow: FlowRun, found: RemoteFlow) -> Problem:
     """The service shows a state that only a start by somebody else explains."""
     message = f"the service says that the flow is {found.state or 'in an unknown state'}, but batcher has not started it"
-    hint = "somebody else may have; look at it on the service" if flow.plan.flow.flow_id else "--redo NAME pays for it again"
-    return problem_of(flow, message, hint)
+    return problem_of(flow, message, "somebody else may have; look at it on the service")
 
 
 def problem_from_verdict(verdict: Verdict, flow: FlowRun, what: str, source: str | None = None) -> Problem:

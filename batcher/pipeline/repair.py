@@ -137,7 +137,10 @@ class Repair:
         if trouble.kind is Kind.CONFLICT and flow_id is not None:
             found = await self._requests.flow(flow_id)
             if isinstance(found, RemoteFlow) and not found.unstarted:
-                self._reporter.flow_failed(flow, started_elsewhere(flow, found))
+                if flow.facts.external:
+                    self._reporter.flow_failed(flow, started_elsewhere(flow, found))
+                else:  # which finds that it is started, and takes it over as paid for
+                    await self._abandon(flow, f"the service says that it is {found.state}, but batcher has not started it")
                 return
         if trouble.kind is Kind.GONE:
             message = f"the service does not know the flow {flow_id}"

@@ -6,8 +6,11 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from batcher.api import Settings
+from batcher.core.planning import Options
 from batcher.sandbox import Sandbox, parse_fault
 
 from .batch import LIMITS, Batch, files, read_record
@@ -40,3 +43,23 @@ async def test_input_that_was_refused_and_taken_out_is_no_obstacle(tmp_path: Pat
         flows = await batch.judge(sandbox.url, report)
     assert report.exit_code == 0, report.problems
     assert sum(flow["starts"] for flow in flows) == 1
+
+
+async def test_flow_that_somebody_else_started_is_paid_for_and_can_be_redone(tmp_path: Path) -> None:
+    """While an input of it was still to be sent. It is never started again but by its name."""
+    batch = Batch(tmp_path, files(tmp_path, 4)[2:], flows=1, limits=replace(LIMITS, concurrency=1))
+    async with Sandbox(tmp_path / "sandbox", faults=[parse_fault("upload:nth=2,status=422")]) as sandbox:
+        assert (await batch.run(sandbox.url)).exit_code == 3
+        (flow,) = (await read_record(sandbox.url))["flows"]
+        async with aiohttp.ClientSession() as session:
+            await session.patch(f"{sandbox.url}/flows/{flow['flow_id']}", json={"action": "start"})
+        report = await batch.run(sandbox.url)
+        assert (report.exit_code, report.flows.started_now) == (12, 0)
+        (problem,) = report.problems
+        assert "--redo NAME pays for it again" in problem.hint
+        report = await batch.run(sandbox.url, Settings(Options(resubmit_changed=True)))
+        assert (report.exit_code, report.flows.started, report.flows.started_now) == (0, 1, 0), report.problems
+        report = await batch.run(sandbox.url, Settings(Options(redo=lambda name: True)))
+        assert (report.exit_code, report.flows.started_now) == (0, 1), report.problems
+        flows = (await read_record(sandbox.url))["flows"]
+        assert [(len(flow["inputs"]), flow["starts"]) for flow in flows] == [(1, 1), (2, 1)]
