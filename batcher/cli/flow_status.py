@@ -80,8 +80,7 @@ class StatusLine:
 
     @property
     def started(self) -> bool:
-        """By its row; or, where that does not tell what came of its start, by what the service has shown since."""
-        return self.facts.is_started or (self.facts.is_starting and self.end is not None)
+        return self.facts.is_started
 
     @property
     def status(self) -> FlowStatus:
@@ -147,7 +146,7 @@ def lines_named(journal: JournalView, names: Iterable[str]) -> Mapping[str, Stat
 
 def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | None]]) -> Iterator[StatusLine]:
     # All inputs of a started flow are accepted: its row says how many they are.
-    tallies = journal.tallies([facts.name for facts, _ in page if facts.state is not FlowState.STARTED or not facts.inputs])
+    tallies = journal.tallies([facts.name for facts, _ in page if not facts.is_started or not facts.inputs])
     ended = [end.flow_id for _, end in page if end is not None and step(end.state) is not Step.WAIT]
     outputs = journal.output_tallies(ended)
     attempts = journal.attempts([facts.name for facts, _ in page])
@@ -160,10 +159,10 @@ def _of_page(journal: JournalView, page: Sequence[tuple[FlowFacts, EndFacts | No
 def _line(
     facts: FlowFacts, end: EndFacts | None, inputs: InputTally | None, outputs: OutputTally, attempts: Attempts
 ) -> StatusLine:
-    if facts.state is not FlowState.STARTED:
+    if not facts.is_started:
         end, outputs = None, {}
     line = StatusLine(facts, end=end, outputs=outputs, attempts=attempts)
-    if inputs is None and facts.state is FlowState.STARTED:
+    if inputs is None and facts.is_started:
         line.accepted, line.accepted_bytes = facts.inputs, facts.size_bytes
     elif inputs is not None:
         line.accepted, line.accepted_bytes = inputs.get(InputState.ACCEPTED, (0, 0))

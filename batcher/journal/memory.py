@@ -42,7 +42,7 @@ from ..core.facts import (
     UnknownFlowsChecked,
     Watch,
 )
-from ..core.lifecycle import FlowState, InputState
+from ..core.lifecycle import InputState
 from ..core.measuring import FlowTimes
 from ..core.model import JSON
 from ..core.output_names import path_digest
@@ -198,7 +198,7 @@ class MemoryJournal:
 
     def count_starts(self) -> int:
         with self._turn:
-            started = sum(facts.state is FlowState.STARTED for facts in self._flows.values())
+            started = sum(facts.is_started for facts in self._flows.values())
             return started + sum(map(len, self._attempts.values()))
 
     def outputs(self, flow_id: str, after: str = "", limit: int = 500) -> Sequence[OutputFacts]:

@@ -16,7 +16,6 @@ from ..core.aborting import Phase, phase
 from ..core.collecting import Step, step
 from ..core.errors import Stop
 from ..core.facts import FlowFacts
-from ..core.lifecycle import FlowState
 from ..core.model import Limits, Problem, ProblemKind
 from ..core.planning import Options
 from ..core.remote import RemoteFlow
@@ -74,7 +73,7 @@ class Abort:
         for facts in self._journal.flows():
             if self._options.only(facts.name):
                 counts.total += 1
-                counts.started += facts.state is FlowState.STARTED
+                counts.started += facts.is_started
         missed = self._options.missed()
         for problem in missed:
             self._reporter.problem(problem)
@@ -83,7 +82,7 @@ class Abort:
     def _candidates(self) -> Iterator[tuple[FlowFacts, str]]:
         """Flows that may run: started, or with a start whose outcome is not known, and no end that was seen."""
         for facts, end in self._journal.flows_and_ends():
-            may_run = facts.state in (FlowState.STARTED, FlowState.STARTING) and self._options.only(facts.name)
+            may_run = facts.maybe_paid and self._options.only(facts.name)
             if may_run and facts.flow_id is not None and (end is None or step(end.state) is Step.WAIT):
                 yield facts, facts.flow_id
 
@@ -117,8 +116,7 @@ class Abort:
             case Phase.ABORTED if step(shown.state) is Step.WAIT:  # on its way, by somebody's earlier word
                 return Running(flow_id, facts.name, shown.state, shown.state if yes else None)
             case Phase.UNSTARTED:
-                started = facts.state is FlowState.STARTED
-                said = "the journal says that it was started" if started else "its start is not settled"
+                said = "the journal says that it was started" if facts.is_started else "its start is not settled"
                 message = f"{said}, and the service shows the flow {flow_id} as `created`: it may yet run"
                 self._problem(facts, "unsettled", message, "batcher run settles it; then abort again")
             case Phase.UNKNOWN:

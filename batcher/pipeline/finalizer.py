@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..core.lifecycle import FlowState
 from ..core.reconcile import (
     Incomplete,
     Rebuild,
@@ -51,7 +50,7 @@ class Finalizer:
         """Whether the producer is to plan the flow again. Raises Stop."""
         if self._shutdown.stop is not None:
             return False
-        if flow.facts.state is FlowState.STARTING:
+        if flow.facts.is_starting:
             return await self._follow(flow, await self._starter.settle(flow))
         if flow.trouble is not None:
             await self._repair.explain(flow)

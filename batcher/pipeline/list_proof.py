@@ -42,6 +42,11 @@ NO_TAG: Final = "the list of flows does not show what is in their `additional`, 
 TAG_ADVICE: Final = "put the journal back if there was one; ask the service's provider for a list that shows `additional`"
 
 
+def advice_on(why: str, otherwise: str) -> str:
+    """What to do about a list that proves nothing. `otherwise`: where it is not the tags that it lacks."""
+    return TAG_ADVICE if why.startswith(NO_TAG) else otherwise
+
+
 class ListProof:
     """`batch`: the batch's name. `settle_s`: so long the list may lag behind."""
 
@@ -98,7 +103,7 @@ class ListProof:
             await self._orphans.delete(shown, flow.name)
         if why:
             message = f"{why}; whether the batch was paid for before cannot be told"
-            self._shutdown.end(Stop(Reason.UNSETTLED, message, TAG_ADVICE if why.startswith(NO_TAG) else ADVICE))
+            self._shutdown.end(Stop(Reason.UNSETTLED, message, advice_on(why, ADVICE)))
         self._needed, self._before = False, None
         await self._journal.record(UnknownFlowsChecked())
 

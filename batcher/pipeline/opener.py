@@ -14,7 +14,7 @@ from ..core.retry import Kind, Verdict
 from ..journal.ports import Journal
 from .creator import Creator
 from .flow_run import FlowRun
-from .list_proof import LIST_ADVICE, NO_TAG, TAG_ADVICE, ListProof
+from .list_proof import LIST_ADVICE, ListProof, advice_on
 from .orphans import Orphans
 from .problems import problem_from_read, problem_of, started_elsewhere
 from .reporter import Reporter
@@ -78,8 +78,7 @@ class Opener:
         await self._orphans.delete(flow_id, flow.name)
         await self._journal.record(flow.on(FlowEvent.ANNOUNCE_CREATE, settle_deadline=self._journal.now()))
         message = f"whether it was created cannot be told: {why}"
-        advice = TAG_ADVICE if why.startswith(NO_TAG) else LIST_ADVICE
-        self._reporter.flow_failed(flow, problem_of(flow, message, advice))
+        self._reporter.flow_failed(flow, problem_of(flow, message, advice_on(why, LIST_ADVICE)))
 
     async def _take(self, flow: FlowRun, flow_id: str) -> None:
         """A flow that the manifest names by its id: it must be there, unstarted, and none of ours was sent into it before."""

@@ -195,7 +195,7 @@ class Planner:
     def _walked(self, inputs: FlowInputs, sent: bytes, room: int) -> _Walked:
         facts = inputs.facts
         # All of them were sent: what has become of their sources since matters no more.
-        sourceless = facts is not None and facts.state in (FlowState.STARTING, FlowState.STARTED)
+        sourceless = facts is not None and facts.maybe_paid
         compared = facts is not None and facts.state is not FlowState.PLANNED
         found = _Walked(hashlib.blake2b(sent, digest_size=16))
         tally = found.tally

@@ -146,7 +146,7 @@ class Producer:
             await self._work_on(tasks, flow, first)
 
     async def _work_on(self, tasks: _Tasks, flow: FlowRun, first: Chunk | None) -> None:
-        starting = flow.facts.state is FlowState.STARTING
+        starting = flow.facts.is_starting
         try:
             if not starting:
                 await self._feeder.renew(flow)

@@ -67,7 +67,7 @@ class Survey:
         tally = plan.tally
         self.flows += 1
         facts = plan.facts
-        if facts is not None and facts.state is FlowState.STARTED and _each_time(plan.flow.name, options):  # blocked ones, too
+        if facts is not None and facts.is_started and _each_time(plan.flow.name, options):  # blocked ones, too
             self.asked += 1
             if len(self.again) < AGAIN_KEPT:
                 self.again[plan.flow.name] = facts.flow_id
@@ -191,7 +191,7 @@ def redo_left(journal: JournalView, found: Survey) -> Problem | None:
             if row is not None and row.flow_id == found.again[name]:
                 left.append(name)
             else:
-                begun += row is None or row.state is not FlowState.STARTED
+                begun += row is None or not row.is_started
     if not left and not begun and found.asked == len(found.again):
         return None
     started = len(found.again) - len(left) - begun

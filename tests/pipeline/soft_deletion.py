@@ -6,6 +6,7 @@ on the list, and the first deletion's reply is lost in a gateway.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,18 +15,17 @@ from aiohttp import web
 
 from batcher.core.model import JSON
 
-KEPT = ("Authorization", "Content-Type")
+from .proxy import answering, forwarded
 
 
 class SoftDeletion:
     """`gone`: the flows that were deleted, by id, as they were shown before."""
 
-    def __init__(self, service: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, service: str) -> None:
         self._service = service
-        self._session = session
         self.gone: dict[str, dict[str, JSON]] = {}
 
-    async def answer(self, request: web.Request) -> web.Response:
+    async def answer(self, session: aiohttp.ClientSession, request: web.Request) -> web.Response:
         _, collection, *rest = request.path.split("/")
         flow_id = rest[0] if rest else ""
         if request.method == "GET" and flow_id in self.gone and len(rest) == 1:
@@ -33,32 +33,22 @@ class SoftDeletion:
         if request.method == "DELETE" and flow_id in self.gone:
             return web.json_response({})
         if request.method == "DELETE":
-            async with self._session.get(f"{self._service}/flows/{flow_id}") as reply:
+            async with session.get(f"{self._service}/flows/{flow_id}") as reply:
                 self.gone[flow_id] = await reply.json()
-        headers = {name: request.headers[name] for name in KEPT if name in request.headers}
-        body = await request.read()
-        async with self._session.request(request.method, self._service + request.path_qs, headers=headers, data=body) as reply:
-            if request.method == "DELETE" and len(self.gone) == 1:
-                return web.Response(status=502, text="bad gateway")
-            if request.method == "GET" and collection == "flows" and not rest:
-                document = await reply.json()
-                document["flows"] += [{**flow, "state": "deleted"} for flow in self.gone.values()]
-                return web.json_response(document)
-            kind = reply.headers.get("Content-Type", "application/json")
-            return web.Response(status=reply.status, body=await reply.read(), headers={"Content-Type": kind})
+        answered = await forwarded(session, self._service, request)
+        if request.method == "DELETE" and len(self.gone) == 1:
+            return web.Response(status=502, text="bad gateway")
+        if request.method == "GET" and collection == "flows" and not rest:
+            assert isinstance(answered.body, bytes)
+            document = json.loads(answered.body)
+            document["flows"] += [{**flow, "state": "deleted"} for flow in self.gone.values()]
+            return web.json_response(document)
+        return answered
 
 
 @asynccontextmanager
 async def soft_deletion(service: str) -> AsyncIterator[tuple[str, SoftDeletion]]:
     """Its address, and it."""
-    async with aiohttp.ClientSession() as session:
-        made = SoftDeletion(service, session)
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_route("*", "/{path:.*}", made.answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}", made
-        finally:
-            await runner.cleanup()
+    made = SoftDeletion(service)
+    async with answering(made.answer) as url:
+        yield url, made

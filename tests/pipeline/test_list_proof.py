@@ -15,6 +15,7 @@ from aiohttp import web
 
 from .batch import Batch, files, order_faults, read_record
 from .paged import NOT_FOLLOWED, QUICK, lists, lose_journal, make_flows, ours, read, service
+from .proxy import answering, forwarded
 
 pytestmark = pytest.mark.anyio
 
@@ -92,28 +93,18 @@ async def test_first_flow_that_is_refused_leaves_the_look_to_the_next_one(tmp_pa
 async def without_tags(service: str) -> AsyncIterator[str]:
     """The same service, whose list of flows does not show their `additional`."""
 
-    async def answer(request: web.Request) -> web.Response:
-        headers = {name: request.headers[name] for name in ("Authorization", "Content-Type") if name in request.headers}
-        url, body = f"{service}{request.path_qs}", await request.read()
-        async with session.request(request.method, url, headers=headers, data=body) as reply:
-            content = await reply.read()
-            if (request.method, request.path) == ("GET", "/flows"):
-                document = json.loads(content)
-                for flow in document["flows"]:
-                    del flow["additional"]
-                content = json.dumps(document).encode()
-            return web.Response(status=reply.status, body=content, content_type=reply.content_type)
+    async def answer(session: aiohttp.ClientSession, request: web.Request) -> web.Response:
+        answered = await forwarded(session, service, request)
+        if (request.method, request.path) == ("GET", "/flows"):
+            assert isinstance(answered.body, bytes)
+            document = json.loads(answered.body)
+            for flow in document["flows"]:
+                del flow["additional"]
+            return web.json_response(document)
+        return answered
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    async with aiohttp.ClientSession() as session:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+    async with answering(answer) as url:
+        yield url
 
 
 async def test_list_that_shows_no_tags_proves_nothing(tmp_path: Path) -> None:

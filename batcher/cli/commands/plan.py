@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from ...api import Survey, plan
 from ...core.errors import BatcherError
-from ...core.lifecycle import FlowState
 from ...core.model import Limits
 from ...core.planning import Action, Change, FlowPlan, InputPlan, Tally, elsewhere
 from ...core.report import Report
@@ -123,7 +122,7 @@ def _what(plan: FlowPlan) -> str:
     match plan.action:
         case Action.NEW:
             return f"new: {inputs}, {size(tally.total_bytes)}"
-        case Action.RESUME if plan.facts is not None and plan.facts.state is FlowState.STARTING:
+        case Action.RESUME if plan.is_starting:
             return "resumes: its start is settled first"
         case Action.RESUME:
             rest = f"{tally.unknown:,} to ask about" if tally.unknown else size(tally.new_bytes)
